@@ -117,6 +117,10 @@ def read_header(path: Path) -> Header:
         found = identity(root["facts"], root["arrays"])
         if found != path.stem:
             raise EpisodeCorrupt(f"{path}: header gives id {found}, the file name says {path.stem}", hint=_REPAIR)
+        lacking = {*_FACTS, "state", "action", "intervened"} - {*root["facts"], *root["arrays"]}
+        if lacking:
+            raise EpisodeCorrupt(f"{path}: header lacks {', '.join(sorted(lacking))}", hint=_REPAIR)
+        Source(root["facts"]["source"])
         _check_members(path, set(archive.namelist()), root["arrays"])
     return Header(id=found, facts=root["facts"], arrays=root["arrays"], software=root["software"])
 
@@ -155,7 +159,17 @@ def read_numbers(path: Path, header: Header) -> tuple[FloatArray, FloatArray, Bo
 def read_episode(path: Path) -> Episode:
     """The episode at `path`: numbers are read and proved now, frames when they are asked for."""
     header = read_header(path)
-    state, action, intervened = read_numbers(path, header)
+    return assemble(header, *read_numbers(path, header), StoredFrames(path, header))
+
+
+def assemble(
+    header: Header,
+    state: FloatArray,
+    action: FloatArray,
+    intervened: BoolArray,
+    frames: Mapping[str, FrameArray],
+) -> Episode:
+    """The episode of a header and its arrays."""
     facts = dict(header.facts)
     facts["source"] = Source(facts["source"])
     return Episode(
@@ -163,7 +177,7 @@ def read_episode(path: Path) -> Episode:
         state=state,
         action=action,
         intervened=intervened,
-        frames=StoredFrames(path, header),
+        frames=frames,
         software=header.software,
         **facts,
     )

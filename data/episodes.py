@@ -76,7 +76,7 @@ class EpisodeStore:
         """{id: path} of the committed episodes, in order of id."""
         found = {
             path.stem: path
-            for path in self.root.glob("*/*.zip")
+            for path in sorted(self.root.glob("*/*.zip"))
             if path.parent.name not in RESERVED_FOLDERS and not path.name.startswith(".")
         }
         return dict(sorted(found.items()))
