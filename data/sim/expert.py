@@ -1,0 +1,233 @@
+"""The scripted expert: a resumable phase machine that stands in for the human at the controls.
+
+It reads the simulator state (a person sees the scene), plans one skill at a time, moves both tools in straight lines
+or arcs, checks its grasps and tries again. It can take over from any state. A task supplies `Planner.next_skill`.
+Owns motion and flaws; knows no cloth and no box.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from data.sim import arms
+from data.sim.bench import HOME, Bench
+from data.sim.flaws import EpisodeFlaws
+from data.sim.seeds import stream
+from recap.types import FloatArray
+
+SPEED_M_S = 0.42
+HOVER_M = 0.085
+GRASP_Z_M = 0.009
+PLACE_Z_M = 0.014
+TOLERANCE_M = 0.009
+PATIENCE_STEPS = 5
+GRIP_STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carry:
+    """One arm's part of a skill: grasp here, put it there."""
+
+    side: int
+    """0 left, 1 right."""
+    grasp: tuple[float, float]
+    """m, world."""
+    place: tuple[float, float]
+    """m, world."""
+    point: int | None = None
+    """The grasp point meant, for the record."""
+    grasp_z: float = GRASP_Z_M
+    place_z: float = PLACE_Z_M
+    arc: float = 0.42
+    """Height of the way over, as a share of its length."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skill:
+    """What the planner wants done next, by one or both arms."""
+
+    stage: int
+    carries: tuple[Carry, ...]
+    attempt: int = 0
+    """How often this stage was tried before."""
+
+
+class Planner(Protocol):
+    """The task's side of the expert."""
+
+    def next_skill(self, flaws: EpisodeFlaws) -> Skill | None:
+        """The next skill in the present state; None when there is nothing left to do."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Phase:
+    """Both tools move to their goals (None: stay), then the grippers get their commands."""
+
+    goals: tuple[arms.Pose | None, arms.Pose | None]
+    grips: tuple[float, float]
+    arc: tuple[float, float] = (0.0, 0.0)
+    dwell: int = 0
+    """Steps to stay after arriving."""
+    check: tuple[int, ...] = ()
+    """Sides that must hold something afterwards."""
+
+
+@dataclass(slots=True)
+class _Motion:
+    """A phase under way."""
+
+    phase: _Phase
+    starts: tuple[arms.Pose, arms.Pose]
+    length: int
+    step: int = 0
+    dwelt: int = 0
+    pause: int = 0
+    ends: tuple[arms.Pose, arms.Pose] = field(init=False)
+
+    def __post_init__(self) -> None:
+        left, right = self.phase.goals
+        self.ends = (left or self.starts[0], right or self.starts[1])
+
+
+class ScriptedExpert:
+    """Acts for one attempt: `act()` gives the action for the present state, `done` says it has let go for good."""
+
+    def __init__(self, bench: Bench, planner: Planner, seed: int, flaws: EpisodeFlaws) -> None:
+        self._bench, self._planner, self._flaws = bench, planner, flaws
+        self._rng = stream("expert", seed)
+        self._queue: list[_Phase] = []
+        self._motion: _Motion | None = None
+        self._grips = [1.0, 1.0]
+        self._commanded = [self._tool_pose(side) for side in (0, 1)]
+        self._parting = False
+        self.done = False
+        if any(bench.grasp.closed):
+            self._queue.extend(self._let_go())
+
+    def act(self) -> FloatArray:
+        """[14] absolute joint targets for the present state."""
+        while self._motion is None:
+            self._start_next()
+        motion = self._motion
+        if motion.pause > 0:
+            motion.pause -= 1
+            return self._action()
+        if motion.step < motion.length:
+            motion.step += 1
+            share = motion.step / motion.length
+            for side in (0, 1):
+                self._commanded[side] = _between(motion.starts[side], motion.ends[side], share, motion.phase.arc[side])
+            if motion.step < motion.length:
+                return self._action()
+        elif not self._arrived(motion) and motion.step < motion.length + PATIENCE_STEPS:
+            motion.step += 1
+            return self._action()
+        else:
+            self._grips = list(motion.phase.grips)
+            motion.dwelt += 1
+            if motion.dwelt > motion.phase.dwell:
+                self._finish(motion)
+        return self._action()
+
+    def _finish(self, motion: _Motion) -> None:
+        self._motion = None
+        held = self._bench.grasp.held
+        if any(not held[side] for side in motion.phase.check):
+            self._queue = self._let_go()
+        elif not self._queue and self._parting:
+            self.done = True
+
+    def _start_next(self) -> None:
+        if not self._queue:
+            skill = None if self._parting else self._planner.next_skill(self._flaws)
+            if skill is None:
+                self._parting = True
+                self._queue = [_Phase(goals=HOME, grips=(1.0, 1.0))]
+            else:
+                self._queue = self._phases(skill)
+        phase = self._queue.pop(0)
+        starts = (self._commanded[0], self._commanded[1])
+        ends = (phase.goals[0] or starts[0], phase.goals[1] or starts[1])
+        pace = SPEED_M_S * self._flaws.speed / self._bench.rate_hz
+        longest = max(_way(starts[side], ends[side], phase.arc[side]) for side in (0, 1))
+        self._motion = _Motion(phase=phase, starts=starts, length=math.ceil(longest / pace - 1e-9))
+        if self._flaws.pause_share and self._rng.random() < self._flaws.pause_share:
+            self._motion.pause = int(self._rng.integers(1, self._flaws.pause_steps + 1))
+
+    def _phases(self, skill: Skill) -> list[_Phase]:
+        """Hover, descend, close, carry over, open, rise: both arms in step."""
+        hover, down, over, up = ([None, None] for _ in range(4))
+        goals: tuple[list[arms.Pose | None], ...] = (hover, down, over, up)  # type: ignore[assignment]
+        grips_closed, arc, sides = [1.0, 1.0], [0.0, 0.0], []
+        for carry in skill.carries:
+            side = carry.side
+            first = self._flaws.first_grasp_bias_m if skill.attempt == 0 else (0.0, 0.0)
+            bias = self._flaws.place_bias_m
+            noise = self._rng.normal(0.0, 1.0, size=4) * self._flaws.noise_m
+            gx, gy = carry.grasp[0] + first[0] + noise[0], carry.grasp[1] + first[1] + noise[1]
+            px, py = carry.place[0] + bias[0] + noise[2], carry.place[1] + bias[1] + noise[3]
+            goals[0][side] = arms.Pose(x=gx, y=gy, z=carry.grasp_z + HOVER_M)
+            goals[1][side] = arms.Pose(x=gx, y=gy, z=carry.grasp_z)
+            goals[2][side] = arms.Pose(x=px, y=py, z=carry.place_z)
+            goals[3][side] = arms.Pose(x=px, y=py, z=carry.place_z + HOVER_M)
+            grips_closed[side], arc[side] = 0.0, carry.arc
+            sides.append(side)
+        opened, closed = (1.0, 1.0), (grips_closed[0], grips_closed[1])
+        pair = [(poses[0], poses[1]) for poses in goals]
+        return [
+            _Phase(goals=pair[0], grips=opened),
+            _Phase(goals=pair[1], grips=opened),
+            _Phase(goals=(None, None), grips=closed, dwell=GRIP_STEPS, check=tuple(sides)),
+            _Phase(goals=pair[2], grips=closed, arc=(arc[0], arc[1])),
+            _Phase(goals=(None, None), grips=opened, dwell=GRIP_STEPS),
+            _Phase(goals=pair[3], grips=opened),
+        ]
+
+    def _let_go(self) -> list[_Phase]:
+        raised = tuple(replace(self._commanded[side], z=GRASP_Z_M + HOVER_M) for side in (0, 1))
+        return [
+            _Phase(goals=(None, None), grips=(1.0, 1.0), dwell=1),
+            _Phase(goals=(raised[0], raised[1]), grips=(1.0, 1.0)),
+        ]
+
+    def _tool_pose(self, side: int) -> arms.Pose:
+        x, y, z = (float(value) for value in self._bench.grasp.tool(side))
+        return arms.Pose(x=x, y=y, z=max(z, GRASP_Z_M))
+
+    def _arrived(self, motion: _Motion) -> bool:
+        for side in (0, 1):
+            if motion.phase.goals[side] is None:
+                continue
+            goal = motion.ends[side]
+            tool = self._bench.grasp.tool(side)
+            if math.dist((goal.x, goal.y, goal.z), tuple(float(value) for value in tool)) > TOLERANCE_M:
+                return False
+        return True
+
+    def _action(self) -> FloatArray:
+        parts: list[float] = []
+        for side in (0, 1):
+            parts += [*arms.inverse(side, self._commanded[side]), self._grips[side]]
+        return np.array(parts, dtype=np.float32)
+
+
+def _way(start: arms.Pose, end: arms.Pose, arc: float) -> float:
+    straight = math.dist((start.x, start.y, start.z), (end.x, end.y, end.z))
+    # Length of a half-sine arch of height arc * straight, to second order.
+    return straight * (1.0 + (math.pi * arc) ** 2 / 4.0)
+
+
+def _between(start: arms.Pose, end: arms.Pose, share: float, arc: float) -> arms.Pose:
+    straight = math.dist((start.x, start.y, start.z), (end.x, end.y, end.z))
+    turn = math.remainder(end.yaw - start.yaw, 2.0 * math.pi)
+    return arms.Pose(
+        x=start.x + (end.x - start.x) * share,
+        y=start.y + (end.y - start.y) * share,
+        z=start.z + (end.z - start.z) * share + arc * straight * math.sin(math.pi * share),
+        yaw=start.yaw + turn * share,
+    )

@@ -1,0 +1,302 @@
+"""Fold a T-shirt: both sleeves in, then the hem up to the shoulders.
+
+Owns the shirt's shape, its ideal fold, what counts as success, and the order in which the expert works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.sim.bench import ROBOT_ID, Bench, robot_spec
+from data.sim.cloth import Cloth, ClothMesh, align, distances, flex_xml, grid_mesh, paired_error, turn
+from data.sim.detector import Reading
+from data.sim.expert import Carry, ScriptedExpert, Skill
+from data.sim.flaws import EpisodeFlaws, FlawConfig, draw_flaws
+from data.sim.grasp import GraspPoints
+from data.sim.scene import SceneParts
+from data.tasks import TASKS
+from recap.errors import RecapError
+from recap.protocols import SimulatedRobot
+from recap.specs import RobotSpec, TaskSpec
+
+CELL_M = 0.04
+BODY_COLUMNS, BODY_ROWS, SLEEVE_CELLS = 6, 8, 2
+GRASP_RADIUS_M = 0.05
+OUTSIDE_M = 0.02
+"""How far outside the rim the expert closes the gripper."""
+START_SHIFT_M, START_TURN_RAD = 0.03, 0.15
+SUCCESS_ERROR_M = 0.035
+ON_TABLE_M = 0.05
+"""A vertex higher than this is in the air."""
+LOST_XY_M, LOST_Z_M = 0.45, -0.03
+FOLDED = 0.55
+"""Share of a part's way that counts as folded."""
+MAX_TRIES = 3
+STAGES = ("sleeves", "hem", "smooth")
+
+SPEC = TaskSpec(
+    id="shirt_folding",
+    prompt="fold the shirt",
+    robot=ROBOT_ID,
+    max_steps=150,
+    rate_hz=10.0,
+    lookahead_s=1.8,
+    positive_share=0.4,
+    reset_s=10.0,
+    success=(
+        "the shirt lies on the table, held by nobody, and its vertices are on average less than 35 mm from the ideal "
+        "fold (sleeves in, hem on the shoulders) after the best rigid alignment, for half a second"
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShirtShape:
+    """The shirt flat and folded, in its own frame; collar towards +y, sides as seen from above."""
+
+    mesh: ClothMesh
+    ideal: NDArray[np.float64]
+    """[N, 2] where each vertex belongs in the finished fold, m."""
+    chest: NDArray[np.int64]
+    """Vertices that no fold moves."""
+    sleeves: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """Left and right sleeve vertices."""
+    lower: NDArray[np.int64]
+    """Vertices below the fold line."""
+    tips: tuple[int, int]
+    """Middle of the sleeve ends."""
+    corners: tuple[int, int]
+    """Hem corners."""
+    behind: Mapping[int, int]
+    """For each tip and corner, the vertex one cell into the cloth."""
+
+
+def shirt_shape() -> ShirtShape:
+    """75 vertices, 4 cm apart: a body of 6 x 8 cells and two sleeves of 2 x 2 cells beside the shoulders."""
+    cells = [(i, j) for i in range(BODY_COLUMNS) for j in range(BODY_ROWS)]
+    for k in range(SLEEVE_CELLS):
+        cells += [(i, BODY_ROWS - 1 - k) for i in (-2, -1, BODY_COLUMNS, BODY_COLUMNS + 1)]
+    nodes, triangles = grid_mesh(cells, CELL_M)
+    grid = np.array(nodes, dtype=np.int64)
+    beyond = np.maximum(-grid[:, 0], 0) + np.maximum(grid[:, 0] - BODY_COLUMNS, 0)
+    x = (grid[:, 0] - BODY_COLUMNS / 2) * CELL_M
+    y = (grid[:, 1] - BODY_ROWS / 2) * CELL_M - 0.008 * beyond
+    # A scooped neckline.
+    neck = (grid[:, 1] == BODY_ROWS) & (np.abs(grid[:, 0] - BODY_COLUMNS // 2) <= 1)
+    y = np.where(neck, y - np.where(grid[:, 0] == BODY_COLUMNS // 2, 0.018, 0.012), y)
+    edge = BODY_COLUMNS / 2 * CELL_M
+    folded_x = np.where(x < -edge - 1e-9, -2 * edge - x, np.where(x > edge + 1e-9, 2 * edge - x, x))
+    folded_y = np.where(y < -1e-9, -y, y)
+    index = {(int(i), int(j)): k for k, (i, j) in enumerate(grid)}
+    middle = BODY_ROWS - 1
+    inside = beyond == 0
+    return ShirtShape(
+        mesh=ClothMesh(points=np.stack([x, y], axis=1), triangles=triangles),
+        ideal=np.stack([folded_x, folded_y], axis=1),
+        chest=np.flatnonzero(inside & (grid[:, 1] >= BODY_ROWS // 2)),
+        sleeves=(np.flatnonzero(grid[:, 0] < 0), np.flatnonzero(grid[:, 0] > BODY_COLUMNS)),
+        lower=np.flatnonzero(grid[:, 1] < BODY_ROWS // 2),
+        tips=(index[-2, middle], index[BODY_COLUMNS + 2, middle]),
+        corners=(index[0, 0], index[BODY_COLUMNS, 0]),
+        behind={
+            index[-2, middle]: index[-1, middle],
+            index[BODY_COLUMNS + 2, middle]: index[BODY_COLUMNS + 1, middle],
+            index[0, 0]: index[1, 1],
+            index[BODY_COLUMNS, 0]: index[BODY_COLUMNS - 1, 1],
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folds:
+    """How far each part has got, [0, 1]."""
+
+    sleeve_left: float
+    sleeve_right: float
+    hem: float
+
+    @property
+    def sleeves(self) -> tuple[float, float]:
+        return (self.sleeve_left, self.sleeve_right)
+
+
+class ShirtScenario:
+    """The shirt on the bench: start states, readings."""
+
+    def __init__(self) -> None:
+        self.shape = shirt_shape()
+        mesh = self.shape.mesh
+        self.parts = SceneParts(
+            objects=flex_xml("shirt", mesh, rgba=".16 .34 .72 1", mass_kg=0.15), grasp_body="shirt_0", timestep_s=0.01
+        )
+        count = len(mesh.points)
+        self.grasp_points = GraspPoints(
+            bodies=tuple(f"shirt_{index}" for index in range(count)),
+            anchors=np.zeros((count, 3)),
+            radius_m=GRASP_RADIUS_M,
+        )
+
+    def bind(self, bench: Bench) -> None:
+        self._bench = bench
+        self.cloth = Cloth(bench.mujoco, bench.model, bench.data, "shirt", self.shape.mesh)
+
+    def place(self, rng: np.random.Generator) -> None:
+        x, y, angle = rng.uniform(-1.0, 1.0, size=3)
+        self.cloth.lay(START_SHIFT_M * x, START_SHIFT_M * y, START_TURN_RAD * angle)
+
+    def frame(self) -> tuple[float, NDArray[np.float64]]:
+        """(angle, shift) that take the shirt's own frame to the table, by the chest."""
+        chest = self.shape.chest
+        return align(self.shape.mesh.points[chest], self.cloth.vertices()[chest, :2])
+
+    def ideal_on_table(self) -> NDArray[np.float64]:
+        """[N, 2] where each vertex belongs now, given where the chest lies, m."""
+        angle, shift = self.frame()
+        return np.asarray(turn(self.shape.ideal, angle) + shift)
+
+    def folds(self) -> Folds:
+        """How far each part has got in the present state."""
+        points = self.cloth.vertices()
+        off = distances(points[:, :2], self.ideal_on_table())
+        flat = distances(self.shape.mesh.points, self.shape.ideal)
+
+        def way(part: NDArray[np.int64]) -> float:
+            return float(np.clip(1.0 - np.mean(off[part]) / np.mean(flat[part]), 0.0, 1.0))
+
+        left, right = self.shape.sleeves
+        return Folds(sleeve_left=way(left), sleeve_right=way(right), hem=way(self.shape.lower))
+
+    def error(self) -> float:
+        """Paired-vertex error against the ideal fold, m."""
+        return paired_error(self.cloth.vertices()[:, :2], self.shape.ideal)
+
+    def read(self) -> Reading:
+        points = self.cloth.vertices()
+        folds, error = self.folds(), self.error()
+        held = {index for side in (0, 1) for index in self._bench.grasp.held[side]}
+        low = bool(points[:, 2].max() < ON_TABLE_M)
+        lost = bool(points[:, 2].min() < LOST_Z_M or np.abs(points[:, :2].mean(axis=0)).max() > LOST_XY_M)
+
+        def rests(part: NDArray[np.int64]) -> bool:
+            return not held.intersection(part.tolist()) and bool(points[part, 2].max() < ON_TABLE_M)
+
+        left, right = self.shape.sleeves
+        milestones = {
+            "sleeve_left_folded": folds.sleeve_left > FOLDED and rests(left),
+            "sleeve_right_folded": folds.sleeve_right > FOLDED and rests(right),
+            "hem_folded": folds.hem > FOLDED and rests(self.shape.lower),
+        }
+        succeeded = error < SUCCESS_ERROR_M and not held and low
+        progress = 0.25 * folds.sleeve_left + 0.25 * folds.sleeve_right + 0.45 * folds.hem + 0.05 * succeeded
+        stage = 0 if min(folds.sleeves) <= FOLDED else (1 if folds.hem <= FOLDED else 2)
+        return Reading(
+            progress=min(progress, 1.0),
+            stage=stage,
+            milestones=milestones,
+            succeeded=succeeded,
+            lost=lost,
+            metrics={
+                "paired_vertex_error_m": error,
+                "sleeve_left": folds.sleeve_left,
+                "sleeve_right": folds.sleeve_right,
+                "hem": folds.hem,
+            },
+        )
+
+
+class ShirtPlanner:
+    """Which part to fold next, from how the shirt lies."""
+
+    def __init__(self, scenario: ShirtScenario) -> None:
+        self._scenario = scenario
+        self._tries = [0, 0, 0]
+        self._repeated = False
+
+    def next_skill(self, flaws: EpisodeFlaws) -> Skill | None:
+        limit = MAX_TRIES if flaws.checks else 1
+        folds = self._scenario.folds()
+        skipped = None if flaws.skipped is None else flaws.skipped % 3
+        sides = tuple(side for side in (0, 1) if folds.sleeves[side] <= FOLDED and skipped != side)
+        if sides and self._tries[0] < limit:
+            return self._skill(0, tuple(self._sleeve(side) for side in sides))
+        if flaws.repeats and not self._repeated and self._tries[1] == 0:
+            self._repeated = True
+            return self._skill(0, (self._sleeve(0), self._sleeve(1)))
+        if folds.hem <= FOLDED and self._tries[1] < limit and skipped != 2:
+            return self._skill(1, tuple(self._corner(side) for side in (0, 1)))
+        if flaws.checks and self._scenario.error() > 0.8 * SUCCESS_ERROR_M and self._tries[2] < MAX_TRIES:
+            return self._skill(2, (self._worst(),))
+        return None
+
+    def _skill(self, stage: int, carries: tuple[Carry, ...]) -> Skill:
+        skill = Skill(stage=stage, carries=carries, attempt=self._tries[stage])
+        self._tries[stage] += 1
+        return skill
+
+    def _sleeve(self, side: int) -> Carry:
+        return self._carry(self._scenario.shape.tips[side], side)
+
+    def _corner(self, side: int) -> Carry:
+        return self._carry(self._scenario.shape.corners[side], side)
+
+    def _worst(self) -> Carry:
+        shape = self._scenario.shape
+        points, ideal = self._scenario.cloth.vertices()[:, :2], self._scenario.ideal_on_table()
+        rim = [*shape.tips, *shape.corners]
+        worst = max(rim, key=lambda index: float(np.sum((points[index] - ideal[index]) ** 2)))
+        return self._carry(worst, 0 if points[worst, 0] < 0 else 1)
+
+    def _carry(self, rim: int, side: int) -> Carry:
+        """Takes a rim vertex to where it belongs. The gripper closes just outside the cloth, so that it holds the edge
+        and not the sheet behind it, which could not turn over."""
+        shape = self._scenario.shape
+        points, ideal = self._scenario.cloth.vertices()[:, :2], self._scenario.ideal_on_table()
+        outward = points[rim] - points[shape.behind[rim]]
+        length = float(np.sqrt(np.sum(outward**2)))
+        reach = OUTSIDE_M * outward / max(length, 1e-6)
+        grasp, place = points[rim] + reach, ideal[rim] + reach
+        return Carry(
+            side=side,
+            point=rim,
+            grasp=(float(grasp[0]), float(grasp[1])),
+            place=(float(place[0]), float(place[1])),
+        )
+
+
+class ShirtBench(Bench):
+    """The bench with a shirt on it."""
+
+    def __init__(self, *, renderer: str, image_size: int) -> None:
+        self.shirt = ShirtScenario()
+        super().__init__(
+            self.shirt, max_steps=SPEC.max_steps, rate_hz=SPEC.rate_hz, renderer=renderer, image_size=image_size
+        )
+
+
+class ShirtFolding:
+    """The task, for the registry."""
+
+    spec: TaskSpec = SPEC
+    robot: RobotSpec = robot_spec(64)
+
+    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> ShirtBench:
+        return ShirtBench(renderer=renderer, image_size=image_size)
+
+    def make_expert(self, robot: SimulatedRobot, seed: int, flaws: FlawConfig) -> ScriptedExpert:
+        """The expert for the shirt on `robot`, from its present state on.
+
+        Raises:
+            RecapError: `robot` was not made by this task.
+        """
+        if not isinstance(robot, ShirtBench):
+            raise RecapError(
+                f"the shirt expert cannot act on a {type(robot).__name__}", hint="TASKS.get('shirt_folding').make_robot()"
+            )
+        return ScriptedExpert(robot, ShirtPlanner(robot.shirt), seed, draw_flaws(flaws, seed))
+
+
+TASKS.add(SPEC.id, ShirtFolding())
