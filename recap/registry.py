@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from recap.errors import ConfigError, UnknownName
@@ -65,6 +64,9 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
+        # 30 ms: a run of steps that are registered already, and `recap --help`, do without.
+        from importlib.metadata import entry_points
+
         for package_name in self._packages:
             package = importlib.import_module(package_name)
             for module in pkgutil.iter_modules(package.__path__):
