@@ -1,0 +1,80 @@
+"""The headline: how well the latest policy does, how sure that is, and whether the world was simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.report.charts import nice_end
+from pipelines.report.formats import figure, share
+from pipelines.report.model import Evaluation, Iteration, ReportData
+from pipelines.report.section import Section
+
+_TEMPLATE = """
+<p class="verdict">{{ sentence }}</p>
+{% if e %}
+<div class="cards">
+<div class="card"><h3>Success</h3>
+<p class="big">{{ m.num(e.success.value, share(e.success.value)) }}
+<span>{{ e.successes }} of {{ e.attempts }} attempts</span></p>
+{{ m.interval(e.success, 1.0, "95 % interval " ~ percent(e.success.low) ~ " to " ~ percent(e.success.high) 
+ ~ " (Wilson)", ["0", "50 %", "100 %"]) }}
+</div>
+<div class="card"><h3>Throughput</h3>
+<p class="big">{{ m.num(e.throughput.value, figure(e.throughput.value)) }} <span>successes per hour</span></p>
+{{ m.interval(e.throughput, top, "95 % interval " ~ figure(e.throughput.low) ~ " to " ~ figure(e.throughput.high)
+ ~ " per hour", ["0", figure(top / 2), figure(top)]) }}
+</div>
+</div>
+{% if e.trials %}<div class="dots" role="img" aria-label="{{ e.successes }} successes among {{ e.trials | length }}
+ attempts, in the order of their start seeds">{% for t in e.trials %}<span
+ class="dot {{ "good" if t.counts_as_success else ("plain" if t.outcome.value == "aborted" else "bad") }}"
+ title="seed {{ t.start_seed }}: {{ t.outcome.value }} after {{ t.steps }} steps"></span>{% endfor %}
+<span class="dotkey"><span class="dot good"></span> success <span class="dot bad"></span> failure
+{% if aborted %}<span class="dot plain"></span> aborted {% endif %}- one mark per attempt</span></div>{% endif %}
+{% endif %}
+{% if definition %}<p class="note"><b>Success</b> means: {{ definition }}{% endif %}
+{% if e %}{% if not definition %}<p class="note">{% endif %} <b>Throughput</b> is successes over the time of all
+attempts: the steps used, the full time limit for a failure, the reset between attempts, and inference beyond the
+control period.{% endif %}{% if definition or e %}</p>{% endif %}
+"""
+
+
+def _sentence(data: ReportData, iteration: Iteration | None) -> str:
+    if iteration is None or iteration.evaluation is None:
+        return "No policy has been evaluated in this run yet, so there is no result to report."
+    e = iteration.evaluation
+    starts = "test starts, which nothing was tuned on" if e.split == "test" else f"{e.split} starts"
+    world = {True: "In simulation", False: "On the robot", None: "In attempts of unrecorded origin"}[data.simulated]
+    text = (
+        f"{world}, the policy of iteration {iteration.index} succeeded in {e.successes} of {e.attempts} attempts "
+        f"from {starts}."
+    )
+    return text + _progress(data, iteration, e)
+
+
+def _progress(data: ReportData, last: Iteration, e: Evaluation) -> str:
+    first = next(i for i in data.iterations if i.evaluation is not None)
+    if first is last or first.evaluation is None or first.evaluation.success.value is None or e.success.value is None:
+        return ""
+    before = first.evaluation
+    return (
+        f" Iteration {first.index} stood at {share(before.success.value)} and {figure(before.throughput.value)} per "
+        f"hour; now {share(e.success.value)} and {figure(e.throughput.value)}."
+    )
+
+
+def _context(data: ReportData) -> Mapping[str, Any]:
+    iteration = data.best_known
+    e = iteration.evaluation if iteration is not None else None
+    ends = [] if e is None else [end for end in (e.throughput.high, e.throughput.value) if end is not None]
+    return {
+        "sentence": _sentence(data, iteration),
+        "e": e,
+        "aborted": e is not None and any(t.outcome.value == "aborted" for t in e.trials),
+        "top": nice_end(max(ends, default=0.0)),
+        "definition": data.success_definition,
+    }
+
+
+SECTION = Section(id="verdict", order=10, title="Result", template=_TEMPLATE, context=_context)

@@ -1,0 +1,91 @@
+"""Turns ReportData into one HTML file and the film strips beside it.
+
+Owns the page as a file: rendering, autoescape, atomic writing. Knows nothing of workspaces: `collect` does. The page
+holds all it needs; its own content-security policy forbids scripts and every fetch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pipelines.report import formats
+from pipelines.report.filmstrip import film_strip, nearest, save_png, stack_cameras
+from pipelines.report.model import Film, ReportData
+from pipelines.report.section import Section, all_sections
+
+FILE_NAME = "report.html"
+
+
+def write_report(data: ReportData, out_dir: Path) -> Path:
+    """Writes `report.html` and one `film-<slug>.png` per film into `out_dir`; returns the page's path.
+
+    The page needs no other file: the pictures are for use elsewhere. A page that exists is replaced in one rename.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for film in data.films:
+        if film.steps and film.rows:
+            save_png(film_picture(film), out_dir / f"film-{film.slug}.png")
+    page = out_dir / FILE_NAME
+    part = out_dir / f".{FILE_NAME}.{os.getpid()}.part"
+    part.write_text(render(data), encoding="utf-8")
+    part.replace(page)
+    return page
+
+
+def render(data: ReportData) -> str:
+    """The page as text."""
+    environment = _environment()
+    parts = [_part(environment, section, data) for section in all_sections()]
+    style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    return environment.get_template("page.html").render(
+        data=data, sections=[part for part in parts if part is not None], style=Markup(style)
+    )
+
+
+def film_picture(film: Film) -> Any:
+    """The film as one picture, cameras above each other: [H, W, 3] uint8."""
+    frames = stack_cameras([row.frames for row in film.rows])
+    scale = max(1, round(128 / frames.shape[2]))
+    return film_strip(
+        frames,
+        count=len(film.steps),
+        scale=scale,
+        captions=[f"{step} ({step / film.rate_hz:.1f} s)" for step in film.steps],
+        marks=[(nearest(mark.t, film.steps), mark.name, mark.kind) for mark in film.marks],
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        percent=formats.percent,
+        share=formats.share,
+        figure=formats.figure,
+        duration=formats.duration,
+        when=formats.when,
+    )
+    # Macros are a module without context, so that no section's variable reaches into them.
+    environment.globals["m"] = environment.get_template("macros.html").module
+    return environment
+
+
+def _part(environment: jinja2.Environment, section: Section, data: ReportData) -> Mapping[str, Any] | None:
+    context = section.context(data)
+    if context is None:
+        return None
+    if isinstance(context, str):
+        return {"id": section.id, "title": section.title, "absent": context, "body": ""}
+    body = environment.from_string(section.template).render(context)
+    return {"id": section.id, "title": section.title, "absent": "", "body": Markup(body)}
