@@ -1,0 +1,409 @@
+"""Jobs run in long-lived named Ray actors: `collector-0`, `evaluator-1`, `trainer-0`, ...
+
+Owns which actor does which job, and what happens when one dies. The actor's inside is host.py, the cluster session.py.
+An actor outlives the step: a later step of the same role finds it warm, with its worker if the worker is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.executors import session
+from pipelines.executors.base import (
+    ATTEMPTS_PER_JOB,
+    EXECUTORS,
+    ExecutorSettings,
+    WorkerDied,
+    describe,
+    signature_of,
+)
+from pipelines.executors.roots import ROOT_PACKAGES, project_root
+from recap.errors import ConfigError, StepFailed
+from recap.protocols import Worker
+
+_NAME_FREED_WITHIN_S = 20.0
+_CLOSE_WITHIN_S = 10.0
+_LAST_WORDS_BYTES = 2000
+
+
+class RemoteTraceback(Exception):  # it is the cause shown above an error, not an error of its own
+    """Where in the worker's process an error was raised."""
+
+    def __str__(self) -> str:
+        return f"in the worker:\n{self.args[0]}"
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """One named actor and what it is doing now."""
+
+    name: str
+    actor: Any
+    stderr: str
+    pid: int
+    signature: bytes | None = None
+    """Of the worker it holds; None: none that could serve again."""
+    pending: Any = None
+    """ObjectRef of the call in flight."""
+    job: int | None = None
+    """Index of the job in flight; None while it builds its worker."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """The book-keeping of one `map`."""
+
+    waiting: deque[int]
+    deaths: dict[int, int] = field(default_factory=dict)
+    error: BaseException | None = None
+
+
+class RayExecutor:
+    """Implements recap.protocols.Executor on Ray. Nothing is started before the first job.
+
+    `address=None` starts a private cluster on loopback; an address attaches to that cluster; a process that has already
+    called `ray.init` is used as it is. A private cluster ends with `close`.
+    """
+
+    name = "ray"
+
+    def __init__(self, settings: ExecutorSettings) -> None:
+        self._settings = settings
+        self._seats: dict[str, _Seat] = {}
+        self._session: dict[str, Any] | None = None
+        self._private = False
+        self.dashboard_url: str | None = None
+
+    def map(
+        self,
+        role: str,
+        make_worker: Callable[..., Worker[Any, Any]],
+        worker_args: tuple[Any, ...],
+        jobs: Sequence[Any],
+        on_result: Callable[[int, Any], None],
+        *,
+        num_workers: int,
+    ) -> None:
+        """Results arrive in the order they finish.
+
+        A job that raises ends the map: what is in flight is waited for and delivered, then its error is raised here,
+        of its own type. A worker that dies is replaced and its job given again.
+
+        Raises:
+            WorkerDied: the same job's worker, or a worker under construction, died ATTEMPTS_PER_JOB times.
+        """
+        if num_workers < 1:
+            raise ConfigError(f"{role}: {num_workers} workers, expected at least 1")
+        if not jobs:
+            return
+        self.start()
+        from ray import cloudpickle
+
+        signature = signature_of(make_worker, worker_args)
+        recipe = cloudpickle.dumps((make_worker, worker_args))
+        round_ = _Round(deque(range(len(jobs))))
+        seats = self._take_seats(role, min(num_workers, len(jobs)))
+        try:
+            for seat in seats:
+                if signature is None or seat.signature != signature:
+                    self._build(seat, recipe)
+                else:
+                    self._give(seat, jobs, round_)
+            while busy := [seat for seat in seats if seat.pending is not None]:
+                for seat in self._finished(busy):
+                    self._settle(seat, role, recipe, signature, jobs, on_result, round_)
+        finally:
+            self._abandon(seats)
+        if round_.error is not None:
+            raise round_.error
+
+    def call(self, role: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Runs it in `{role}-0`. If that process dies it is run again, from what it left on disk, in a fresh one."""
+        self.start()
+        from ray import cloudpickle
+
+        payload = cloudpickle.dumps((function, args))
+        what = f"{role} call {getattr(function, '__qualname__', describe(function))}"
+        (seat,) = self._take_seats(role, 1)
+        for attempt in range(1, ATTEMPTS_PER_JOB + 1):
+            seat.pending = seat.actor.call.remote(payload)
+            try:
+                self._wait([seat])
+                reply, death = self._collect(seat)
+            finally:
+                self._abandon([seat])
+            if reply is not None:
+                return _open(reply)
+            last = self._last_words(seat)
+            if attempt == ATTEMPTS_PER_JOB:
+                self._forget(seat)
+                raise _died(what, attempt, death, last)
+            self._replace(seat, what, death)
+        raise AssertionError("unreachable")
+
+    def start(self) -> None:
+        """Starts or joins Ray now; does nothing if that is done."""
+        if self._session is not None:
+            return
+        if not self._settings.address and not _is_connected():
+            self._session = session.start(self._settings)
+            self._private = True
+        else:
+            self._session = self._attach()
+        self.dashboard_url = self._session["dashboard_url"]
+        self._settings.on_event(
+            {
+                "kind": "executor_started",
+                "executor": self.name,
+                "private": self._private,
+                "dashboard_url": self.dashboard_url,
+                "seconds": round(self._session["seconds"], 3),
+            }
+        )
+
+    def close(self) -> None:
+        """Closes the workers and, if it is ours, the cluster. The executor may be used again."""
+        if self._session is None:
+            return
+        import ray
+
+        seats = list(self._seats.values())
+        try:
+            if _is_connected():
+                closing = [seat.actor.close.remote() for seat in seats]
+                if closing:
+                    ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_WITHIN_S)
+                for seat in seats:
+                    ray.kill(seat.actor)
+        finally:
+            self._seats.clear()
+            ended, self._session = self._session, None
+            if self._private:
+                ray.shutdown()
+                session.restore_environment(ended["environment"])
+            self._private = False
+
+    def pids(self) -> dict[str, int]:
+        """{actor name: process id}, for tests and for people looking for a process."""
+        return {name: seat.pid for name, seat in self._seats.items()}
+
+    def _attach(self) -> dict[str, Any]:
+        import ray
+
+        began = time.monotonic()
+        if not ray.is_initialized():
+            ray.init(
+                address=self._settings.address,
+                namespace=self._settings.namespace,
+                log_to_driver=False,
+                logging_level="error",
+            )
+        url = ray._private.worker.get_dashboard_url()
+        return {"dashboard_url": f"http://{url}" if url else None, "seconds": time.monotonic() - began}
+
+    def _take_seats(self, role: str, count: int) -> list[_Seat]:
+        """`{role}-0` .. `{role}-{count - 1}`, made where they are missing, all at once."""
+        names = [f"{role}-{number}" for number in range(count)]
+        made = {name: self._create(name) for name in names if name not in self._seats}
+        for name, actor in made.items():
+            self._seats[name] = self._seated(name, actor)
+        return [self._seats[name] for name in names]
+
+    def _create(self, name: str) -> Any:
+        import ray
+
+        from pipelines.executors import host
+
+        ray.cloudpickle.register_pickle_by_value(host)
+        try:
+            actor_class = ray.remote(host.Host)
+            options: dict[str, Any] = {
+                "name": name,
+                "namespace": self._settings.namespace,
+                "max_restarts": 0,
+                "num_cpus": 0,
+                **self._settings.role_resources.get(name.rpartition("-")[0], {}),
+            }
+            if not self._private:
+                # Another cluster's processes do not inherit our environment.
+                passed = {key: os.environ[key] for key in ("MUJOCO_GL", "RECAP_FAULT") if key in os.environ}
+                options["runtime_env"] = {"env_vars": {**session.WORKER_ENV, **passed}}
+            deadline = time.monotonic() + _NAME_FREED_WITHIN_S
+            while True:
+                try:
+                    return actor_class.options(**options).remote(str(project_root()), ROOT_PACKAGES, tuple(sys.path))
+                except ValueError:  # the name of an actor that just died is freed a moment later
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
+        finally:
+            ray.cloudpickle.unregister_pickle_by_value(host)
+
+    def _seated(self, name: str, actor: Any) -> _Seat:
+        import ray
+
+        hello = ray.get(actor.hello.remote())
+        return _Seat(name=name, actor=actor, stderr=hello["stderr"], pid=hello["pid"])
+
+    def _build(self, seat: _Seat, recipe: bytes) -> None:
+        seat.signature = None
+        seat.job = None
+        seat.pending = seat.actor.build.remote(recipe)
+
+    def _give(self, seat: _Seat, jobs: Sequence[Any], round_: _Round) -> None:
+        """The next job, if there is one and none has failed."""
+        if not round_.waiting or round_.error is not None:
+            return
+        from ray import cloudpickle
+
+        seat.job = round_.waiting.popleft()
+        seat.pending = seat.actor.run.remote(cloudpickle.dumps(jobs[seat.job]))
+
+    def _finished(self, busy: list[_Seat]) -> list[_Seat]:
+        ready = self._wait(busy)
+        return [seat for seat in busy if seat.pending in ready]
+
+    def _wait(self, busy: list[_Seat]) -> list[Any]:
+        """Blocks until one of them is done; in short waits, so that Ctrl-C is heard."""
+        import ray
+
+        while True:
+            ready: list[Any]
+            ready, _ = ray.wait([seat.pending for seat in busy], num_returns=1, timeout=1.0)
+            if ready:
+                return ready
+
+    def _settle(
+        self,
+        seat: _Seat,
+        role: str,
+        recipe: bytes,
+        signature: bytes | None,
+        jobs: Sequence[Any],
+        on_result: Callable[[int, Any], None],
+        round_: _Round,
+    ) -> None:
+        """Takes what a seat brings back and gives it something else to do."""
+        job, seat.job = seat.job, None
+        reply, death = self._collect(seat)
+        if reply is None:
+            key = -1 if job is None else job
+            round_.deaths[key] = round_.deaths.get(key, 0) + 1
+            what = f"{role} worker under construction" if job is None else f"{role} job {job} ({describe(jobs[job])})"
+            if round_.deaths[key] >= ATTEMPTS_PER_JOB:
+                round_.error = round_.error or _died(what, round_.deaths[key], death, self._last_words(seat))
+                self._forget(seat)
+                return
+            if job is not None:
+                round_.waiting.appendleft(job)
+            self._replace(seat, what, death)
+            if round_.error is None:
+                self._build(seat, recipe)
+            return
+        try:
+            result = _open(reply)
+        except Exception as error:  # raised by `map` once the jobs in flight have come home
+            round_.error = round_.error or error
+            return
+        if job is None:
+            seat.signature = signature
+        else:
+            on_result(job, result)
+        self._give(seat, jobs, round_)
+
+    def _collect(self, seat: _Seat) -> tuple[Any, str]:
+        """(reply, "") or (None, how the process died)."""
+        import ray
+        from ray import exceptions
+
+        pending, seat.pending = seat.pending, None
+        try:
+            return ray.get(pending), ""
+        except (
+            exceptions.RayActorError,
+            exceptions.OutOfMemoryError,
+            exceptions.WorkerCrashedError,
+            exceptions.NodeDiedError,
+            exceptions.LocalRayletDiedError,
+        ) as error:
+            return None, _shortly(error)
+
+    def _replace(self, seat: _Seat, what: str, death: str) -> None:
+        """A fresh process of the same name in the same seat."""
+        import ray
+
+        self._settings.on_event(
+            {"kind": "worker_died", "worker": seat.name, "pid": seat.pid, "during": what, "detail": death}
+        )
+        with contextlib.suppress(Exception):  # it is dead already, in all likelihood
+            ray.kill(seat.actor)
+        fresh = self._seated(seat.name, self._create(seat.name))
+        seat.actor, seat.stderr, seat.pid, seat.signature = fresh.actor, fresh.stderr, fresh.pid, None
+
+    def _abandon(self, seats: list[_Seat]) -> None:
+        """Ends the actors that are still at work when the driver has stopped listening (Ctrl-C, a failed callback)."""
+        import ray
+
+        for seat in seats:
+            if seat.pending is not None:
+                seat.pending = None
+                with contextlib.suppress(Exception):  # the cluster may be gone too
+                    ray.kill(seat.actor)
+                self._forget(seat)
+
+    def _forget(self, seat: _Seat) -> None:
+        self._seats.pop(seat.name, None)
+
+    @staticmethod
+    def _last_words(seat: _Seat) -> str:
+        """The end of what the process wrote to stderr, where its file can be read from here."""
+        path = Path(seat.stderr)
+        if not seat.stderr or not path.is_file():
+            return ""
+        return path.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
+
+
+def _open(reply: tuple[bool, bytes, str]) -> Any:
+    """The result, or the worker's exception raised here."""
+    good, body, text = reply
+    if good:
+        return pickle.loads(body)
+    if not body:
+        raise StepFailed(f"a worker raised an error that cannot be sent between processes:\n{text}")
+    error: BaseException = pickle.loads(body)
+    raise error from RemoteTraceback(text)
+
+
+def _died(what: str, times: int, death: str, last: str) -> WorkerDied:
+    words = f"; its last words:\n{last}" if last else "; it left no last words"
+    return WorkerDied(f"{what}: its worker died {times} times ({death}){words}")
+
+
+def _shortly(error: BaseException) -> str:
+    """Ray's reason without the advice: the line that says how the process ended."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "exit detail" in line or "killed" in line.lower()]
+    return (telling or lines or [type(error).__name__])[0][:300]
+
+
+def _is_connected() -> bool:
+    if not session.is_imported():
+        return False
+    import ray
+
+    return bool(ray.is_initialized())
+
+
+@EXECUTORS.register("ray")
+def make_ray(settings: ExecutorSettings) -> RayExecutor:
+    """A RayExecutor that has not started anything yet."""
+    return RayExecutor(settings)

@@ -1,0 +1,157 @@
+"""A private Ray cluster: on loopback only, with its own token, in its own short directory, and gone when we are.
+
+Owns the environment that Ray reads at start. Never calls `ray stop`, which would end other people's clusters too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import importlib
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pipelines.executors.base import ExecutorSettings
+from recap.errors import ConfigError
+
+# AF_UNIX paths end at 107 bytes and Ray appends up to 66 of its own: /session_<date>_<time>_<us>_<pid>/sockets/...
+_LONGEST_BASE = 40
+_PREFIX = "recap-ray-"
+_OBJECT_STORE_BYTES = 128 * 2**20  # jobs and rows are small; episodes go to disk, not through Ray
+
+WORKER_ENV = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
+"""Numerical libraries and OSMesa's rasteriser keep to one thread: the processes are the parallelism."""
+
+_private_dir: Path | None = None
+_private_lock: Any = None
+
+
+def start(settings: ExecutorSettings) -> dict[str, Any]:
+    """Starts Ray on this machine and connects to it.
+
+    Returns:
+        {"dashboard_url": str | None, "seconds": float, "environment": what to restore at `stop`}.
+
+    Raises:
+        ConfigError: Ray would listen beyond loopback, or no short temporary directory is to be had.
+    """
+    began = time.monotonic()
+    folder = private_dir()
+    saved = _set_environment(folder)
+    try:
+        import ray
+
+        _keep_to_loopback()
+        context = ray.init(
+            address="local",
+            num_cpus=settings.num_cpus or len(os.sched_getaffinity(0)),
+            include_dashboard=settings.dashboard,
+            dashboard_host="127.0.0.1",
+            namespace=settings.namespace,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="error",
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder),
+        )
+        _insist_on_loopback(str(context.address_info["node_ip_address"]))
+    except BaseException:
+        restore_environment(saved)
+        raise
+    url = f"http://{context.dashboard_url}" if settings.dashboard and context.dashboard_url else None
+    return {"dashboard_url": url, "seconds": time.monotonic() - began, "environment": saved}
+
+
+def restore_environment(saved: dict[str, str | None]) -> None:
+    """Puts the variables that `start` set back to what they were."""
+    for name, value in saved.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def private_dir() -> Path:
+    """This process's own 0700 directory for Ray's files, made on first use and removed at exit."""
+    global _private_dir, _private_lock
+    if _private_dir is None:
+        base = _short_base()
+        _sweep(base)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        _private_lock = (folder / "owner").open("w")
+        fcntl.flock(_private_lock, fcntl.LOCK_EX)
+        _write_token(folder / "token")
+        # Registered before `import ray` registers its own, so it runs after Ray has shut down.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _private_dir = folder
+    return _private_dir
+
+
+def _short_base() -> Path:
+    for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # mkdtemp below it is private
+        if len(str(base)) <= _LONGEST_BASE - len(_PREFIX) - 8 and os.access(base, os.W_OK):
+            return base
+    raise ConfigError(
+        f"Ray needs a temporary directory whose path is short (unix sockets end at 107 bytes): {tempfile.gettempdir()}",
+        hint="TMPDIR=/tmp recap run ...",
+    )
+
+
+def _sweep(base: Path) -> None:
+    """Removes directories whose owner was killed before it could."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        try:
+            with (folder / "owner").open("r+") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # alive, being made, or another user's
+            continue
+
+
+def _write_token(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+
+
+def _set_environment(folder: Path) -> dict[str, str | None]:
+    wanted = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        # Ray turns 127.0.0.1 into the machine's address unless it is told that clusters are not wanted.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Inherited by every worker: a runtime_env would do the same, but costs each actor a second (docs/tracking.md).
+        **WORKER_ENV,
+    }
+    saved = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    return saved
+
+
+def _keep_to_loopback() -> None:
+    """The variable above is read when Ray is imported, which may have happened before."""
+    constants: Any = importlib.import_module("ray._private.ray_constants")
+    constants.ENABLE_RAY_CLUSTER = False
+
+
+def _insist_on_loopback(address: str) -> None:
+    if address == "127.0.0.1":
+        return
+    import ray
+
+    ray.shutdown()
+    raise ConfigError(f"Ray would listen on {address}, not on loopback only", hint="recap run --executor local")
+
+
+def is_imported() -> bool:
+    """Whether this process has imported Ray."""
+    return "ray" in sys.modules
