@@ -1,7 +1,8 @@
 """Typed settings: declaring, checking, overriding and writing down the configuration of a step.
 
 Owns the meaning of a configuration class: a frozen dataclass whose fields are numbers, strings, enums, tuples,
-string-keyed mappings or other such dataclasses. It must not know which configurations exist, nor read a file or the command line.
+string-keyed mappings or other such dataclasses. It must not know which configurations exist, nor read a file or the
+command line.
 
 Example:
     >>> @dataclass(frozen=True, kw_only=True, slots=True)

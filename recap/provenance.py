@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError, UnknownName
-from recap.graph import Graph, Node
+from recap.graph import Node
 from recap.store import Store, entry_name
 from recap.workspace import Workspace, process_alive, user_name, write_atomic
 
@@ -227,11 +227,6 @@ def committed_key(store: Store, node: Node, entry: Mapping[str, Any]) -> str | N
         if key is not None and store.path(node.spec.name, key).exists():
             return str(key)
     return None
-
-
-def node_graph(graph: Graph) -> dict[str, list[str]]:
-    """{node: nodes it needs}, in order; for people and reports."""
-    return {node.name: sorted({ref.node for ref in node.inputs.values()}) for node in graph.order()}
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -202,8 +202,8 @@ class Runner:
             returned = spec.function(self._context(node, key, draft.out, run_name), node.config, inputs)
             stored = self._store.commit(draft, _checked(node, returned), facts)
         except BaseException as error:
-            self._failed(node, key, error, attempt, record, time.monotonic() - started)
             self._store.abandon(draft)
+            self._failed(node, key, error, attempt, record, time.monotonic() - started)
             if isinstance(error, WaitingForLabels) or not isinstance(error, Exception):
                 raise
             raise self._step_failed(node, key, error, run_name) from error
