@@ -1,0 +1,155 @@
+"""The command line. Owns flags, exit codes and what is printed; every command's work is in `pipelines`.
+
+Only typer is imported at the top, so that `--help` answers at once.
+
+Exit codes: 0 done, 1 a step failed, 2 bad setting or usage, 3 waiting for labels, 4 workspace locked, 5 stored data
+corrupt, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.data import data_app
+
+app = typer.Typer(
+    name="recap",
+    help="Improve robot policies from their own experience. Every command can be killed and re-issued.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+
+Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
+DEFAULT_WORKSPACE = Path("runs")
+
+
+@app.command()
+def run(
+    task: Annotated[str, typer.Option(help="What to learn, e.g. shirt_folding.")],
+    preset: Annotated[str, typer.Option(help="Size of the run: sim, smoke or micro.")] = "sim",
+    name: Annotated[str | None, typer.Option(help="Name of the run; by default made from task, preset and seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
+    executor: Annotated[str | None, typer.Option(help="ray or local; by default the preset's.")] = None,
+    tracker: Annotated[str | None, typer.Option(help="mlflow, none, or by default the preset's.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, e.g. --set policy.model.fit.steps=500. Repeatable.")
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Run the loop on a task. Re-issue the same command to go on after any interruption."""
+    from cli.views import run_and_show
+    from pipelines.invocation import Invocation
+
+    invocation = Invocation.of(
+        task=task, preset=preset, name=name, seed=seed, executor=executor, tracker=tracker, settings=settings or []
+    )
+    run_and_show(workspace, invocation, as_json=as_json)
+
+
+@app.command()
+def resume(
+    name: Annotated[str | None, typer.Argument(help="Run to go on with; by default the latest.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Go on with a run, with the settings it was started with."""
+    from cli.views import run_and_show
+    from pipelines.invocation import Invocation
+
+    run_and_show(workspace, Invocation.load(workspace, name), as_json=as_json)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="Run to show; by default the latest.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show which steps of a run are done, running or to come. Works while the run is live."""
+    from cli.views import show_status
+
+    show_status(workspace, name, as_json=as_json)
+
+
+@app.command("list")
+def list_runs(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """List the runs of a workspace."""
+    from cli.views import show_runs
+
+    show_runs(workspace, as_json=as_json)
+
+
+@app.command()
+def explain(
+    task: Annotated[str | None, typer.Option(help="Task, as for run; leave out to explain the latest run.")] = None,
+    preset: Annotated[str, typer.Option(help="Preset, as for run.")] = "sim",
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Settings, as for run.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """Say which steps a run would reuse, which it would run, and why. Changes nothing."""
+    from cli.views import show_plan
+    from pipelines.invocation import Invocation
+
+    if task is None:
+        invocation = Invocation.load(workspace, name)
+    else:
+        invocation = Invocation.of(
+            task=task, preset=preset, name=name, seed=seed, executor=None, tracker=None, settings=settings or []
+        )
+    show_plan(workspace, invocation, as_json=as_json)
+
+
+@app.command()
+def report(
+    name: Annotated[str | None, typer.Argument(help="Run to report on; by default the latest.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write the HTML report of a run (finished or not) and print its path."""
+    from pipelines.invocation import Invocation
+    from pipelines.run import report_of
+
+    typer.echo(report_of(workspace, Invocation.load(workspace, name).name))
+
+
+def main() -> None:
+    """Entry point of the `recap` command."""
+    from pipelines.executors.roots import check_roots
+    from recap.errors import RecapError
+
+    try:
+        check_roots()
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        raise SystemExit(stop.exit_code) from None
+    except RecapError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; nothing finished is lost. To go on:\n  {_again()}", err=True)
+        raise SystemExit(130) from None
+    except Exception as error:
+        # typer's own usage errors know how to show themselves; anything else is a bug and keeps its traceback.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        raise SystemExit(getattr(error, "exit_code", 2)) from None
+
+
+def _again() -> str:
+    import shlex
+
+    return shlex.join(["recap", *sys.argv[1:]])

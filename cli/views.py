@@ -1,0 +1,206 @@
+"""What each command prints: text for people, JSON for scripts. Computes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pipelines.invocation import Invocation
+from recap.workspace import Workspace
+
+_MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
+
+
+def run_and_show(root: Path, invocation: Invocation, *, as_json: bool) -> None:
+    """Runs, then prints the figures and what to do next. Progress goes to stderr when JSON was asked for."""
+    from pipelines.run import run_loop
+
+    result = run_loop(root, invocation, lambda line: typer.echo(line, err=as_json))
+    if as_json:
+        _json(result)
+        return
+    typer.echo("")
+    for node, figures in result.evaluations.items():
+        typer.echo(f"{node}  (simulated)")
+        typer.echo(
+            f"  success     {figures['successes']}/{figures['attempts']} = {figures['success']:.1%}"
+            f"   95 % interval {figures['success_low']:.1%} .. {figures['success_high']:.1%}"
+        )
+        typer.echo(
+            f"  throughput  {figures['throughput_per_hour']:.1f}/h"
+            f"   95 % interval {figures['throughput_low']:.1f} .. {figures['throughput_high']:.1f}"
+        )
+    typer.echo(f"steps run {len(result.executed)}, cached {len(result.cached)}, in {_span(result.seconds)}")
+    typer.echo(f"report  {result.report}")
+    if result.tracking_uri is not None:
+        typer.echo(f"mlflow  mlflow ui --backend-store-uri {result.tracking_uri}")
+    typer.echo(f"again   {result.command}")
+
+
+def show_status(root: Path, name: str | None, *, as_json: bool) -> None:
+    """One run: state of every node, and how far the running one is."""
+    from recap.journal import read_journal
+    from recap.provenance import run_status
+
+    workspace = Workspace.open(root, create=False)
+    run = Invocation.load(root, name).name
+    status = run_status(workspace, run)
+    if as_json:
+        _json(status)
+        return
+    records, _ = read_journal(workspace.run_dir(run) / "journal.jsonl")
+    last = {record["node"]: record for record in records if record["kind"] == "progress"}
+    typer.echo(f"{status.run_name}  {status.state}  (updated {_ago(status.updated)} ago)")
+    for node in status.nodes:
+        far = ""
+        if node.state in ("running", "killed", "interrupted", "failed") and node.name in last:
+            at = last[node.name]
+            far = f"  {at['done']}/{at['total']} {at['unit']}"
+        seconds = f"  {_span(node.seconds)}" if node.seconds is not None else ""
+        error = f"  {node.error.splitlines()[0]}" if node.error else ""
+        typer.echo(f"  {_MARK.get(node.state, '?')} {node.name:<14} {node.state}{seconds}{far}{error}")
+    if status.state not in ("done", "running"):
+        typer.echo(f"go on with:  recap resume {run}")
+
+
+def show_runs(root: Path, *, as_json: bool) -> None:
+    """All runs of a workspace, the latest first."""
+    from recap.provenance import run_status
+
+    workspace = Workspace.open(root, create=False)
+    runs = sorted((run_status(workspace, name) for name in workspace.run_names()), key=lambda run: -run.updated)
+    if as_json:
+        typer.echo(json.dumps([_plain(run) for run in runs]))
+        return
+    if not runs:
+        typer.echo("no runs yet; start one:  recap run --task shirt_folding")
+    for run in runs:
+        done = sum(node.state in ("done", "cached") for node in run.nodes)
+        typer.echo(f"{run.run_name:<32} {run.state:<12} {done}/{len(run.nodes)} steps   {_ago(run.updated)} ago")
+
+
+def show_plan(root: Path, invocation: Invocation, *, as_json: bool) -> None:
+    """What a run would reuse and what it would run, with the reason."""
+    from pipelines.loop import build_graph
+    from recap.explain import explain
+
+    plans = explain(Workspace.open(root, create=False), build_graph(invocation.config()), invocation.name)
+    if as_json:
+        typer.echo(json.dumps([_plain(plan) for plan in plans]))
+        return
+    for plan in plans:
+        typer.echo(f"{plan.state:<8} {plan.node:<14} {plan.why}")
+
+
+def show_findings(root: Path, *, as_json: bool) -> None:
+    """Everything that is wrong with the recorded experience; exit 5 if anything is."""
+    from data.verify import verify
+
+    store = _store(root)
+    total = len(store.ids())
+    findings = list(verify(store))
+    if as_json:
+        typer.echo(json.dumps({"episodes": total, "findings": [_plain(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+        typer.echo(f"{total} episodes read in full, {len(findings)} findings")
+        if findings:
+            typer.echo(f"next: recap data repair --workspace {root}   (sets broken files aside, deletes nothing)")
+    if findings:
+        raise typer.Exit(5)
+
+
+def show_repair(root: Path, *, as_json: bool) -> None:
+    """Mends what can be mended, under the workspace's lock."""
+    from data.verify import repair
+
+    workspace = Workspace.open(root, create=False)
+    with workspace.lock("data repair"):
+        store = _store(root)
+        done = repair(store)
+        store.rebuild_index()
+    if as_json:
+        typer.echo(json.dumps([_plain(item) for item in done]))
+        return
+    for item in done:
+        typer.echo(f"{item.finding}\n  {item.action}" + (f"\n  lost: {item.lost}" if item.lost else ""))
+    typer.echo(f"{len(done)} findings dealt with; index rebuilt")
+    if any(item.lost for item in done):
+        typer.echo("next: recap resume   (records again what is missing)")
+
+
+def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool) -> None:
+    """Facts of one episode, and a film strip if asked."""
+    from data.describe import show
+
+    store = _store(root)
+    report = show(store, episode)
+    if strip is not None:
+        from pipelines.report.filmstrip import film_strip, save_png
+
+        frames = store.load(report.row.id).frames
+        save_png(film_strip(frames[sorted(frames)[0]], count=12, scale=2), strip)
+    if as_json:
+        _json(report)
+        return
+    row = report.row
+    typer.echo(f"{row.id}")
+    typer.echo(f"  task {row.task}, robot {row.robot}, {row.source.value}, policy {row.policy_id or '-'}")
+    typer.echo(f"  {row.length} steps at {row.rate_hz:g} Hz = {report.duration_s:.1f} s, human {report.human_steps} steps")
+    typer.echo(f"  cameras {', '.join(row.cameras)}, renderer {row.renderer or '-'}, {row.bytes / 1e6:.2f} MB")
+    outcome = report.outcome.value if report.outcome else "no truth recorded"
+    typer.echo(f"  outcome {outcome}" + (f", progress {report.final_progress:.2f}" if report.outcome else ""))
+    for event in report.events:
+        typer.echo(f"  step {event.t:>4} {'+-'[event.kind < 0] if event.kind else ' '} {event.name}")
+    if strip is not None:
+        typer.echo(f"  strip {strip}")
+
+
+def show_stats(root: Path, *, as_json: bool) -> None:
+    """Counts per task, source and outcome."""
+    from data.describe import stats
+
+    figures = stats(_store(root))
+    if as_json:
+        _json(figures)
+        return
+    typer.echo(f"{figures.episodes} episodes, {figures.frames} frames, {figures.bytes / 1e6:.1f} MB")
+    for group in figures.groups:
+        outcome = group.outcome.value if group.outcome else "?"
+        typer.echo(
+            f"  {group.task:<18} {group.source.value:<10} {outcome:<8} {group.episodes:>5} episodes "
+            f"{group.frames:>7} frames   steps {group.lengths[0]}..{group.lengths[2]}..{group.lengths[4]}"
+        )
+    if figures.quarantined:
+        typer.echo(f"  {figures.quarantined} files in quarantine")
+
+
+def _store(root: Path) -> Any:
+    from data.episodes import EpisodeStore
+
+    return EpisodeStore(Workspace.open(root, create=False).episodes)
+
+
+def _json(value: Any) -> None:
+    typer.echo(json.dumps(_plain(value)))
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass tree as JSON values."""
+    return json.loads(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, default=str))
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _ago(then: float) -> str:
+    return _span(max(time.time() - then, 0.0))

@@ -1,0 +1,127 @@
+"""What a person typed, kept with the run so that `recap resume` can issue it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from recap.errors import ConfigError, UnknownName
+from recap.workspace import Workspace, check_name, write_atomic
+
+from pipelines.config import PRESETS, LoopConfig
+
+_FILE = "invocation.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invocation:
+    """One `recap run` command line."""
+
+    task: str
+    preset: str
+    name: str
+    """Run name; one directory under the workspace's runs."""
+    seed: int
+    """Training seed."""
+    executor: str | None
+    """None: the preset's."""
+    tracker: str | None
+    """None: the preset's."""
+    settings: tuple[str, ...]
+    """As typed: "policy.model.fit.steps=500"."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        task: str,
+        preset: str = "sim",
+        name: str | None = None,
+        seed: int = 0,
+        executor: str | None = None,
+        tracker: str | None = None,
+        settings: Sequence[str] = (),
+    ) -> Invocation:
+        """The invocation with its name filled in: task, then preset and seed where they are not the default."""
+        from data.tasks import TASKS
+
+        TASKS.get(task)
+        PRESETS.get(preset)
+        parts = [task] + ([preset] if preset != "sim" else []) + ([f"seed{seed}"] if seed else [])
+        return cls(
+            task=task,
+            preset=preset,
+            name=check_name("run", name if name is not None else "-".join(parts)),
+            seed=seed,
+            executor=executor,
+            tracker=tracker,
+            settings=tuple(settings),
+        )
+
+    @classmethod
+    def load(cls, workspace: Path, name: str | None) -> Invocation:
+        """The invocation of a run of the workspace; of the latest when `name` is None.
+
+        Raises:
+            UnknownName: no run of that name.
+            ConfigError: no workspace there, or no run in it.
+        """
+        opened = Workspace.open(workspace, create=False)
+        found = {path.parent.name: path for path in opened.runs.glob(f"*/{_FILE}")}
+        if not found:
+            raise ConfigError(f"no run in {opened.root}", hint="recap run --task NAME")
+        if name is None:
+            name = max(found, key=lambda run: found[run].stat().st_mtime)
+        if name not in found:
+            raise UnknownName.among("run", name, found, hint="recap list")
+        fields = json.loads(found[name].read_text())
+        return cls(**{**fields, "settings": tuple(fields["settings"])})
+
+    def save(self, workspace: Workspace) -> None:
+        """Keeps it beside the run."""
+        folder = workspace.run_dir(self.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / _FILE, json.dumps(asdict(self), indent=1).encode())
+
+    def config(self) -> LoopConfig:
+        """The full configuration: the preset, then the seed, then each --set in order.
+
+        Raises:
+            UnknownName: no such setting; ConfigError: not of its type or out of range, or not `name=value`.
+        """
+        from recap.config import override
+
+        config = PRESETS.get(self.preset)(self.task)
+        config = replace(config, policy=replace(config.policy, model=replace(config.policy.model, seed=self.seed)))
+        if self.executor is not None:
+            config = replace(config, executor=self.executor)
+        if self.tracker is not None:
+            config = replace(config, tracker=self.tracker)
+        for text in self.settings:
+            path, equals, value = text.partition("=")
+            if not equals:
+                raise ConfigError(f"--set {text!r}: expected name=value", hint="--set policy.model.fit.steps=500")
+            config = override(config, path.strip(), value.strip())
+        return config
+
+    def command(self, workspace: Path) -> str:
+        """The command line that issues this run again."""
+        parts = ["recap", "run", "--task", self.task]
+        for flag, value, usual in (
+            ("--preset", self.preset, "sim"),
+            ("--seed", str(self.seed), "0"),
+            ("--executor", self.executor, None),
+            ("--tracker", self.tracker, None),
+        ):
+            if value is not None and value != usual:
+                parts += [flag, value]
+        if self.name != Invocation.of(task=self.task, preset=self.preset, seed=self.seed).name:
+            parts += ["--name", self.name]
+        for text in self.settings:
+            parts += ["--set", text]
+        if workspace != Path("runs"):
+            parts += ["--workspace", str(workspace)]
+        return shlex.join(parts)

@@ -1,0 +1,124 @@
+"""One `recap run`: configuration -> graph -> runner, with the terminal, the journal and the tracker listening.
+
+Owns the order of those things. A finished run that is issued again costs a look at the store: no executor, no tracker,
+no torch and no ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.invocation import Invocation
+from pipelines.loop import build_graph
+from recap.journal import FileJournal
+from recap.runner import Runner, RunSummary
+from recap.workspace import Workspace
+
+if TYPE_CHECKING:  # protocols imports numpy, which a run of cached steps never needs
+    from pipelines.config import LoopConfig
+    from recap.protocols import Executor
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopResult:
+    """What a run left behind."""
+
+    run: str
+    executed: tuple[str, ...]
+    """Nodes whose step ran."""
+    cached: tuple[str, ...]
+    """Nodes whose result was there already."""
+    seconds: float
+    report: Path
+    tracking_uri: str | None
+    """None: no tracker."""
+    evaluations: Mapping[str, Mapping[str, Any]]
+    """{node: summary figures} of every evaluation, in order."""
+    command: str
+    """Issues this run again."""
+
+
+class JournalObserver:
+    """Writes the runner's events into the journal of the run, where terminal, tracker and report read them."""
+
+    def __init__(self, journal: FileJournal) -> None:
+        self._journal = journal
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Appends one event under its node."""
+        fields = {name: value for name, value in event.items() if name not in ("kind", "node", "t")}
+        self._journal.at(str(event.get("node", ""))).event(str(event["kind"]), **fields)
+
+
+def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
+    """Brings a run up to date and returns where it stands.
+
+    Args:
+        root: workspace directory; made if absent.
+        invocation: what was asked for.
+        say: prints one line for a person.
+
+    Raises:
+        RecapError: see recap.errors; nothing that was finished is lost.
+    """
+    config = invocation.config()
+    graph = build_graph(config)
+    workspace = Workspace.open(root)
+    folder = workspace.run_dir(invocation.name)
+    with workspace.lock(f"run {invocation.name}"):
+        invocation.save(workspace)
+        journal = FileJournal(folder / "journal.jsonl", "")
+        with _watch(workspace, config, invocation, journal, say) as watch:
+            runner = Runner(
+                workspace,
+                lambda: _executor(config, invocation, watch.executor_event),
+                [JournalObserver(journal), watch],
+                journal_factory=journal.at,
+                resume_command=invocation.command(root),
+            )
+            began = time.monotonic()
+            summary = runner.run(graph, invocation.name)
+            seconds = time.monotonic() - began
+            report = folder / "report" / "report.html"
+            if summary.executed or not report.exists():
+                report = report_of(root, invocation.name)
+                watch.finished(report)
+    return LoopResult(
+        run=invocation.name,
+        executed=tuple(summary.executed),
+        cached=tuple(summary.cached),
+        seconds=seconds,
+        report=report,
+        tracking_uri=watch.tracking_uri,
+        evaluations=_evaluations(summary),
+        command=invocation.command(root),
+    )
+
+
+def report_of(root: Path, run: str) -> Path:
+    """Writes the report of a run, finished or not; returns the HTML file."""
+    from pipelines.report import gather, write_report
+
+    workspace = Workspace.open(root, create=False)
+    return write_report(gather(workspace, run), workspace.run_dir(run) / "report")
+
+
+def _executor(config: LoopConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None]) -> Executor:
+    from pipelines.executors import EXECUTORS, ExecutorSettings
+
+    settings = ExecutorSettings(namespace=invocation.name, dashboard=config.dashboard, on_event=on_event)
+    return EXECUTORS.get(config.executor)(settings)
+
+
+def _evaluations(summary: RunSummary) -> dict[str, dict[str, Any]]:
+    return {
+        node: outputs["evaluation"].json()["summary"] | outputs["timing"].json()["summary"]
+        for node, outputs in summary.outputs.items()
+        if "evaluation" in outputs
+    }

@@ -1,0 +1,61 @@
+"""Figures of an evaluation, from its attempts: success with its interval, time used, throughput.
+
+What depends only on the seeds (success, control steps) is kept apart from what depends on the clock (inference time), so
+that two runs of one seed give equal evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recap.specs import TaskSpec
+from recap.stats import is_success, throughput_estimate, wilson_interval
+from recap.types import Attempt, Outcome
+
+Row = Mapping[str, Any]
+
+BOOTSTRAP_SEED = 0
+"""Of the resampling only: the same attempts always give the same interval."""
+
+
+def success_summary(rows: Sequence[Row]) -> dict[str, float | int]:
+    """Counts, success rate with its 95 % Wilson interval, and mean control steps of an attempt."""
+    attempts = [_attempt(row) for row in rows]
+    successes = sum(map(is_success, attempts))
+    interval = wilson_interval(successes, len(attempts))
+    return {
+        "attempts": len(attempts),
+        "successes": successes,
+        "success": successes / len(attempts),
+        "success_low": interval.low,
+        "success_high": interval.high,
+        "mean_steps": sum(attempt.steps for attempt in attempts) / len(attempts),
+    }
+
+
+def throughput_summary(rows: Sequence[Row], spec: TaskSpec) -> dict[str, float]:
+    """Successes per hour over all attempts with its 95 % bootstrap interval; late inference counts as robot time."""
+    estimate = throughput_estimate(
+        [_attempt(row) for row in rows],
+        max_steps=spec.max_steps,
+        rate_hz=spec.rate_hz,
+        reset_s=spec.reset_s,
+        seed=BOOTSTRAP_SEED,
+    )
+    return {
+        "throughput_per_hour": estimate.value,
+        "throughput_low": estimate.low,
+        "throughput_high": estimate.high,
+        "inference_late_s": sum(float(row["inference_s"]) for row in rows),
+    }
+
+
+def _attempt(row: Row) -> Attempt:
+    return Attempt(
+        start_seed=row["start_seed"],
+        outcome=Outcome(row["outcome"]),
+        steps=row["steps"],
+        inference_s=row.get("inference_s", 0.0),
+        human_steps=row["human_steps"],
+    )
