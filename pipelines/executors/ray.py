@@ -145,7 +145,7 @@ class RayExecutor:
                 return _open(reply)
             last = self._last_words(seat)
             if attempt == ATTEMPTS_PER_JOB:
-                self._forget(seat)
+                self._dismiss(seat)
                 raise _died(what, attempt, death, last)
             self._replace(seat, what, death)
         raise AssertionError("unreachable")
@@ -301,7 +301,7 @@ class RayExecutor:
             what = f"{role} worker under construction" if job is None else f"{role} job {job} ({describe(jobs[job])})"
             if round_.deaths[key] >= ATTEMPTS_PER_JOB:
                 round_.error = round_.error or _died(what, round_.deaths[key], death, self._last_words(seat))
-                self._forget(seat)
+                self._dismiss(seat)
                 return
             if job is not None:
                 round_.waiting.appendleft(job)
@@ -339,29 +339,24 @@ class RayExecutor:
 
     def _replace(self, seat: _Seat, what: str, death: str) -> None:
         """A fresh process of the same name in the same seat."""
-        import ray
-
         self._settings.on_event(
             {"kind": "worker_died", "worker": seat.name, "pid": seat.pid, "during": what, "detail": death}
         )
-        with contextlib.suppress(Exception):  # it is dead already, in all likelihood
-            ray.kill(seat.actor)
+        _kill(seat.actor)
         fresh = self._seated(seat.name, self._create(seat.name))
         seat.actor, seat.stderr, seat.pid, seat.signature = fresh.actor, fresh.stderr, fresh.pid, None
 
     def _abandon(self, seats: list[_Seat]) -> None:
         """Ends the actors that are still at work when the driver has stopped listening (Ctrl-C, a failed callback)."""
-        import ray
-
         for seat in seats:
             if seat.pending is not None:
                 seat.pending = None
-                with contextlib.suppress(Exception):  # the cluster may be gone too
-                    ray.kill(seat.actor)
-                self._forget(seat)
+                self._dismiss(seat)
 
-    def _forget(self, seat: _Seat) -> None:
+    def _dismiss(self, seat: _Seat) -> None:
+        """Ends the process, if it still lives, and frees its name."""
         self._seats.pop(seat.name, None)
+        _kill(seat.actor)
 
     @staticmethod
     def _last_words(seat: _Seat) -> str:
@@ -381,6 +376,15 @@ def _open(reply: tuple[bool, bytes, str]) -> Any:
         raise StepFailed(f"a worker raised an error that cannot be sent between processes:\n{text}")
     error: BaseException = pickle.loads(body)
     raise error from RemoteTraceback(text)
+
+
+def _kill(actor: Any) -> None:
+    """Also of a dead actor: Ray keeps the name of one that died by itself until it is killed by its owner."""
+    import ray
+    from ray.exceptions import RayError
+
+    with contextlib.suppress(RayError):  # the cluster may be gone
+        ray.kill(actor)
 
 
 def _died(what: str, times: int, death: str, last: str) -> WorkerDied:

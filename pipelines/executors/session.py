@@ -21,7 +21,7 @@ from pipelines.executors.base import ExecutorSettings
 from recap.errors import ConfigError
 
 # AF_UNIX paths end at 107 bytes and Ray appends up to 66 of its own: /session_<date>_<time>_<us>_<pid>/sockets/...
-_LONGEST_BASE = 40
+_LONGEST_BASE = 38
 _PREFIX = "recap-ray-"
 _OBJECT_STORE_BYTES = 128 * 2**20  # jobs and rows are small; episodes go to disk, not through Ray
 
@@ -29,7 +29,7 @@ WORKER_ENV = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 """Numerical libraries and OSMesa's rasteriser keep to one thread: the processes are the parallelism."""
 
 _private_dir: Path | None = None
-_private_lock: Any = None
+_private_lock: int | None = None
 
 
 def start(settings: ExecutorSettings) -> dict[str, Any]:
@@ -58,7 +58,8 @@ def start(settings: ExecutorSettings) -> dict[str, Any]:
             log_to_driver=False,
             logging_level="error",
             _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
+            # Ray makes this one readable by everybody; the 0700 directory around it is what keeps others out.
+            _temp_dir=str(folder / "r"),
         )
         _insist_on_loopback(str(context.address_info["node_ip_address"]))
     except BaseException:
@@ -84,7 +85,7 @@ def private_dir() -> Path:
         base = _short_base()
         _sweep(base)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-        _private_lock = (folder / "owner").open("w")
+        _private_lock = os.open(folder / "owner", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(_private_lock, fcntl.LOCK_EX)
         _write_token(folder / "token")
         # Registered before `import ray` registers its own, so it runs after Ray has shut down.
