@@ -17,7 +17,7 @@ _TEMPLATE = """
 <div class="card"><h3>Success</h3>
 <p class="big">{{ m.num(e.success.value, share(e.success.value)) }}
 <span>{{ e.successes }} of {{ e.attempts }} attempts</span></p>
-{{ m.interval(e.success, 1.0, "95 % interval " ~ percent(e.success.low) ~ " to " ~ percent(e.success.high) 
+{{ m.interval(e.success, 1.0, "95 % interval " ~ percent(e.success.low) ~ " to " ~ percent(e.success.high)
  ~ " (Wilson)", ["0", "50 %", "100 %"]) }}
 </div>
 <div class="card"><h3>Throughput</h3>
