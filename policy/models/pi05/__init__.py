@@ -1,0 +1,40 @@
+"""pi0.5: LeRobot's policy in full size, and the same network small enough to learn on one core.
+
+Registering imports neither torch nor LeRobot: both wait until a policy is trained or loaded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policy.models import POLICIES, PolicyFamily
+from policy.models.pi05.config import Pi05Config, relative_dims, small_config, tiny_config
+
+if TYPE_CHECKING:
+    from policy.models.pi05.acting import Pi05Actor
+
+
+def _train(*args: Any, **kwargs: Any) -> dict[str, float]:
+    from policy.models.pi05.train import train
+
+    return train(*args, **kwargs)
+
+
+def _load(path: Path) -> Pi05Actor:
+    from policy.models.pi05.acting import load_policy
+
+    return load_policy(path)
+
+
+POLICIES.add(
+    "pi05",
+    PolicyFamily(
+        name="pi05",
+        config=Pi05Config,
+        presets={"tiny": tiny_config, "small": small_config},
+        relative_dims=relative_dims,
+        train=_train,
+        load=_load,
+    ),
+)

@@ -1,0 +1,109 @@
+"""A trained pi0.5 bundle as a Policy: one observation and a noise seed in, a chunk of robot actions out.
+
+Deterministic: one torch thread, float32, noise from the seed alone. Costs torch to load, neither transformers nor
+LeRobot; that LeRobot's factory gives the same actions from the same folder is a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from policy.models.pi05.bundle import BundleInfo, read_bundle
+from policy.models.pi05.learner import check_images, float_images
+from policy.models.pi05.network import Pi05Network
+from policy.models.pi05.prompt import prompt_tokens
+from recap.errors import ConfigError
+from recap.types import FloatArray, Observation
+
+
+class Pi05Actor:
+    """A Policy (recap.protocols). Build it with `load_policy`."""
+
+    def __init__(self, network: Pi05Network, info: BundleInfo) -> None:
+        self.network = network.eval().requires_grad_(False)  # noqa: FBT003
+        self.info = info
+        self._relative = np.zeros(len(info.action_names), np.float32)
+        self._relative[list(info.relative_dims)] = 1.0
+
+    @property
+    def policy_id(self) -> str:
+        """Identity of the bundle's logical content (sha256, hex)."""
+        return self.info.policy_id
+
+    @property
+    def chunk(self) -> int:
+        """H, actions per call."""
+        return self.info.chunk
+
+    @property
+    def execute(self) -> int:
+        """Actions of a chunk that are meant to be sent before the next call."""
+        return self.info.execute
+
+    def act(self, observation: Observation, *, noise_seed: int) -> FloatArray:
+        """[H, A] actions in robot units. The same observation and seed give the same bits.
+
+        Raises:
+            ConfigError: a camera is missing, or state or frames have another shape than in training.
+        """
+        return self.act_batch([observation], noise_seeds=[noise_seed])[0]
+
+    def act_batch(self, observations: Sequence[Observation], *, noise_seeds: Sequence[int]) -> FloatArray:
+        """[B, H, A] actions for B observations that share one prompt.
+
+        Equal to B single calls up to rounding: matrix products of another height sum in another order.
+        """
+        info = self.info
+        if len({observation.prompt for observation in observations}) != 1:
+            raise ConfigError("pi05: the observations of one batch must share their prompt")
+        images = torch.from_numpy(np.stack([self._frames(observation) for observation in observations]))
+        state = np.stack([observation.state for observation in observations]).astype(np.float32)
+        if state.shape[1] != len(info.state_names):
+            raise ConfigError(f"pi05: state of {state.shape[1]} numbers, expected {len(info.state_names)}")
+        tokens = torch.from_numpy(prompt_tokens(observations[0].prompt, info.stats.state.apply(state)))
+        noise = torch.stack([chunk_noise(seed, info.chunk, len(info.action_names)) for seed in noise_seeds])
+        noise = F.pad(noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
+        with torch.inference_mode():
+            prefix = self.network.prefix(float_images(images), tokens)
+            sampled = self.network.sample(prefix, noise[:, None], info.euler_steps)[:, 0]
+        action = info.stats.action.invert(sampled[..., : len(info.action_names)].numpy())
+        return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)
+
+    def _frames(self, observation: Observation) -> FloatArray:
+        missing = [name for name in self.info.cameras if name not in observation.frames]
+        if missing:
+            raise ConfigError(f"pi05: no frame of {', '.join(missing)}; got {sorted(observation.frames)}")
+        frames = np.stack([observation.frames[name] for name in self.info.cameras])
+        check_images(frames, self.network.sizes.image_size)
+        return frames
+
+
+def chunk_noise(seed: int, steps: int, width: int) -> Tensor:
+    """[H, A] standard normal noise of a seed (any integer)."""
+    words = np.random.Philox(key=np.array([seed % 2**64, 0x7069_3035], np.uint64))
+    return torch.from_numpy(np.random.Generator(words).standard_normal((steps, width), dtype=np.float32))
+
+
+def load_policy(path: Path) -> Pi05Actor:
+    """The policy of a bundle folder.
+
+    Raises:
+        ArtifactCorrupt: the folder is not a whole bundle.
+    """
+    torch.set_num_threads(1)
+    network, info = read_bundle(path)
+    return Pi05Actor(network, info)
+
+
+def _aligned(state: FloatArray, width: int) -> FloatArray:
+    """[B, S] -> [B, width]: state as far as actions go, zeros beyond it."""
+    out = np.zeros((len(state), width), np.float32)
+    shared = min(width, state.shape[1])
+    out[:, :shared] = state[:, :shared]
+    return out

@@ -1,0 +1,159 @@
+"""The policy bundle: a folder that LeRobot loads as a pretrained policy, and recap without LeRobot.
+
+    config.json                    LeRobot policy config of type recap_pi05, all sizes inside
+    model.safetensors              weights under LeRobot's names
+    policy_preprocessor.json ...   LeRobot processors with the statistics they need
+    policy_postprocessor.json ...
+    tokenizer.json                 the prompt's tokens, for the `tokenizers` library
+    recap.json                     prompt, chunk, executed steps, cameras, names, scaling, versions
+
+The JSON files are written here rather than by LeRobot's own savers, because importing those costs seconds; a contract
+test loads the folder with LeRobot, saves it again with LeRobot, and compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from policy.models.pi05.lerobot_files import config_json, postprocessor_files, preprocessor_files
+from policy.models.pi05.network import Pi05Network
+from policy.models.pi05.prompt import tokenizer_json
+from policy.models.pi05.scaling import PolicyStats, Scaling
+from policy.models.pi05.sizes import NetworkSizes
+from recap.config import from_json, to_json
+from recap.errors import ArtifactCorrupt
+from recap.hashing import canonical_json, digest_tree
+
+FORMAT = 1
+_LIBRARIES = ("torch", "lerobot", "numpy", "recap-rl")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BundleInfo:
+    """What a bundle says of itself beside its weights."""
+
+    network: NetworkSizes
+    task: str
+    """Prompt it was trained on, in words."""
+    chunk: int
+    execute: int
+    euler_steps: int
+    prompt_tokens: int
+    cameras: tuple[str, ...]
+    """In the order of the image tokens."""
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    relative_dims: tuple[int, ...]
+    """Action dimensions predicted relative to the state."""
+    stats: PolicyStats
+    policy_id: str = ""
+    """Identity of the folder's logical content; known once it is written."""
+
+
+def write_bundle(path: Path, network: Pi05Network, info: BundleInfo) -> str:
+    """Writes the folder and returns its policy id. Nothing is renamed: the caller commits the folder."""
+    path.mkdir(parents=True, exist_ok=True)
+    _write_json(path / "config.json", config_json(info))
+    save_file(
+        {f"model.{name}": value.detach().contiguous() for name, value in network.state_dict().items()},
+        path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    for files in (preprocessor_files(info), postprocessor_files(info)):
+        for name, content in files.items():
+            if isinstance(content, Mapping) and name.endswith(".safetensors"):
+                save_file({key: torch.from_numpy(value) for key, value in content.items()}, path / name)
+            else:
+                _write_json(path / name, content)
+    _write_json(path / "tokenizer.json", tokenizer_json())
+    _write_json(
+        path / "recap.json",
+        {
+            "format": FORMAT,
+            "family": "pi05",
+            "network": to_json(info.network),
+            "task": info.task,
+            "chunk": info.chunk,
+            "execute": info.execute,
+            "euler_steps": info.euler_steps,
+            "prompt_tokens": info.prompt_tokens,
+            "cameras": list(info.cameras),
+            "state_names": list(info.state_names),
+            "action_names": list(info.action_names),
+            "relative_dims": list(info.relative_dims),
+            "stats": {"state": _scaling_json(info.stats.state), "action": _scaling_json(info.stats.action)},
+            "libraries": {name: version(name) for name in _LIBRARIES},
+        },
+    )
+    return digest_tree(path)
+
+
+def read_info(path: Path) -> BundleInfo:
+    """What the bundle says of itself; no weights are read beyond what its identity needs.
+
+    Raises:
+        ArtifactCorrupt: recap.json is missing, of another format or of another family.
+    """
+    try:
+        raw = json.loads((path / "recap.json").read_bytes())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {error}") from error
+    if raw.get("format") != FORMAT or raw.get("family") != "pi05":
+        raise ArtifactCorrupt(
+            f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 format {FORMAT}"
+        )
+    stats = {name: Scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")}
+    return BundleInfo(
+        network=from_json(NetworkSizes, raw["network"]),
+        task=raw["task"],
+        chunk=raw["chunk"],
+        execute=raw["execute"],
+        euler_steps=raw["euler_steps"],
+        prompt_tokens=raw["prompt_tokens"],
+        cameras=tuple(raw["cameras"]),
+        state_names=tuple(raw["state_names"]),
+        action_names=tuple(raw["action_names"]),
+        relative_dims=tuple(raw["relative_dims"]),
+        stats=PolicyStats(**stats),
+        policy_id=digest_tree(path),
+    )
+
+
+def read_bundle(path: Path) -> tuple[Pi05Network, BundleInfo]:
+    """Network with its weights, and info.
+
+    Raises:
+        ArtifactCorrupt: a file is missing, or the weights are not those of the network the bundle describes.
+    """
+    info = read_info(path)
+    try:
+        weights = load_file(path / "model.safetensors")
+    except OSError as error:
+        raise ArtifactCorrupt(f"policy bundle {path}: model.safetensors: {error}") from error
+    with torch.device("meta"):
+        network = Pi05Network(info.network)
+    weights = {name.removeprefix("model."): value for name, value in weights.items()}
+    expected = network.state_dict()
+    wrong = sorted(set(expected) ^ set(weights)) or sorted(
+        name for name, value in expected.items() if value.shape != weights[name].shape
+    )
+    if wrong:
+        raise ArtifactCorrupt(f"policy bundle {path}: weights do not fit the network: {', '.join(wrong[:3])}, ...")
+    network.load_state_dict(weights, assign=True)
+    return network, info
+
+
+def _scaling_json(scaling: Scaling) -> dict[str, list[float]]:
+    return {"q01": scaling.q01.tolist(), "q99": scaling.q99.tolist()}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_bytes(canonical_json(value))

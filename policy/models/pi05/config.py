@@ -1,0 +1,56 @@
+"""Settings of the pi0.5 family: what is trained, on what, for how long. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from policy.models.pi05.sizes import NetworkSizes, small, tiny
+from recap.config import setting, validate
+from recap.errors import ConfigError
+from recap.specs import RobotSpec
+from recap.training.config import FitConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pi05Config:
+    """Settings of one policy training.
+
+    Example:
+        >>> Pi05Config().chunk
+        12
+    """
+
+    network: NetworkSizes = field(default_factory=small)
+    chunk: int = setting(12, minimum=1, help="actions predicted at once (H)")
+    execute: int = setting(8, minimum=1, help="actions of a chunk that are sent before the policy looks again")
+    batch_size: int = setting(64, minimum=1, help="observations per gradient step")
+    draws: int = setting(4, minimum=1, help="(time, noise) draws per observation; the prefix is computed once for all")
+    euler_steps: int = setting(5, minimum=1, help="integration steps when acting")
+    relative_actions: bool = setting(True, help="predict joint targets relative to the state (grippers stay absolute)")
+    shift_pixels: int = setting(2, minimum=0, help="random shift of training images, pixels each way")
+    prompt_tokens: int = setting(64, minimum=8, help="longest prompt, tokens")
+    seed: int = setting(0, minimum=0, help="of starting weights and training noise")
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.execute > self.chunk:
+            raise ConfigError(f"Pi05Config.execute = {self.execute} exceeds chunk = {self.chunk}")
+
+
+def relative_dims(config: Pi05Config, robot: RobotSpec) -> tuple[int, ...]:
+    """Action dimensions that are predicted relative to the state: all but the grippers, or none."""
+    if not config.relative_actions:
+        return ()
+    return tuple(dim for dim in range(len(robot.action_names)) if dim not in robot.gripper_dims)
+
+
+def small_config(**changes: object) -> Pi05Config:
+    """For simulation on one core; `changes` replace fields."""
+    return replace(Pi05Config(), **changes)  # type: ignore[arg-type]
+
+
+def tiny_config(**changes: object) -> Pi05Config:
+    """For tests and the `micro` preset."""
+    base = Pi05Config(network=tiny(), chunk=8, execute=4, batch_size=8, draws=2, euler_steps=3, fit=FitConfig(steps=4))
+    return replace(base, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,178 @@
+"""Gemma layers as pi0.5 uses them: rotary positions, grouped queries, gated MLP, adaptive RMS norm.
+
+Parameter names are those of the published checkpoints. Attention folds the query heads (and the draws of the
+action expert) into the query length, so that keys and values are never copied per head or per draw: on a CPU
+that is most of the speed.
+
+Letters: B observations, K draws of (time, noise) per observation, L tokens, D width, h heads, g key-value
+heads, d head size, P prefix tokens, H action steps.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+ROPE_BASE = 10_000.0
+
+
+class RmsNorm(nn.Module):
+    """x / rms(x), then either a learned scale or, with `cond_width`, scale, shift and gate made from a condition."""
+
+    def __init__(self, width: int, cond_width: int | None = None) -> None:
+        super().__init__()
+        if cond_width is None:
+            self.weight = nn.Parameter(torch.zeros(width))
+            self.dense = None
+        else:
+            self.dense = nn.Linear(cond_width, 3 * width)
+
+    def forward(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Normalised x; `modulation` is (scale, shift) for the adaptive form."""
+        normed = x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6).to(x.dtype)
+        if modulation is None:
+            return normed * (1.0 + self.weight)
+        scale, shift = modulation
+        return torch.addcmul(shift, normed, scale)
+
+    def modulate(self, cond: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """((1 + scale, shift), gate), each [..., 1, D], of a condition [..., D]."""
+        if self.dense is None:
+            raise TypeError("this norm has a learned scale and takes no condition")
+        scale, shift, gate = self.dense(cond).unsqueeze(-2).chunk(3, dim=-1)
+        return (1.0 + scale, shift), gate
+
+
+class Attention(nn.Module):
+    """The four projections; the mixing is done by `attend_*`, because prefix and expert share it."""
+
+    def __init__(self, width: int, heads: int, kv_heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
+        self.q_proj = nn.Linear(width, heads * head_dim, bias=False)
+        self.k_proj = nn.Linear(width, kv_heads * head_dim, bias=False)
+        self.v_proj = nn.Linear(width, kv_heads * head_dim, bias=False)
+        self.o_proj = nn.Linear(heads * head_dim, width, bias=False)
+
+    def queries(self, x: Tensor, rope: Rope) -> Tensor:
+        """[..., L, h, d], rotated and scaled by d**-0.5."""
+        q = self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))
+        return rotate(q, rope) * self.head_dim**-0.5
+
+    def keys_values(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        """Keys (rotated) and values, each [..., L, g, d]."""
+        k = self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
+        v = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
+        return rotate(k, rope), v
+
+
+class GatedMlp(nn.Module):
+    """down(gelu(gate(x)) * up(x))."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, hidden, bias=False)
+        self.up_proj = nn.Linear(width, hidden, bias=False)
+        self.down_proj = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """One transformer layer: the parameters; network.py says what attends to what."""
+
+    def __init__(
+        self, width: int, mlp: int, *, heads: int, kv_heads: int, head_dim: int, cond_width: int | None
+    ) -> None:
+        super().__init__()
+        self.self_attn = Attention(width, heads, kv_heads, head_dim)
+        self.mlp = GatedMlp(width, mlp)
+        self.input_layernorm = RmsNorm(width, cond_width)
+        self.post_attention_layernorm = RmsNorm(width, cond_width)
+
+
+Rope = tuple[Tensor, Tensor]
+"""(cos, sin), each [..., L, 1, d]: broadcast over heads."""
+
+
+def make_rope(position: Tensor, head_dim: int, dtype: torch.dtype) -> Rope:
+    """Rotation of every position [..., L] (integers, tokens)."""
+    inverse = ROPE_BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float32, device=position.device) / head_dim)
+    angle = position[..., None].float() * inverse
+    angle = torch.cat([angle, angle], dim=-1).unsqueeze(-2)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def rotate(x: Tensor, rope: Rope) -> Tensor:
+    """Rotary position: x is [..., L, heads, d]."""
+    cos, sin = rope
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-right, left], dim=-1) * sin
+
+
+def _fold(q: Tensor, kv_heads: int) -> Tensor:
+    """[B, L, h, d] -> [B, g, L * h/g, d]: the queries of all heads of a group in one matrix."""
+    batch, length, heads, dim = q.shape
+    return (
+        q.view(batch, length, kv_heads, heads // kv_heads, dim)
+        .transpose(1, 2)
+        .reshape(batch, kv_heads, length * (heads // kv_heads), dim)
+    )
+
+
+def _unfold(x: Tensor, heads: int) -> Tensor:
+    """The inverse of `_fold`, heads joined: [B, g, L * h/g, d] -> [B, L, h * d]."""
+    batch, kv_heads, rows, dim = x.shape
+    group = heads // kv_heads
+    return x.view(batch, kv_heads, rows // group, group, dim).transpose(1, 2).reshape(batch, rows // group, -1)
+
+
+def attend_prefix(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
+    """Every valid token attends to every valid token.
+
+    Args:
+        q: [B, L, h, d]. k, v: [B, L, g, d].
+        valid: [B, L] bool, or None when all are.
+
+    Returns:
+        [B, L, h * d]
+    """
+    kv_heads = k.shape[2]
+    scores = _fold(q, kv_heads) @ k.permute(0, 2, 3, 1)
+    if valid is not None:
+        scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
+    return _unfold(scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v.transpose(1, 2), q.shape[2])
+
+
+def attend_suffix(q: Tensor, own: tuple[Tensor, Tensor], prefix: tuple[Tensor, Tensor], valid: Tensor | None) -> Tensor:
+    """Action tokens attend to the prefix of their observation and to the action tokens of their own draw.
+
+    Args:
+        q: [B, K, H, h, d].
+        own: keys and values of the action tokens, [B, K, H, g, d].
+        prefix: keys and values of the prefix, [B, P, g, d]; shared by the K draws without a copy.
+        valid: [B, P] bool, or None when all are.
+
+    Returns:
+        [B, K, H, h * d]
+    """
+    batch, draws, steps, heads, dim = q.shape
+    (k_own, v_own), (k_pre, v_pre) = own, prefix
+    kv_heads, length = k_pre.shape[2], k_pre.shape[1]
+    q_pre = _fold(q.flatten(1, 2), kv_heads)
+    to_prefix = q_pre @ k_pre.permute(0, 2, 3, 1)
+    if valid is not None:
+        to_prefix = to_prefix.masked_fill(~valid[:, None, None, :], torch.finfo(q.dtype).min)
+    q_own = q_pre.unflatten(2, (draws, -1)).transpose(1, 2).reshape(batch * draws, kv_heads, -1, dim)
+    to_own = q_own @ k_own.flatten(0, 1).permute(0, 2, 3, 1)
+    to_own = to_own.view(batch, draws, kv_heads, -1, steps).transpose(1, 2).reshape(batch, kv_heads, -1, steps)
+    weight = torch.cat([to_prefix, to_own], dim=-1).softmax(-1, dtype=torch.float32).to(q.dtype)
+    # split, not slices: the gradient of a slice fills a whole tensor with zeros first
+    w_pre, w_own = weight.split([length, steps], dim=-1)
+    mixed = w_pre @ v_pre.transpose(1, 2)
+    w_own = w_own.unflatten(2, (draws, -1)).transpose(1, 2).reshape(batch * draws, kv_heads, -1, steps)
+    mixed_own = (w_own @ v_own.flatten(0, 1).transpose(1, 2)).view(batch, draws, kv_heads, -1, dim)
+    mixed = mixed + mixed_own.transpose(1, 2).reshape(mixed.shape)
+    return _unfold(mixed, heads).unflatten(1, (draws, steps))

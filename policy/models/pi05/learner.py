@@ -1,0 +1,112 @@
+"""The pi0.5 network with its flow-matching loss: what the fit loop trains.
+
+Owns how a raw batch becomes network inputs and what the loss is. Several (time, noise) draws per observation share
+one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them).
+
+Letters: B observations, K draws, H action steps, A real action dimensions, F padded action width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from policy.models.pi05.network import Pi05Network
+from policy.models.pi05.prompt import prompt_tokens
+from policy.models.pi05.scaling import PolicyStats
+from recap.errors import ConfigError
+from recap.training.fit import LossModule
+from recap.types import FloatArray, FrameArray
+
+TIME_POWER, TIME_SCALE, TIME_OFFSET = 1.5, 0.999, 0.001
+"""t ~ Beta(1.5, 1) * 0.999 + 0.001 (openpi). Beta(a, 1) is u ** (1 / a)."""
+
+
+class Pi05Learner(LossModule):
+    """Network + loss. `forward(batch, generator)` is the only way to the loss."""
+
+    def __init__(
+        self, network: Pi05Network, *, task: str, stats: PolicyStats, draws: int, shift_pixels: int
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+        self.stats = stats
+        self.draws = draws
+        self.shift_pixels = shift_pixels
+
+    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the velocity over real actions.
+
+        Args:
+            batch: images [B, C, h, w, 3] uint8, state [B, S], action [B, H, A] (relative where configured),
+                action_is_pad [B, H] bool.
+            generator: of image shifts, times and noise.
+        """
+        images = torch.from_numpy(np.asarray(batch["images"]))
+        if self.shift_pixels:
+            images = shift_images(images, self.shift_pixels, generator)
+        tokens = torch.from_numpy(prompt_tokens(self.task, self.stats.state.apply(np.asarray(batch["state"]))))
+        action_BHF = self._target(np.asarray(batch["action"]))
+        time_BK = sample_times(len(action_BHF), self.draws, generator)
+        shape = (len(action_BHF), self.draws, *action_BHF.shape[1:])
+        noise_BKHF = torch.randn(shape, generator=generator)
+        losses_BKHF = self.losses(float_images(images), tokens, action_BHF, noise_BKHF, time_BK)
+        real_BH = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
+        loss = masked_mean(losses_BKHF[..., : batch["action"].shape[-1]], real_BH)
+        return loss, {}
+
+    def losses(self, images: Tensor, tokens: Tensor, action_BHF: Tensor, noise_BKHF: Tensor, time_BK: Tensor) -> Tensor:  # noqa: N803
+        """Squared velocity errors [B, K, H, F], nothing masked."""
+        time = time_BK[..., None, None]
+        action = action_BHF[:, None]
+        prefix = self.network.prefix(images, tokens)
+        velocity = self.network.velocity(prefix, time * noise_BKHF + (1 - time) * action, time_BK)
+        return (velocity - (noise_BKHF - action)).square()
+
+    def _target(self, action: FloatArray) -> Tensor:
+        scaled = torch.from_numpy(self.stats.action.apply(action))
+        return F.pad(scaled, (0, self.network.sizes.action_dim - scaled.shape[-1]))
+
+
+def masked_mean(losses_BKHA: Tensor, real_BH: Tensor) -> Tensor:  # noqa: N803
+    """Mean of losses [B, K, H, A] over the steps where real [B, H] is True; each real step counts alike."""
+    weight = real_BH[:, None, :, None].to(losses_BKHA.dtype)
+    return (losses_BKHA * weight).sum() / (weight.sum() * losses_BKHA.shape[1] * losses_BKHA.shape[3])
+
+
+def sample_times(batch: int, draws: int, generator: torch.Generator) -> Tensor:
+    """[B, K] flow times; the K times of an observation are stratified, which evens the loss out at no cost."""
+    uniform = (torch.arange(draws) + torch.rand(batch, draws, generator=generator)) / draws
+    return uniform ** (1 / TIME_POWER) * TIME_SCALE + TIME_OFFSET
+
+
+def float_images(images: Tensor) -> Tensor:
+    """uint8 [B, C, h, w, 3] -> float [B, C, 3, h, w] in [-1, 1], channels-last in memory."""
+    return images.permute(0, 1, 4, 2, 3).to(torch.float32).mul_(2.0 / 255.0).sub_(1.0)
+
+
+def shift_images(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Every observation shifted by up to `pixels` each way, all its cameras alike; the rim is repeated."""
+    height, width = images.shape[2:4]
+    moves = torch.randint(-pixels, pixels + 1, (len(images), 2), generator=generator)
+    rows = (torch.arange(height) + moves[:, :1]).clamp(0, height - 1)
+    columns = (torch.arange(width) + moves[:, 1:]).clamp(0, width - 1)
+    out = torch.empty_like(images)
+    for index in range(len(images)):
+        torch.index_select(images[index].index_select(1, rows[index]), 2, columns[index], out=out[index])
+    return out
+
+
+def check_images(images: FrameArray, image_size: int) -> None:
+    """ConfigError unless frames [..., h, w, 3] have the network's size."""
+    if images.shape[-3:] != (image_size, image_size, 3):
+        raise ConfigError(
+            f"pi05: frames of shape {images.shape[-3:]}, expected ({image_size}, {image_size}, 3)",
+            hint=f"build the packed cache with image_size={image_size}, or set policy.network.image_size",
+        )

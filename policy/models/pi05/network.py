@@ -1,0 +1,225 @@
+"""The pi0.5 network in plain torch: images + prompt -> keys and values; noisy actions -> velocity.
+
+Owns the mathematics of LeRobot's `PI05Pytorch` (equal losses and samples are a test) under the same parameter
+names, so published checkpoints load; what it adds is that one prefix serves several (time, noise) draws, that the
+last prefix layer computes only what the expert reads, and an optional embedding per slot for training from
+scratch. Importing it costs torch alone: no transformers, no LeRobot.
+
+Letters: B observations, C cameras, K draws, P prefix tokens, T prompt tokens, H action steps, A padded action width.
+t = 1 is noise, t = 0 is the action (openpi's sign).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from policy.models.pi05.gemma import Layer, RmsNorm, Rope, attend_prefix, attend_suffix, make_rope
+from policy.models.pi05.prompt import FIRST_BIN, MARKER_ID, NUM_BINS
+from policy.models.pi05.sizes import NetworkSizes
+from policy.models.pi05.vision import make_tower
+
+MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
+MAX_CAMERAS = 8
+MAX_SLOTS = 64
+MAX_STEPS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prefix:
+    """What the action expert reads of one batch of observations."""
+
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
+    """Per layer: keys and values, each [B, P, g, d]."""
+    valid: Tensor | None
+    """[B, P] bool; None when every token is."""
+    length: Tensor
+    """[B] number of valid tokens: where the positions of the action tokens begin."""
+
+
+class _Transformer(nn.Module):
+    """Layers and final norm, under the published names."""
+
+    def __init__(self, sizes: NetworkSizes, width: int, mlp: int, *, cond_width: int | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            Layer(
+                width, mlp, heads=sizes.heads, kv_heads=sizes.kv_heads, head_dim=sizes.head_dim, cond_width=cond_width
+            )
+            for _ in range(sizes.depth)
+        )
+        self.norm = RmsNorm(width, cond_width)
+
+
+class _Language(_Transformer):
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__(sizes, sizes.text_width, sizes.text_mlp, cond_width=None)
+        self.embed_tokens = nn.Embedding(sizes.vocab_size, sizes.text_width)
+
+
+class _Projector(nn.Module):
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.linear = nn.Linear(sizes.vision_width, sizes.text_width)
+
+
+class _PaliGemmaModel(nn.Module):
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.vision_tower = make_tower(sizes)
+        self.multi_modal_projector = _Projector(sizes)
+        self.language_model = _Language(sizes)
+
+
+class _PaliGemma(nn.Module):
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.model = _PaliGemmaModel(sizes)
+
+
+class _Expert(nn.Module):
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.model = _Transformer(sizes, sizes.expert_width, sizes.expert_mlp, cond_width=sizes.expert_width)
+
+
+class _PaliGemmaWithExpert(nn.Module):
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.paligemma = _PaliGemma(sizes)
+        self.gemma_expert = _Expert(sizes)
+
+
+class _Slots(nn.Module):
+    """Learned embeddings of camera, number slot and action step (NetworkSizes.slot_embeddings)."""
+
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.camera = nn.Parameter(torch.zeros(MAX_CAMERAS, sizes.text_width))
+        self.number = nn.Parameter(torch.zeros(MAX_SLOTS, sizes.text_width))
+        self.step = nn.Parameter(torch.zeros(MAX_STEPS, sizes.expert_width))
+
+
+class Pi05Network(nn.Module):
+    """pi0.5 without its tokenizer and normalisation."""
+
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        width = sizes.expert_width
+        self.paligemma_with_expert = _PaliGemmaWithExpert(sizes)
+        self.action_in_proj = nn.Linear(sizes.action_dim, width)
+        self.action_out_proj = nn.Linear(width, sizes.action_dim)
+        self.time_mlp_in = nn.Linear(width, width)
+        self.time_mlp_out = nn.Linear(width, width)
+        self.slots = _Slots(sizes) if sizes.slot_embeddings else None
+
+    def embed_images(self, images_BCss3: Tensor) -> Tensor:  # noqa: N803
+        """Tokens of all cameras, in order: float images [B, C, 3, s, s] in [-1, 1] -> [B, C * tokens, D]."""
+        batch, cameras = images_BCss3.shape[:2]
+        model = self.paligemma_with_expert.paligemma.model
+        tokens = model.multi_modal_projector.linear(model.vision_tower(images_BCss3.flatten(0, 1)))
+        tokens = tokens.unflatten(0, (batch, cameras))
+        if self.slots is not None:
+            tokens = tokens + self.slots.camera[:cameras, None]
+        return tokens.flatten(1, 2)
+
+    def embed_prompt(self, tokens_BT: Tensor) -> Tensor:  # noqa: N803
+        """Token embeddings [B, T, D], scaled as Gemma does."""
+        embedded = self.paligemma_with_expert.paligemma.model.language_model.embed_tokens(tokens_BT)
+        embedded = embedded * math.sqrt(self.sizes.text_width)
+        if self.slots is not None:
+            embedded = embedded + F.embedding(number_slots(tokens_BT), self.slots.number)
+        return embedded
+
+    def prefix(
+        self,
+        images: Tensor,
+        tokens: Tensor,
+        *,
+        image_valid: Tensor | None = None,
+        token_valid: Tensor | None = None,
+    ) -> Prefix:
+        """Keys and values of every layer.
+
+        Args:
+            images: [B, C, 3, s, s] float in [-1, 1].
+            tokens: [B, T] integers.
+            image_valid: [B, C] bool; None when every camera is present.
+            token_valid: [B, T] bool, padding on the right; None when there is no padding.
+        """
+        image_tokens = self.embed_images(images)
+        x = torch.cat([image_tokens, self.embed_prompt(tokens)], dim=1)
+        batch, length = x.shape[:2]
+        valid: Tensor | None = None
+        if image_valid is None and token_valid is None:
+            position = torch.arange(length, device=x.device)[None]
+            count = torch.full((batch,), length, device=x.device)
+        else:
+            seen = torch.ones(batch, images.shape[1], dtype=torch.bool, device=x.device)
+            seen = seen if image_valid is None else image_valid
+            written = torch.ones_like(tokens, dtype=torch.bool) if token_valid is None else token_valid
+            valid = torch.cat([seen.repeat_interleave(image_tokens.shape[1] // images.shape[1], dim=1), written], dim=1)
+            position = valid.cumsum(1) - 1
+            count = valid.sum(1)
+        rope = make_rope(position, self.sizes.head_dim, x.dtype)
+        cache: list[tuple[Tensor, Tensor]] = []
+        layers = self.paligemma_with_expert.paligemma.model.language_model.layers
+        for index, layer in enumerate(layers):
+            normed = layer.input_layernorm(x)
+            keys, values = layer.self_attn.keys_values(normed, rope)
+            cache.append((keys, values))
+            if index + 1 == len(layers):  # nothing reads what the last layer would output
+                break
+            mixed = attend_prefix(layer.self_attn.queries(normed, rope), keys, values, valid)
+            x = x + layer.self_attn.o_proj(mixed)
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        return Prefix(keys_values=tuple(cache), valid=valid, length=count)
+
+    def velocity(self, prefix: Prefix, noisy_BKHA: Tensor, time_BK: Tensor) -> Tensor:  # noqa: N803
+        """d x_t / d t of noisy actions [B, K, H, A] at times [B, K]: the same shape, float32."""
+        x = self.action_in_proj(noisy_BKHA.to(self.action_in_proj.weight.dtype))
+        steps = x.shape[2]
+        if self.slots is not None:
+            x = x + self.slots.step[:steps]
+        cond = self._time_condition(time_BK).to(x.dtype)
+        position = prefix.length[:, None, None] + torch.arange(steps, device=x.device)
+        rope: Rope = make_rope(position, self.sizes.head_dim, x.dtype)
+        expert = self.paligemma_with_expert.gemma_expert.model
+        for layer, keys_values in zip(expert.layers, prefix.keys_values, strict=True):
+            modulation, gate = layer.input_layernorm.modulate(cond)
+            normed = layer.input_layernorm(x, modulation)
+            own = layer.self_attn.keys_values(normed, rope)
+            mixed = attend_suffix(layer.self_attn.queries(normed, rope), own, keys_values, prefix.valid)
+            x = torch.addcmul(x, layer.self_attn.o_proj(mixed), gate)
+            modulation, gate = layer.post_attention_layernorm.modulate(cond)
+            x = torch.addcmul(x, layer.mlp(layer.post_attention_layernorm(x, modulation)), gate)
+        modulation, _ = expert.norm.modulate(cond)
+        return self.action_out_proj(expert.norm(x, modulation).float())
+
+    def sample(self, prefix: Prefix, noise_BKHA: Tensor, num_steps: int) -> Tensor:  # noqa: N803
+        """Euler integration from t = 1 to 0: [B, K, H, A] noise -> [B, K, H, A] normalised actions."""
+        x, dt = noise_BKHA, -1.0 / num_steps
+        for index in range(num_steps):
+            time = torch.full(x.shape[:2], 1.0 + index * dt, device=x.device)
+            x = x + dt * self.velocity(prefix, x, time)
+        return x
+
+    def _time_condition(self, time_BK: Tensor) -> Tensor:  # noqa: N803
+        half = self.sizes.expert_width // 2
+        fraction = torch.linspace(0.0, 1.0, half, dtype=torch.float64, device=time_BK.device)
+        period = MIN_PERIOD * (MAX_PERIOD / MIN_PERIOD) ** fraction
+        angle = time_BK[..., None].double() * (2 * math.pi / period)
+        embedded = torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.time_mlp_in.weight.dtype)
+        return F.silu(self.time_mlp_out(F.silu(self.time_mlp_in(embedded))))
+
+
+def number_slots(tokens_BT: Tensor) -> Tensor:  # noqa: N803
+    """[B, T] place of every token among the state's numbers: 1, 2, ... after the state marker, 0 elsewhere."""
+    numbers = (tokens_BT >= FIRST_BIN) & (tokens_BT < FIRST_BIN + NUM_BINS)
+    numbers = numbers & ((tokens_BT == MARKER_ID).cumsum(1) > 0)
+    return numbers.cumsum(1) * numbers

@@ -1,0 +1,102 @@
+"""Every size of a pi0.5 network, from the published one down to one that learns on a single CPU core.
+
+Owns the numbers only: building the network is network.py's business. Knows no torch and no LeRobot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recap.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkSizes:
+    """Sizes of the image tower, the prefix transformer (text) and the action expert.
+
+    Text and expert share depth, heads and head size: layer i of the expert attends to the keys and values of
+    layer i of the prefix.
+
+    Example:
+        >>> small().text_width
+        128
+    """
+
+    vision: str = "siglip"
+    """"siglip": the published tower. "conv": a convolutional stem, for training from scratch within minutes."""
+    image_size: int = 64
+    """Pixels; square."""
+    patch_size: int = 16
+    """Pixels per patch (siglip), or per cell of the first convolution (conv)."""
+    vision_width: int = 128
+    """Channels of the image features."""
+    vision_depth: int = 2
+    """siglip: encoder layers. conv: 3x3 convolutions of stride 2 after the patch convolution."""
+    vision_heads: int = 4
+    """siglip only."""
+    vision_mlp: int = 256
+    """siglip: hidden width of its MLP. conv: channels of the patch convolution."""
+    vocab_size: int = 704
+    """Rows of the token embedding."""
+    text_width: int = 128
+    text_mlp: int = 256
+    expert_width: int = 128
+    expert_mlp: int = 256
+    depth: int = 3
+    """Layers of the prefix and of the expert."""
+    heads: int = 8
+    kv_heads: int = 1
+    head_dim: int = 16
+    action_dim: int = 0
+    """Width of the padded action vector; 0: as many as the robot has."""
+    slot_embeddings: bool = True
+    """Learned embeddings of camera, number slot and action step, added to the inputs. The published network has
+    none (rotary positions only); from scratch they save the minutes it takes to tell one joint from another."""
+
+    def __post_init__(self) -> None:
+        if self.vision not in ("siglip", "conv"):
+            raise ConfigError(f"NetworkSizes.vision = {self.vision!r}, expected 'siglip' or 'conv'")
+        if self.heads % self.kv_heads:
+            raise ConfigError(f"NetworkSizes.heads = {self.heads} is not a multiple of kv_heads = {self.kv_heads}")
+        if self.head_dim % 2 or self.expert_width % 2:
+            raise ConfigError("NetworkSizes.head_dim and expert_width must be even (rotary and sine-cosine pairs)")
+        if self.image_size % self.patch_size:
+            raise ConfigError(f"NetworkSizes.image_size = {self.image_size} is not a multiple of {self.patch_size}")
+        if self.vision == "conv" and (self.image_size // self.patch_size) % (2**self.vision_depth):
+            raise ConfigError(
+                f"NetworkSizes: a {self.image_size // self.patch_size}-cell grid cannot be halved "
+                f"{self.vision_depth} times"
+            )
+
+    @property
+    def tokens_per_view(self) -> int:
+        """Image tokens that one camera adds to the prefix."""
+        side = self.image_size // self.patch_size
+        if self.vision == "conv":
+            side //= 2**self.vision_depth
+        return side * side
+
+
+def tiny() -> NetworkSizes:
+    """For tests and the `micro` preset: a few steps in well under a second."""
+    return NetworkSizes(
+        vision="conv", patch_size=8, vision_width=32, vision_depth=1, vision_mlp=16, text_width=32, text_mlp=64,
+        expert_width=32, expert_mlp=64, depth=2, heads=8, head_dim=8,
+    )  # fmt: skip
+
+
+def small() -> NetworkSizes:
+    """For simulation on one core: learns within minutes from scratch (docs/log.md has the measurements)."""
+    return NetworkSizes(vision="conv", patch_size=4, vision_width=128, vision_depth=2, vision_mlp=48)
+
+
+def full() -> NetworkSizes:
+    """The published pi0.5: SigLIP So400m/14, Gemma 2B, 300M action expert (FACTS: arXiv 2504.16054, openpi)."""
+    return NetworkSizes(
+        vision="siglip", image_size=224, patch_size=14, vision_width=1152, vision_depth=27, vision_heads=16,
+        vision_mlp=4304, vocab_size=257_152, text_width=2048, text_mlp=16_384, expert_width=1024, expert_mlp=4096,
+        depth=18, heads=8, kv_heads=1, head_dim=256, action_dim=32, slot_embeddings=False,
+    )  # fmt: skip
+
+
+SIZES = {"tiny": tiny, "small": small, "full": full}

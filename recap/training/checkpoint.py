@@ -1,0 +1,124 @@
+"""Checkpoints on disk: whole or not there, complete or refused. Safetensors and JSON, never a pickle.
+
+A checkpoint is a folder `step-<n>` made in a temporary folder beside it, synced and renamed. Its manifest lists every
+component a resume needs, with size and checksum; a missing one is refused by name, because going on without (say) the
+optimizer's moments gives a worse model and no error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from recap import faults
+from recap.errors import ResumeRefused
+from recap.hashing import canonical_json, file_sha256
+
+FORMAT = 1
+COMPONENTS = ("model", "ema", "optimizer", "rng")
+"""Tensor components. `progress` (step, running figures) and `config` are in the manifest itself."""
+_MANIFEST = "manifest.json"
+_HINT = "delete this scratch folder to train from the start"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Checkpoint:
+    """All that a training run is, between two gradient steps."""
+
+    step: int
+    """Gradient steps taken; also the number of the next batch."""
+    config: Mapping[str, Any]
+    """What the run was asked to do; a resume under another is refused."""
+    figures: Mapping[str, float]
+    """Running figures (smoothed loss, ...)."""
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    """{component: {name: tensor}} for every one of COMPONENTS."""
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Commits a checkpoint under `folder` and removes older ones."""
+    faults.point("train.before_checkpoint")
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{checkpoint.step:09d}"
+    temporary = folder / f".tmp-{final.name}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    files = {}
+    for component in COMPONENTS:
+        path = temporary / f"{component}.safetensors"
+        save_file({name: value.contiguous() for name, value in checkpoint.tensors[component].items()}, path)
+        files[component] = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    manifest = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "config": dict(checkpoint.config),
+        "figures": dict(checkpoint.figures),
+        "components": files,
+    }
+    (temporary / _MANIFEST).write_bytes(canonical_json(manifest))
+    for path in temporary.iterdir():
+        _sync(path)
+    _sync(temporary)
+    faults.point("train.before_rename")
+    if final.exists():  # the same step, of an attempt that was resumed right there
+        shutil.rmtree(final)
+    temporary.rename(final)
+    _sync(folder)
+    for other in folder.iterdir():
+        if other != final and (other.name.startswith(".tmp-") or other.name.startswith("step-")):
+            shutil.rmtree(other)
+    faults.point("train.after_checkpoint")
+
+
+def load_checkpoint(folder: Path, config: Mapping[str, Any]) -> Checkpoint | None:
+    """The newest checkpoint under `folder`; None if training has not got as far as one.
+
+    Raises:
+        ResumeRefused: a component is missing or altered, or the checkpoint was made under another config.
+    """
+    found = sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []
+    if not found:
+        return None
+    place = found[-1]
+    if not (place / _MANIFEST).is_file():
+        raise ResumeRefused(f"checkpoint {place} has no {_MANIFEST}", hint=_HINT)
+    manifest = json.loads((place / _MANIFEST).read_bytes())
+    if manifest.get("format") != FORMAT:
+        raise ResumeRefused(f"checkpoint {place}: format {manifest.get('format')}, expected {FORMAT}", hint=_HINT)
+    lacking = [name for name in COMPONENTS if name not in manifest["components"]]
+    lacking += [name for name, entry in manifest["components"].items() if not (place / entry["file"]).is_file()]
+    if lacking:
+        raise ResumeRefused(f"checkpoint {place} lacks {', '.join(lacking)}: cannot go on exactly", hint=_HINT)
+    wanted = json.loads(canonical_json(dict(config)))
+    if manifest["config"] != wanted:
+        names = sorted(
+            key for key in {*wanted, *manifest["config"]} if wanted.get(key) != manifest["config"].get(key)
+        )
+        raise ResumeRefused(
+            f"checkpoint {place} was made with another {', '.join(names)}: "
+            f"got {[manifest['config'].get(name) for name in names]}, expected {[wanted.get(name) for name in names]}",
+            hint=_HINT,
+        )
+    tensors = {}
+    for name, entry in manifest["components"].items():
+        path = place / entry["file"]
+        if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
+            raise ResumeRefused(f"checkpoint {place}: {name} is not what was saved (size or checksum)", hint=_HINT)
+        tensors[name] = load_file(path)
+    return Checkpoint(step=manifest["step"], config=wanted, figures=manifest["figures"], tensors=tensors)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,27 @@
+"""How to optimise: the settings of the fit loop. Knows no torch, so that presets and the command line may read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recap.config import setting, validate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitConfig:
+    """How to optimise. The defaults suit small networks trained from scratch."""
+
+    steps: int = setting(1000, minimum=0, help="gradient steps; 0 keeps the starting weights")
+    learning_rate: float = setting(1e-3, above=0, help="peak learning rate")
+    warmup_steps: int = setting(50, minimum=0, help="steps of linear warm-up, at most a tenth of all")
+    final_share: float = setting(0.01, minimum=0, maximum=1, help="last learning rate over the peak")
+    weight_decay: float = setting(0.01, minimum=0, help="of matrices; vectors are not decayed")
+    beta2: float = setting(0.95, above=0, maximum=0.99999, help="AdamW's second-moment decay")
+    clip_norm: float = setting(1.0, above=0, help="largest gradient norm")
+    ema_decay: float = setting(0.99, minimum=0, maximum=0.99999, help="decay of the weights' moving average")
+    checkpoint_every: int = setting(200, minimum=1, semantic=False, help="steps between checkpoints")
+    log_every: int = setting(20, minimum=1, semantic=False, help="steps between lines in the journal")
+    threads: int = setting(1, minimum=1, semantic=False, help="torch threads; more than 1 gives up exact resumes")
+
+    def __post_init__(self) -> None:
+        validate(self)
