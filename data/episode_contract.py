@@ -107,7 +107,7 @@ def _frame_violations(draft: EpisodeDraft, length: int) -> Iterator[Violation]:
     for camera in sorted(draft.frames):
         frames = draft.frames[camera]
         name = f"frames/{camera}"
-        if not _NAME.fullmatch(camera):
+        if not _NAME.fullmatch(camera) or camera == "zarr.json":
             yield Violation(name, "expected a plain camera name")
         if frames.dtype != np.uint8:
             yield Violation(name, f"dtype {frames.dtype}, expected uint8")

@@ -159,7 +159,9 @@ def test_many_at_once_build_one_pack(store, tmp_path):
     built = []
 
     def build(_):
-        return PackedExperience.build(store, store.ids(), tmp_path, progress=lambda done, total: built.append(done)).path
+        return PackedExperience.build(
+            store, store.ids(), tmp_path, progress=lambda done, total: built.append(done)
+        ).path
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(build, range(4)))) == 1
