@@ -33,7 +33,9 @@ DEFAULT_WORKSPACE = Path("runs")
 def run(
     task: Annotated[str, typer.Option(help="What to learn, e.g. shirt_folding.")],
     preset: Annotated[str, typer.Option(help="Size of the run: sim, smoke or micro.")] = "sim",
-    name: Annotated[str | None, typer.Option(help="Name of the run; by default made from task, preset and seed.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run; by default made from task, preset and seed.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
     executor: Annotated[str | None, typer.Option(help="ray or local; by default the preset's.")] = None,
     tracker: Annotated[str | None, typer.Option(help="mlflow, none, or by default the preset's.")] = None,

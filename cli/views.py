@@ -152,7 +152,9 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
     row = report.row
     typer.echo(f"{row.id}")
     typer.echo(f"  task {row.task}, robot {row.robot}, {row.source.value}, policy {row.policy_id or '-'}")
-    typer.echo(f"  {row.length} steps at {row.rate_hz:g} Hz = {report.duration_s:.1f} s, human {report.human_steps} steps")
+    typer.echo(
+        f"  {row.length} steps at {row.rate_hz:g} Hz = {report.duration_s:.1f} s, human {report.human_steps} steps"
+    )
     typer.echo(f"  cameras {', '.join(row.cameras)}, renderer {row.renderer or '-'}, {row.bytes / 1e6:.2f} MB")
     outcome = report.outcome.value if report.outcome else "no truth recorded"
     typer.echo(f"  outcome {outcome}" + (f", progress {report.final_progress:.2f}" if report.outcome else ""))
@@ -193,7 +195,9 @@ def _json(value: Any) -> None:
 
 def _plain(value: Any) -> Any:
     """A dataclass tree as JSON values."""
-    return json.loads(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, default=str))
+    return json.loads(
+        json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, default=str)
+    )
 
 
 def _span(seconds: float) -> str:

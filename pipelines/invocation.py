@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pipelines.config import PRESETS, LoopConfig
 from recap.errors import ConfigError, UnknownName
 from recap.workspace import Workspace, check_name, write_atomic
-
-from pipelines.config import PRESETS, LoopConfig
 
 _FILE = "invocation.json"
 

@@ -1,7 +1,7 @@
 """Figures of an evaluation, from its attempts: success with its interval, time used, throughput.
 
-What depends only on the seeds (success, control steps) is kept apart from what depends on the clock (inference time), so
-that two runs of one seed give equal evaluations.
+What depends only on the seeds (success, control steps) is kept apart from what depends on the clock (inference time):
+two runs of one seed give equal evaluations.
 """
 
 from __future__ import annotations

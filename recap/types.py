@@ -93,8 +93,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PrivilegedTruth:
-    """What only the simulator knows. A sidecar for tests, evaluation of value models and the oracle control:
-    no model may read it."""
+    """What only the simulator knows. No model may read it.
+
+    A sidecar for tests, for the evaluation of value models and for the oracle control.
+    """
 
     progress: FloatArray
     """[T] true task progress in [0, 1]."""

@@ -1,0 +1,1 @@
+"""Returns, value models and advantages. Holds nothing yet: today the loop ends at imitation and its evaluation."""

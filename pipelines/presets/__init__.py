@@ -1,6 +1,6 @@
 """Sizes of the same loop, one file each: a function from a task id to a full LoopConfig. Nothing else differs.
 
-    micro   one process, seconds: tests and a first look
-    smoke   Ray actors, a minute or two: the whole machinery
-    sim     the default: learns on two CPU cores
+micro   one process, seconds: tests and a first look
+smoke   Ray actors, a minute or two: the whole machinery
+sim     the default: learns on two CPU cores
 """

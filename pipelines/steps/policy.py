@@ -33,7 +33,14 @@ class PolicyConfig:
     inputs=("demos",),
     outputs=("policy", "training"),
     libraries=("torch", "lerobot", "transformers"),
-    code=("policy.models.pi05", "recap.training", "data.batches", "data.framecache", "data.normalise", "pipelines.workers"),
+    code=(
+        "policy.models.pi05",
+        "recap.training",
+        "data.batches",
+        "data.framecache",
+        "data.normalise",
+        "pipelines.workers",
+    ),
 )
 def policy(ctx: StepContext, config: PolicyConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
     """Trains in the long-lived trainer; outputs the policy bundle and the loss curve."""
@@ -43,6 +50,14 @@ def policy(ctx: StepContext, config: PolicyConfig, inputs: Mapping[str, Artifact
     training = ctx.executor.call(
         "trainer",
         train_policy,
-        (config, inputs["demos"].json(), ctx.workspace.episodes, ctx.workspace.cache, ctx.scratch / "fit", out, ctx.journal),
+        (
+            config,
+            inputs["demos"].json(),
+            ctx.workspace.episodes,
+            ctx.workspace.cache,
+            ctx.scratch / "fit",
+            out,
+            ctx.journal,
+        ),
     )
     return {"policy": DirOutput(out), "training": JsonOutput(training)}
