@@ -97,7 +97,10 @@ def test_every_fact_is_part_of_the_id(change):
 
 
 def test_the_id_is_the_same_in_another_process():
-    code = "from data.episode_file import header_of; from data.synthetic import synthetic_draft; print(header_of(synthetic_draft(7)).id)"
+    code = (
+        "from data.episode_file import header_of; from data.synthetic import synthetic_draft\n"
+        "print(header_of(synthetic_draft(7)).id)"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == header_of(synthetic_draft(7)).id
 
@@ -213,7 +216,7 @@ def test_reading_numbers_decodes_no_image(store, monkeypatch):
     episode_id = store.commit(DRAFT)
     asked = []
     monkeypatch.setattr("data.episode_file._naming", _spy(asked))
-    state, action, intervened = store.numbers(episode_id)
+    state, _, _ = store.numbers(episode_id)
     store.load(episode_id)
     store.rows()
     np.testing.assert_array_equal(state, DRAFT.state)

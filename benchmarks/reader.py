@@ -1,0 +1,260 @@
+"""Random training batches from the packed cache, against a bare memory map and against LeRobotDataset.
+
+    python benchmarks/reader.py [--episodes 6] [--length 150] [--size 64] [--rounds 5] [--real FOLDER]
+
+The episodes are synthetic (a noisy square over a still gradient), which flatters the compressed formats, not the cache.
+Every side ends in the same float32 batch: images [B, C, 3, h, w] in 0..1, state [B, S], action chunk [B, H, A]; one
+process, no loader workers. Figures are medians over rounds that take turns. `--real` names a LeRobotDataset v3.0 folder
+with one video camera; without it real_vs_lerobot is null.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("SVT_LOG", "1")
+
+import numpy as np
+import torch
+
+from data.batches import TrainingBatches
+from data.episode_file import FRAMES_PER_CHUNK
+from data.episodes import EpisodeStore
+from data.framecache import PackedExperience
+from data.synthetic import synthetic_draft
+from recap.types import EpisodeDraft
+
+CHUNK = 16
+BATCH = 32
+Sampler = Callable[[int], Any]
+
+
+def floats(images: np.ndarray) -> torch.Tensor:
+    """uint8 [B, C, h, w, 3] -> float32 [B, C, 3, h, w] in 0..1."""
+    return (
+        torch.from_numpy(images).permute(0, 1, 4, 2, 3).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    )
+
+
+def cache_sampler(packed: PackedExperience) -> Sampler:
+    batches = TrainingBatches(packed, chunk=CHUNK, batch_size=BATCH, seed=0)
+
+    def sample(step: int) -> Any:
+        batch = batches.batch(step)
+        return floats(batch.images), torch.from_numpy(batch.state), torch.from_numpy(batch.action), batch.action_is_pad
+
+    return sample
+
+
+def raw_uint8_sampler(packed: PackedExperience) -> Sampler:
+    """What numpy alone does with the same rows: no padding, no bookkeeping, order known beforehand."""
+    images = np.load(packed.path / "images.npy", mmap_mode="r").view(np.ndarray)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, packed.num_frames - CHUNK, size=(512, BATCH))
+    targets = rows[..., None] + np.arange(CHUNK)
+
+    def sample(step: int) -> Any:
+        here = step % len(rows)
+        return images[rows[here]], packed.state[rows[here]], packed.action[targets[here]]
+
+    return sample
+
+
+def cache_uint8_sampler(packed: PackedExperience) -> Sampler:
+    return TrainingBatches(packed, chunk=CHUNK, batch_size=BATCH, seed=0).batch
+
+
+def raw_float_sampler(packed: PackedExperience) -> Sampler:
+    raw = raw_uint8_sampler(packed)
+
+    def sample(step: int) -> Any:
+        images, state, action = raw(step)
+        return floats(images), torch.from_numpy(state), torch.from_numpy(action)
+
+    return sample
+
+
+def lerobot_sampler(root: Path, repo_id: str, *, fps: float, resize: int | None = None) -> tuple[Sampler, int]:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from torch.utils.data import default_collate
+
+    ahead = {"action": [k / fps for k in range(CHUNK)]}
+    dataset = LeRobotDataset(repo_id, root=root, delta_timestamps=ahead, video_backend="pyav")
+    cameras = dataset.meta.camera_keys
+    order = np.random.default_rng(0).permutation(len(dataset))
+
+    def sample(step: int) -> Any:
+        rows = [int(order[(step * BATCH + b) % len(order)]) for b in range(BATCH)]
+        batch = default_collate([dataset[row] for row in rows])
+        images = torch.stack([batch[camera] for camera in cameras], dim=1)
+        if resize:
+            size = (resize * images.shape[-2] // images.shape[-1], resize)
+            small = torch.nn.functional.interpolate(images.flatten(0, 1), size=size, mode="bilinear", antialias=True)
+            images = small.unflatten(0, images.shape[:2])
+        return images, batch["observation.state"], batch["action"], batch["action_is_pad"]
+
+    return sample, len(dataset)
+
+
+def write_lerobot(root: Path, drafts: list[EpisodeDraft], *, videos: bool) -> float:
+    """Seconds to write the same episodes as a LeRobotDataset."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    first = drafts[0]
+    features: dict[str, Any] = {
+        "observation.state": {"dtype": "float32", "shape": first.state.shape[1:], "names": None},
+        "action": {"dtype": "float32", "shape": first.action.shape[1:], "names": None},
+    }
+    for camera, frames in first.frames.items():
+        kind = "video" if videos else "image"
+        names = ["height", "width", "channels"]
+        features[f"observation.images.{camera}"] = {"dtype": kind, "shape": frames.shape[1:], "names": names}
+    start = time.perf_counter()
+    dataset = LeRobotDataset.create(
+        "bench/reader", fps=10, features=features, root=root, use_videos=videos, video_backend="pyav"
+    )
+    for draft in drafts:
+        for t in range(draft.length):
+            images = {f"observation.images.{camera}": frames[t] for camera, frames in draft.frames.items()}
+            dataset.add_frame({"observation.state": draft.state[t], "action": draft.action[t], "task": "x", **images})
+        dataset.save_episode()
+    dataset.finalize()
+    return time.perf_counter() - start
+
+
+def take_turns(samplers: dict[str, Sampler], batches: dict[str, int], rounds: int) -> dict[str, float]:
+    """Median ms per batch of each, after one warm round, in turns so that a busy moment hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in samplers}
+    for turn in range(rounds + 1):
+        for name, sample in samplers.items():
+            count = batches[name]
+            start = time.perf_counter()
+            for step in range(turn * count, (turn + 1) * count):
+                sample(step)
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - start) / count)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def import_real(root: Path, store: EpisodeStore) -> list[str]:
+    """Commits the episodes of a one-camera LeRobotDataset; how a product import does it is not measured here."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    dataset = LeRobotDataset("local/real", root=root, video_backend="pyav", return_uint8=True)
+    (camera,) = dataset.meta.camera_keys
+    ids, rows, current = [], [], None
+    for i in range(len(dataset) + 1):
+        item = dataset[i] if i < len(dataset) else None
+        if rows and (item is None or int(item["episode_index"]) != current):
+            numbers = {k: np.stack([row[k] for row in rows]) for k in ("state", "action", "frames")}
+            base = synthetic_draft(0, length=1)
+            draft = replace(
+                base,
+                task="real",
+                robot="imported",
+                start_seed=None,
+                renderer=None,
+                rate_hz=float(dataset.fps),
+                state=numbers["state"],
+                action=numbers["action"],
+                intervened=np.ones(len(rows), bool),
+                frames={camera: numbers["frames"]},
+            )
+            ids.append(store.commit(draft))
+            rows = []
+        if item is not None:
+            current = int(item["episode_index"])
+            image = item[camera].permute(1, 2, 0).numpy()
+            rows.append({"state": item["observation.state"].numpy(), "action": item["action"].numpy(), "frames": image})
+    return ids
+
+
+def real_ratio(root: Path, work: Path, rounds: int) -> tuple[float, dict[str, float]]:
+    store = EpisodeStore(work / "real")
+    ids = import_real(root, store)
+    height, width = store.info(ids[0]).image_sizes[0]
+    packed = PackedExperience.build(store, ids, work / "real-cache", image_size=(224 * height // width, 224))
+    fps = store.info(ids[0]).rate_hz
+    lerobot, _ = lerobot_sampler(root, "local/real", fps=fps, resize=224)
+    ms = take_turns(
+        {"real cache": cache_sampler(packed), "real lerobot": lerobot}, {"real cache": 20, "real lerobot": 1}, rounds
+    )
+    return ms["real lerobot"] / ms["real cache"], ms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("episodes", 6), ("length", 150), ("size", 64), ("rounds", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--real", type=Path, default=None)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    drafts = [
+        synthetic_draft(seed, length=args.length, height=args.size, width=args.size) for seed in range(args.episodes)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        store = EpisodeStore(work / "episodes")
+        store.commit(replace(drafts[0], task="warm_up"))
+        start = time.perf_counter()
+        ids = [store.commit(draft) for draft in drafts]
+        commit_s = (time.perf_counter() - start) / args.episodes
+        start = time.perf_counter()
+        packed = PackedExperience.build(store, ids, work / "cache")
+        build_s = time.perf_counter() - start
+        written = {
+            "video": write_lerobot(work / "video", drafts, videos=True),
+            "images": write_lerobot(work / "images", drafts, videos=False),
+        }
+        samplers: dict[str, Sampler] = {
+            "packed cache": cache_sampler(packed),
+            "memmap": raw_float_sampler(packed),
+            "packed cache, uint8": cache_uint8_sampler(packed),
+            "memmap, uint8": raw_uint8_sampler(packed),
+            "lerobot images": lerobot_sampler(work / "images", "bench/reader", fps=10)[0],
+            "lerobot video": lerobot_sampler(work / "video", "bench/reader", fps=10)[0],
+        }
+        batches = dict.fromkeys(samplers, 100) | {"lerobot images": 3, "lerobot video": 1}
+        ms = take_turns(samplers, batches, args.rounds)
+        per_epoch = packed.num_frames / BATCH / 1000
+        saved_per_epoch = per_epoch * (ms["lerobot images"] - ms["packed cache"])
+        real, real_ms = real_ratio(args.real, work, args.rounds) if args.real else (None, {})
+        store_mb = sum(row.bytes for row in store.rows(ids)) / 1e6
+    print(f"{args.episodes} synthetic episodes x {args.length} frames x 3 cameras {args.size}x{args.size}")
+    print(f"batch {BATCH}, chunk {CHUNK}; episode files: zstd, {FRAMES_PER_CHUNK} frames a chunk, {store_mb:.1f} MB")
+    for name, value in (ms | real_ms).items():
+        print(f"  {name:22s} {value:9.3f} ms/batch  {1000 * BATCH / value:10.0f} samples/s")
+    for name, seconds in written.items():
+        print(f"  LeRobotDataset ({name}) writes an episode in {seconds / args.episodes * 1000:.0f} ms")
+    print(
+        f"  an episode is committed in {commit_s * 1000:.0f} ms and packed in {build_s / args.episodes * 1000:.0f} ms"
+    )
+    result = {
+        "benchmark": "reader",
+        "synthetic": True,
+        "vs_lerobot_video": ms["lerobot video"] / ms["packed cache"],
+        "vs_lerobot_images": ms["lerobot images"] / ms["packed cache"],
+        "vs_memmap": ms["memmap"] / ms["packed cache"],
+        "vs_memmap_uint8": ms["memmap, uint8"] / ms["packed cache, uint8"],
+        "cache_build_s_per_episode": build_s / args.episodes,
+        "epochs_to_break_even": build_s / saved_per_epoch,
+        "commit_s_per_episode": commit_s,
+        "real_vs_lerobot": real,
+    }
+    print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}))
+
+
+if __name__ == "__main__":
+    main()
