@@ -340,7 +340,7 @@ class RayExecutor:
     def _replace(self, seat: _Seat, what: str, death: str) -> None:
         """A fresh process of the same name in the same seat."""
         self._settings.on_event(
-            {"kind": "worker_died", "worker": seat.name, "pid": seat.pid, "during": what, "detail": death}
+            {"kind": "worker_died", "worker": seat.name, "worker_pid": seat.pid, "during": what, "detail": death}
         )
         _kill(seat.actor)
         fresh = self._seated(seat.name, self._create(seat.name))

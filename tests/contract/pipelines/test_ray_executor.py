@@ -46,7 +46,7 @@ def test_a_killed_worker_costs_one_attempt_of_the_job_in_flight(ray_executor: An
     assert results[2]["value"] == 49
     assert ray_executor.pids()["collector-0"] != before
     (died,) = [event for event in ray_executor.events if event["kind"] == "worker_died"]
-    assert (died["worker"], died["pid"]) == ("collector-0", before)
+    assert (died["worker"], died["worker_pid"]) == ("collector-0", before)
     assert "collector job" in died["during"]
 
 

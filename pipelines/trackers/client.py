@@ -1,0 +1,155 @@
+"""The few things recap asks of MLflow, in its own words; the only module that imports it.
+
+Owns names, limits and statuses. Knows nothing of journals. Uses MlflowClient only: no global run, no autologging.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PARAM_CHARACTERS = 6000  # MLflow cuts, or refuses, longer ones depending on the store
+_TAG_CHARACTERS = 5000
+_DIGEST_CHARACTERS = 36
+_METRICS_PER_BATCH = 1000
+_PARAMS_PER_BATCH = 100
+_ODD = re.compile(r"[^\w\-. :/]")
+
+PARENT_TAG = "mlflow.parentRunId"
+NAME_TAG = "mlflow.runName"
+
+Point = tuple[str, float, int, int]
+"""(metric, value, timestamp in ms, step)"""
+
+
+def quiet() -> None:
+    """No telemetry, no progress bars, no migration chatter; a dead server is given up in seconds, not minutes.
+
+    Read by MLflow when it is imported; what a person has set stays.
+    """
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_CONFIGURE_LOGGING": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    }.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Client:
+    """One experiment of one tracking server. The first one made migrates the database; only the driver makes any."""
+
+    def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
+        quiet()
+        from mlflow.tracking import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=uri)
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            location = None if artifacts is None else artifacts.as_uri()
+            self.experiment_id: str = self._client.create_experiment(experiment, artifact_location=location)
+        else:
+            self.experiment_id = found.experiment_id
+
+    def find(self, tags: Mapping[str, str]) -> str | None:
+        """The id of the run that carries these tags, the oldest if there are several."""
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        runs = self._client.search_runs(
+            [self.experiment_id], filter_string=query, max_results=1, order_by=["attributes.start_time ASC"]
+        )
+        return runs[0].info.run_id if runs else None
+
+    def create(self, name: str, began: float, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """A new run; `began` in UTC seconds."""
+        extra = {} if parent is None else {PARENT_TAG: parent}
+        run = self._client.create_run(
+            self.experiment_id, start_time=_ms(began), tags={**_cut(tags), **extra}, run_name=name
+        )
+        return str(run.info.run_id)
+
+    def set_status(self, run: str, status: str, ended: float | None = None) -> None:
+        """RUNNING, FINISHED, FAILED or KILLED; the last three with the end in UTC seconds."""
+        if ended is None:
+            self._client.update_run(run, status=status)
+        else:
+            self._client.set_terminated(run, status=status, end_time=_ms(ended))
+
+    def tag(self, run: str, tags: Mapping[str, str]) -> None:
+        """Sets tags; one that is there is replaced."""
+        from mlflow.entities import RunTag
+
+        cut = [RunTag(name, value) for name, value in _cut(tags).items()]
+        for start in range(0, len(cut), _PARAMS_PER_BATCH):
+            self._client.log_batch(run, tags=cut[start : start + _PARAMS_PER_BATCH])
+
+    def params(self, run: str, values: Mapping[str, object]) -> None:
+        """Sets params that are not there yet: MLflow never changes one."""
+        from mlflow.entities import Param
+
+        there = self._client.get_run(run).data.params
+        fresh = [
+            Param(name, str(value)[:_PARAM_CHARACTERS])
+            for name, value in ((_ODD.sub("_", name)[:250], value) for name, value in values.items())
+            if name not in there
+        ]
+        for start in range(0, len(fresh), _PARAMS_PER_BATCH):
+            self._client.log_batch(run, params=fresh[start : start + _PARAMS_PER_BATCH])
+
+    def metrics(self, run: str, points: Sequence[Point]) -> None:
+        """Appends metric points."""
+        from mlflow.entities import Metric
+
+        for start in range(0, len(points), _METRICS_PER_BATCH):
+            batch = [
+                Metric(name, value, t, step) for name, value, t, step in points[start : start + _METRICS_PER_BATCH]
+            ]
+            self._client.log_batch(run, metrics=batch)
+
+    def last_steps(self, run: str) -> dict[str, int]:
+        """{metric: highest step that MLflow has}."""
+        return {
+            name: max(point.step for point in self._client.get_metric_history(run, name))
+            for name in self._client.get_run(run).data.metrics
+        }
+
+    def artifact(self, run: str, path: Path, folder: str) -> None:
+        """Uploads a file or a directory; one of that name is replaced."""
+        if path.is_dir():
+            self._client.log_artifacts(run, str(path), folder or None)
+        else:
+            self._client.log_artifact(run, str(path), folder or None)
+
+    def dataset(self, run: str, name: str, root: str, count: int, source: str) -> None:
+        """Names a set of episodes as an input of a run: no data is read and nothing is pickled."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=name,
+            digest=root[:_DIGEST_CHARACTERS],
+            source_type="recap",
+            source=json.dumps({"episode_set": root, "artifact": source}),
+            profile=json.dumps({"episodes": count}),
+        )
+        context = InputTag(key="mlflow.data.context", value="training")
+        self._client.log_inputs(run, [DatasetInput(dataset=dataset, tags=[context])])
+
+
+def metric_name(name: str) -> str:
+    """`name` in the characters that MLflow takes."""
+    return _ODD.sub("_", name)[:250]
+
+
+def _cut(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: value[:_TAG_CHARACTERS] for name, value in tags.items()}
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,152 @@
+"""MlflowMirror: follows a run's journal on a background thread and keeps MLflow equal to it.
+
+Owns when the journal is read, the cursor, and what happens when MLflow is away. What a record becomes in MLflow is
+mirror.py; how MLflow is spoken to is client.py, imported (MLflow with it) only when there is something to say.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.trackers.base import TRACKERS, TrackerSettings
+from recap.errors import Corrupt
+from recap.journal import FileJournal, Record, read_journal
+from recap.workspace import Workspace, write_atomic
+
+if TYPE_CHECKING:  # imports mlflow (2 s), which a finished run never needs
+    from pipelines.trackers.mirror import Mirror
+
+_RETRY_S = 30.0
+_NOT_WORTH_IT = frozenset({"run_started", "run_done", "step_cached", "progress"})
+"""All that a finished run says when it is issued again."""
+
+
+class MlflowMirror:
+    """Implements Tracker on MLflow. Only the driver has one; workers write the journal.
+
+    `sync` may be called at any time. A cursor in the run's directory says how far MLflow has the journal; where it is
+    lost, or MLflow has less than it says, everything is offered again and MLflow is asked what it has already.
+    """
+
+    def __init__(self, settings: TrackerSettings) -> None:
+        self._settings = settings
+        workspace = settings.workspace.absolute()
+        self.uri: str | None = settings.uri or f"sqlite:///{workspace / 'mlflow.db'}"
+        self._folder = Workspace.open(workspace, create=False).run_dir(settings.run_name)
+        self._journal = self._folder / "journal.jsonl"
+        self._cursor_path = self._folder / "mlflow.json"
+        self._mirror: Mirror | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._warned = False
+        self._not_before = 0.0
+        self._dull_until = 0
+
+    def start(self) -> None:
+        """Follows the journal from a daemon thread; a second call does nothing."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._follow, name="recap-mlflow", daemon=True)
+            self._thread.start()
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Notes in the journal that `path` belongs with the run, so that it is not lost while MLflow is away."""
+        FileJournal(self._journal, "").event("artifact", path=str(path.absolute()), folder=folder)
+
+    def close(self, timeout_s: float = 20.0) -> bool:
+        """Mirrors what is left and ends the thread.
+
+        The thread is a daemon: one that hangs in a dead server does not keep the process alive.
+        """
+        worker = threading.Thread(target=self._last_sync, name="recap-mlflow-flush", daemon=True)
+        self._stop.set()
+        worker.start()
+        worker.join(timeout_s)
+        self._thread = None
+        if worker.is_alive():
+            self._warn(f"did not answer within {timeout_s:g} s")
+            return False
+        return not self._worthwhile()
+
+    def sync(self) -> bool:
+        """Brings MLflow up to the journal's end now; False (and a warning, once) if it cannot be reached."""
+        with self._lock:
+            if not self._worthwhile():
+                return True
+            try:
+                self._advance()
+            # Whatever is wrong with the tracker, it is not the run's business: said once, tried again later.
+            except Exception as error:
+                self._mirror = None
+                self._not_before = time.monotonic() + _RETRY_S
+                self._warn(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+                return False
+            return True
+
+    def _follow(self) -> None:
+        while not self._stop.wait(self._settings.interval_s):
+            if time.monotonic() >= self._not_before:
+                self.sync()
+
+    def _last_sync(self) -> None:
+        self.sync()
+
+    def _worthwhile(self) -> bool:
+        records, end = self._read(max(int(self._cursor().get("offset", 0)), self._dull_until))
+        found = any(record["kind"] not in _NOT_WORTH_IT for record in records)
+        if not found:
+            self._dull_until = end
+        return found
+
+    def _advance(self) -> None:
+        from pipelines.trackers.mirror import Mirror
+
+        cursor = self._cursor()
+        if self._mirror is None:
+            first, _ = self._read(0)
+            self._mirror = Mirror(self._settings, self.uri or "", self._folder, _identity(first))
+            if not self._mirror.found or cursor.get("uri") != self.uri:
+                cursor = {}  # another, or a fresh, database: it has nothing of what the cursor says
+            self._mirror.restore(cursor.get("state", {}))
+        records, offset = self._read(int(cursor.get("offset", 0)))
+        self._mirror.apply(records)
+        state = {"uri": self.uri, "offset": offset, "state": self._mirror.state()}
+        write_atomic(self._cursor_path, json.dumps(state).encode(), durable=False)
+
+    def _read(self, offset: int) -> tuple[list[Record], int]:
+        try:
+            return read_journal(self._journal, offset)
+        except Corrupt:  # the tail was lost with the power: read all of it again, nothing is stored twice
+            return read_journal(self._journal, 0)
+
+    def _cursor(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._cursor_path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _warn(self, what: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._settings.warn(
+                f"MLflow at {self.uri} cannot be reached ({what}); the run goes on, MLflow catches up when it is back"
+            )
+
+
+def _identity(records: Sequence[Record]) -> str:
+    """Names the run in MLflow for good: the first thing its journal says, to the microsecond and process."""
+    first = records[0]
+    return f"{first['t']:.6f}-{first['pid']}"
+
+
+@TRACKERS.register("mlflow")
+def make_mlflow(settings: TrackerSettings) -> MlflowMirror:
+    """A MlflowMirror that has not started."""
+    return MlflowMirror(settings)
