@@ -8,7 +8,7 @@ an empty tuple here, and is named in `ReportData.missing`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from recap.errors import ConfigError
 from recap.types import FrameArray, Outcome, Source
 
+_SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -143,6 +144,24 @@ class Mark:
     t: int
     name: str
     kind: int
+
+
+def merge_sides(marks: Iterable[Mark]) -> list[Mark]:
+    """Marks with the left and the right hand's event of one step and name written as one.
+
+    Example:
+        >>> left, right = Mark(t=3, name="grasped_left", kind=0), Mark(t=3, name="grasped_right", kind=0)
+        >>> [mark.name for mark in merge_sides([left, right])]
+        ['grasped_both']
+    """
+    groups: dict[Mark, list[Mark]] = {}
+    for mark in marks:
+        both = Mark(t=mark.t, name=_SIDE.sub("both", mark.name), kind=mark.kind)
+        groups.setdefault(both, []).append(mark)
+    merged: list[Mark] = []
+    for both, group in groups.items():
+        merged += [both] if len({mark.name for mark in group}) > 1 else group
+    return merged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

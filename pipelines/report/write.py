@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from pipelines.report import formats
 from pipelines.report.filmstrip import film_strip, nearest, save_png, stack_cameras
-from pipelines.report.model import Film, ReportData
+from pipelines.report.model import Film, ReportData, merge_sides
 from pipelines.report.section import Section, all_sections
 
 FILE_NAME = "report.html"
@@ -57,7 +57,7 @@ def film_picture(film: Film) -> Any:
         count=len(film.steps),
         scale=scale,
         captions=[f"{step} ({step / film.rate_hz:.1f} s)" for step in film.steps],
-        marks=[(nearest(mark.t, film.steps), mark.name, mark.kind) for mark in film.marks],
+        marks=[(nearest(mark.t, film.steps), mark.name, mark.kind) for mark in merge_sides(film.marks)],
     )
 
 

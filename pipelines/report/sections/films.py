@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.report.filmstrip import nearest, png_bytes
 from pipelines.report.formats import figure, words
-from pipelines.report.model import Film, ReportData
+from pipelines.report.model import Film, ReportData, merge_sides
 from pipelines.report.section import Section
 
 _MOST_PIXELS = 192
@@ -59,7 +59,7 @@ def _cells(film: Film) -> list[dict[str, Any]]:
         ]
         marks = [
             {"text": words(mark.name), "t": mark.t, "tone": _tone(mark.kind), "kind": mark.kind}
-            for mark in film.marks
+            for mark in merge_sides(film.marks)
             if nearest(mark.t, film.steps) == position
         ]
         tones = {mark["tone"] for mark in marks}

@@ -33,10 +33,9 @@ _TEMPLATE = """
 <span class="dotkey"><span class="dot good"></span> success <span class="dot bad"></span> failure
 {% if aborted %}<span class="dot plain"></span> aborted {% endif %}- one mark per attempt</span></div>{% endif %}
 {% endif %}
-{% if definition %}<p class="note"><b>Success</b> means: {{ definition }}{% endif %}
-{% if e %}{% if not definition %}<p class="note">{% endif %} <b>Throughput</b> is successes over the time of all
-attempts: the steps used, the full time limit for a failure, the reset between attempts, and inference beyond the
-control period.{% endif %}{% if definition or e %}</p>{% endif %}
+{% if definition %}<p class="note"><b>Success</b> means: {{ definition.rstrip(".") }}.</p>{% endif %}
+{% if e %}<p class="note"><b>Throughput</b> is successes over the time of all attempts: the steps used, the full time
+limit for a failure, the reset between attempts, and inference beyond the control period.</p>{% endif %}
 """
 
 

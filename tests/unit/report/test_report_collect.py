@@ -82,7 +82,7 @@ def collect(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> 
         for seed, (outcome, flaw) in enumerate(zip(OUTCOMES, flaws, strict=True))
     ]
     return {
-        "demos": JsonOutput(EpisodeSet.of(row["episode_id"] for row in rows).to_json()),
+        "demos": JsonOutput(EpisodeSet.of(str(row["episode_id"]) for row in rows).to_json()),
         "summary": JsonOutput({"task": config.task, "attempts": rows}),
     }
 
@@ -132,21 +132,25 @@ def evaluate(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) ->
                     "success": 0.5,
                     "success_low": 0.15,
                     "success_high": 0.85,
-                    "throughput_per_hour": 88.5,
-                    "throughput_low": 20.25,
-                    "throughput_high": 160.75,
                     "mean_steps": 50.0,
                 },
             }
-        )
+        ),
+        "timing": JsonOutput(
+            {
+                "attempts": [{"start_seed": s, "inference_s": 0.25 + s % 10} for s in seeds],
+                "summary": {"throughput_per_hour": 88.5, "throughput_low": 20.25, "throughput_high": 160.75},
+            }
+        ),
     }
 
 
 def run(workspace: Workspace, name: str = RUN, *, policy: Callable[..., Any] = train, scored: Any = evaluate) -> None:
     steps: Registry[StepSpec] = Registry("step")
+    made = ("evaluation", "timing")
     step(name="collect", version=1, config=Setup, outputs=("demos", "summary"), registry=steps)(collect)
     step(name="policy", version=1, config=Setup, inputs=("demos",), outputs=("training",), registry=steps)(policy)
-    step(name="evaluate", version=1, config=Setup, inputs=("policy",), outputs=("evaluation",), registry=steps)(scored)
+    step(name="evaluate", version=1, config=Setup, inputs=("policy",), outputs=made, registry=steps)(scored)
     graph = Graph(steps=steps)
     demos = graph.add("0/collect", "collect", Setup())
     trained = graph.add("0/policy", "policy", Setup(size=5), demos=demos["demos"])
@@ -181,6 +185,7 @@ def test_finished_run(workspace: Workspace) -> None:
     assert (iteration.evaluation.successes, iteration.evaluation.attempts) == (2, 4)
     assert iteration.evaluation.throughput.low == 20.25
     assert [t.start_seed for t in iteration.evaluation.trials] == [30_000_000 + i for i in range(4)]
+    assert [t.inference_s for t in iteration.evaluation.trials] == [0.25, 1.25, 2.25, 3.25]
     assert [(n.name, n.state, n.attempts) for n in data.nodes] == [
         ("0/collect", NodeState.DONE, 1),
         ("0/policy", NodeState.DONE, 1),
@@ -282,7 +287,8 @@ def test_gathering_changes_nothing_and_needs_no_lock(workspace: Workspace) -> No
 
 def test_output_without_a_field_is_refused_by_name(workspace: Workspace) -> None:
     def scored(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
-        return {"evaluation": JsonOutput({"split": "test", "summary": {}, "attempts": []})}
+        empty = {"split": "test", "summary": {}, "attempts": []}
+        return {"evaluation": JsonOutput(empty), "timing": JsonOutput(empty)}
 
     run(workspace, scored=scored)
     with pytest.raises(ConfigError, match="an output of 0/evaluate has no 'policy_id'"):

@@ -17,19 +17,19 @@ from pipelines.report.model import Command, Estimate, Film, FilmRow, Iteration, 
 from pipelines.report.section import all_sections
 from pipelines.report.write import render
 from recap.errors import ConfigError
-from recap.types import Outcome
+from recap.types import FrameArray, Outcome
 
 MakeRun = Callable[..., ReportData]
 _FETCHING = ("src", "href", "srcset", "action", "poster", "data", "formaction", "background", "xlink:href")
 _VOID = ("meta", "img", "br", "link", "input", "hr")
 
 
-def pixels(png: bytes) -> np.ndarray:
+def pixels(png: bytes) -> FrameArray:
     with Image.open(io.BytesIO(png)) as picture:
         return np.asarray(picture)
 
 
-def embedded(source: str | None) -> np.ndarray:
+def embedded(source: str | None) -> FrameArray:
     return pixels(base64.b64decode((source or "").partition(",")[2]))
 
 

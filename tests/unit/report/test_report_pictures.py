@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from PIL import Image
 from pipelines.report.charts import Axis, Line, line_chart, linear_ticks, log_ticks, nice_end
 from pipelines.report.filmstrip import evenly_spaced, film_strip, nearest, save_png, stack_cameras
 from pipelines.report.formats import duration, figure, flatten, percent, share, size
+from pipelines.report.model import Mark, merge_sides
 from recap.errors import ConfigError
+from recap.types import FrameArray
 
-AXES = {"x_label": "step", "y_label": "loss"}
+draw = partial(line_chart, x_label="step", y_label="loss")
 
 
-def ramp(count: int, side: int = 32) -> np.ndarray:
+def ramp(count: int, side: int = 32) -> FrameArray:
     """Frame t is uniformly grey t."""
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 3)).copy()
 
@@ -95,7 +98,7 @@ def heights(markup: str, kind: str) -> list[float]:
 
 
 def test_log_axis_gives_equal_ratios_equal_room() -> None:
-    drawn = heights(line_chart([Line(label="a", points=[(0, 1.0), (1, 0.1), (2, 0.01)])], **AXES, log_y=True), "line")
+    drawn = heights(draw([Line(label="a", points=[(0, 1.0), (1, 0.1), (2, 0.01)])], log_y=True), "line")
     assert drawn[1] - drawn[0] == pytest.approx(drawn[2] - drawn[1], abs=0.2)
     assert drawn[0] < drawn[2]
     assert Axis(low=1.0, high=100.0, log=True).place(10.0) == pytest.approx(0.5)
@@ -104,7 +107,7 @@ def test_log_axis_gives_equal_ratios_equal_room() -> None:
 def test_long_curve_is_thinned_and_keeps_its_spread() -> None:
     rng = np.random.default_rng(1)
     points = [(float(s), float(np.exp(rng.normal()))) for s in range(5000)]
-    markup = line_chart([Line(label="a", points=points)], **AXES, log_y=True)
+    markup = draw([Line(label="a", points=points)], log_y=True)
     assert len(heights(markup, "line")) == 120
     band = heights(markup, "band")
     assert len(band) == 240
@@ -112,14 +115,14 @@ def test_long_curve_is_thinned_and_keeps_its_spread() -> None:
 
 
 def test_chart_of_one_or_equal_points_can_be_drawn() -> None:
-    line_chart([Line(label="a", points=[(5, 0.3)])], **AXES, log_y=True)
-    line_chart([Line(label="a", points=[(5, 0.0), (6, 0.0)])], **AXES)
+    draw([Line(label="a", points=[(5, 0.3)])], log_y=True)
+    draw([Line(label="a", points=[(5, 0.0), (6, 0.0)])])
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
 def test_chart_refuses_points_it_cannot_place(bad: float) -> None:
     with pytest.raises(ConfigError, match="cannot be drawn"):
-        line_chart([Line(label="a", points=[(0, 1.0), (1, bad)])], **AXES, log_y=True)
+        draw([Line(label="a", points=[(0, 1.0), (1, bad)])], log_y=True)
 
 
 def test_chart_labels_are_escaped() -> None:
@@ -136,6 +139,18 @@ def test_ticks() -> None:
     assert log_ticks(1e-9, 1e9)[0] == 1e-9
     assert len(log_ticks(1e-9, 1e9)) <= 7
     assert [nice_end(v) for v in (0, 1, 131, 990)] == [1, 1, 150, 1000]
+
+
+def test_events_of_both_hands_are_written_once() -> None:
+    marks = [
+        Mark(t=5, name="grasped_left", kind=0),
+        Mark(t=5, name="grasped_right", kind=0),
+        Mark(t=9, name="sleeve_right_folded", kind=1),
+        Mark(t=10, name="sleeve_left_folded", kind=1),
+        Mark(t=12, name="leftover", kind=-1),
+    ]
+    names = ["grasped_both", "sleeve_right_folded", "sleeve_left_folded", "leftover"]
+    assert [mark.name for mark in merge_sides(marks)] == names
 
 
 def test_numbers_as_text() -> None:
