@@ -123,17 +123,21 @@ def film_strip(
 def stack_cameras(rows: Sequence[FrameArray]) -> FrameArray:
     """Cameras of one film above each other, each [n, h_i, w_i, 3], brought to the width of the first.
 
+    One line of paper keeps them apart.
+
     Returns:
         [n, H, w_0, 3] uint8.
     """
     from PIL import Image
 
     width = rows[0].shape[2]
-    scaled = []
+    scaled: list[FrameArray] = []
     for row in rows:
         if row.shape[2] != width:
             height = max(1, round(row.shape[1] * width / row.shape[2]))
             row = np.stack([np.asarray(Image.fromarray(frame).resize((width, height))) for frame in row])
+        if scaled:
+            scaled.append(np.full((row.shape[0], 1, width, 3), _PAPER, np.uint8))
         scaled.append(row)
     return np.concatenate(scaled, axis=1)
 

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.report.formats import words
 from pipelines.report.model import ReportData
 from pipelines.report.section import Section
-from recap.types import Outcome
+from recap.types import Outcome, Source
 
 _TEMPLATE = """
 <div class="scroll"><table>
@@ -67,7 +67,8 @@ def _context(data: ReportData) -> Mapping[str, Any] | str:
             by_flaw: dict[str, list[tuple[Outcome, int]]] = {}
             for recording in recordings:
                 if recording.source is source:
-                    flaw = words(recording.flaw) if recording.flaw else _CLEAN
+                    without = _CLEAN if source is Source.DEMO else "-"
+                    flaw = words(recording.flaw) if recording.flaw else without
                     by_flaw.setdefault(flaw, []).append((recording.outcome, recording.steps))
             flaws = sorted(by_flaw, key=lambda name: (name != _CLEAN, name))
             rows += [_row(iteration.index, source, flaw, by_flaw[flaw], total=False) for flaw in flaws]

@@ -79,7 +79,7 @@ def test_long_caption_never_leaves_its_frame() -> None:
 
 def test_stacked_cameras_take_the_width_of_the_first() -> None:
     stacked = stack_cameras([ramp(3, 32), ramp(3, 64)])
-    assert stacked.shape == (3, 64, 32, 3)
+    assert stacked.shape == (3, 32 + 1 + 32, 32, 3)
     assert stacked[2, 40, 5].tolist() == [2, 2, 2]
 
 
