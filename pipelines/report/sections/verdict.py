@@ -23,7 +23,7 @@ _TEMPLATE = """
 <div class="card"><h3>Throughput</h3>
 <p class="big">{{ m.num(e.throughput.value, figure(e.throughput.value)) }} <span>successes per hour</span></p>
 {{ m.interval(e.throughput, top, "95 % interval " ~ figure(e.throughput.low) ~ " to " ~ figure(e.throughput.high)
- ~ " per hour", ["0", figure(top / 2), figure(top)]) }}
+ ~ " per hour (bootstrap)", ["0", figure(top / 2), figure(top)]) }}
 </div>
 </div>
 {% if e.trials %}<div class="dots" role="img" aria-label="{{ e.successes }} successes among {{ e.trials | length }}
