@@ -6,6 +6,10 @@ no torch and no ray.
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.invocation import Invocation
 from pipelines.loop import build_graph
+from pipelines.watch import Watch
 from recap.journal import FileJournal
 from recap.runner import Runner, RunSummary
 from recap.workspace import Workspace
 
 if TYPE_CHECKING:  # protocols imports numpy, which a run of cached steps never needs
     from pipelines.config import LoopConfig
+    from pipelines.trackers import Tracker
     from recap.protocols import Executor
 
 Say = Callable[[str], None]
@@ -74,10 +80,10 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
     with workspace.lock(f"run {invocation.name}"):
         invocation.save(workspace)
         journal = FileJournal(folder / "journal.jsonl", "")
-        with _watch(workspace, config, invocation, journal, say) as watch:
+        with Watch(journal.path, lambda: _tracker(workspace, config, invocation, say), say) as watch:
             runner = Runner(
                 workspace,
-                lambda: _executor(config, invocation, watch.executor_event),
+                lambda: _executor(config, invocation, watch.on_event),
                 [JournalObserver(journal), watch],
                 journal_factory=journal.at,
                 resume_command=invocation.command(root),
@@ -95,7 +101,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
         cached=tuple(summary.cached),
         seconds=seconds,
         report=report,
-        tracking_uri=watch.tracking_uri,
+        tracking_uri=_tracking_uri(workspace) if config.tracker == "mlflow" else None,
         evaluations=_evaluations(summary),
         command=invocation.command(root),
     )
@@ -103,7 +109,8 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
 
 def report_of(root: Path, run: str) -> Path:
     """Writes the report of a run, finished or not; returns the HTML file."""
-    from pipelines.report import gather, write_report
+    from pipelines.report.collect import gather
+    from pipelines.report.write import write_report
 
     workspace = Workspace.open(root, create=False)
     return write_report(gather(workspace, run), workspace.run_dir(run) / "report")
@@ -114,6 +121,26 @@ def _executor(config: LoopConfig, invocation: Invocation, on_event: Callable[[Ma
 
     settings = ExecutorSettings(namespace=invocation.name, dashboard=config.dashboard, on_event=on_event)
     return EXECUTORS.get(config.executor)(settings)
+
+
+def _tracker(workspace: Workspace, config: LoopConfig, invocation: Invocation, say: Say) -> Tracker:
+    from pipelines.trackers import TRACKERS, TrackerSettings
+    from recap.config import to_json
+
+    return TRACKERS.get(config.tracker)(
+        TrackerSettings(
+            workspace=workspace.root,
+            run_name=invocation.name,
+            uri=_tracking_uri(workspace),
+            params={"task": invocation.task, "preset": invocation.preset, "seed": invocation.seed},
+            tags={"command": shlex.join(sys.argv), "config": json.dumps(to_json(config))},
+            warn=say,
+        )
+    )
+
+
+def _tracking_uri(workspace: Workspace) -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.root / 'mlflow.db'}"
 
 
 def _evaluations(summary: RunSummary) -> dict[str, dict[str, Any]]:

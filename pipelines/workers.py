@@ -6,12 +6,14 @@ Heavy imports happen inside, in the process that needs them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
     from data.sim.flaws import FlawConfig
-    from recap.protocols import Policy
+    from pipelines.steps.policy import PolicyConfig
+    from recap.protocols import Journal, Policy
 
 
 class Collector:
@@ -65,7 +67,13 @@ class Evaluator:
 
         seed, film = job
         attempt, draft, truth = rollout(
-            self._task, self._robot, self._policy, seed, noise_seed=self._noise_seed, record=film
+            self._task,
+            self._robot,
+            self._policy,
+            seed,
+            noise_seed=self._noise_seed,
+            execute=self._policy.execute,
+            record=film,
         )
         episode_id = self._store.commit(draft, truth) if draft is not None else None
         return {
@@ -81,6 +89,66 @@ class Evaluator:
 
     def close(self) -> None:
         self._robot.close()
+
+
+def train_policy(
+    config: PolicyConfig,
+    demos: Mapping[str, Any],
+    episodes: Path,
+    cache: Path,
+    scratch: Path,
+    out: Path,
+    journal: Journal,
+) -> dict[str, float]:
+    """Packs the episodes, takes their statistics, trains, and writes the bundle to `out`; returns its figures.
+
+    Args:
+        config: settings of the policy step.
+        demos: JSON of the EpisodeSet to learn from.
+        episodes: the episode store.
+        cache: where the packed frames go.
+        scratch: keeps checkpoints between attempts.
+        out: the bundle folder to make.
+        journal: told how it goes.
+    """
+    from data.batches import TrainingBatches
+    from data.episode_set import EpisodeSet
+    from data.episodes import EpisodeStore
+    from data.framecache import PackedExperience
+    from data.normalise import stats_of_store
+    from data.tasks import TASKS
+    from policy.models import family_of
+
+    task = TASKS.get(config.task)
+    store = EpisodeStore(episodes)
+    ids = EpisodeSet.from_json(demos)
+    packed = PackedExperience.build(
+        store,
+        ids,
+        cache,
+        cameras=task.robot.camera_names,
+        progress=lambda done, total: journal.progress(done, total, "episodes packed"),
+    )
+    model = config.model
+    family = family_of(model)
+    relative = family.relative_dims(model, task.robot)
+    batches = TrainingBatches(
+        packed, chunk=model.chunk, batch_size=model.batch_size, seed=model.seed, relative_dims=relative
+    )
+    stats = stats_of_store(store, ids, chunk=model.chunk, relative_dims=relative)
+    figures = family.train(
+        model,
+        batches,
+        stats.to_json(),
+        task=task.spec.prompt,
+        robot=task.robot,
+        cameras=task.robot.camera_names,
+        scratch=scratch,
+        out=out,
+        journal=journal,
+        data_identity=ids.root,
+    )
+    return {**figures, "episodes": float(len(ids)), "frames": float(packed.num_frames)}
 
 
 def make_collector(*args: Any) -> Collector:

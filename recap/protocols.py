@@ -24,6 +24,11 @@ class Policy(Protocol):
         """Identity of the weights; recorded in every episode the policy acts in."""
         ...
 
+    @property
+    def execute(self) -> int:
+        """Actions of a chunk to send before the policy looks again, 1..H."""
+        ...
+
     def act(self, observation: Observation, *, noise_seed: int) -> FloatArray:
         """[H, A] actions in robot units. The same observation and seed give the same chunk."""
         ...

@@ -67,7 +67,7 @@ def gather(workspace: Workspace, run_name: str) -> ReportData:
     nodes, attempts = _nodes(workspace, run_name, statuses)
     outputs, missing = _outputs(workspace, statuses, nodes)
     store = EpisodeStore(workspace.episodes)
-    iterations = _iterations(statuses, outputs)
+    iterations = _iterations(statuses, outputs, nodes, _curves(workspace, run_name))
     filmed = _filmed(outputs)
     task = _task(outputs, attempts)
     first = next((i.recordings for i in iterations if i.recordings is not None), ())
@@ -160,8 +160,28 @@ def _outputs(
     return found, missing
 
 
-def _iterations(statuses: Sequence[NodeStatus], outputs: Mapping[str, Outputs]) -> tuple[Iteration, ...]:
+def _curves(workspace: Workspace, run_name: str) -> dict[str, tuple[tuple[int, float], ...]]:
+    """{node: its loss over gradient steps}. Of the latest settings only; a step repeated after a kill counts once."""
+    records, _ = read_journal(workspace.run_dir(run_name) / "journal.jsonl")
+    keys: dict[str, str] = {}
+    curves: dict[str, dict[int, float]] = {}
+    for record in records:
+        node = record["node"]
+        if record["kind"] == "step_started" and keys.get(node) != record["key"]:
+            keys[node], curves[node] = record["key"], {}
+        elif record["kind"] == "metrics" and "loss" in record["values"]:
+            curves.setdefault(node, {})[record["step"]] = float(record["values"]["loss"])
+    return {node: tuple(sorted(curve.items())) for node, curve in curves.items()}
+
+
+def _iterations(
+    statuses: Sequence[NodeStatus],
+    outputs: Mapping[str, Outputs],
+    nodes: Sequence[Node],
+    curves: Mapping[str, tuple[tuple[int, float], ...]],
+) -> tuple[Iteration, ...]:
     parts: dict[int, dict[str, Any]] = {}
+    seconds = {node.name: node.seconds for node in nodes}
     for status in statuses:
         match = _OF_ITERATION.fullmatch(status.name)
         if match is None:
@@ -171,7 +191,9 @@ def _iterations(statuses: Sequence[NodeStatus], outputs: Mapping[str, Outputs]) 
         if "summary" in made and status.step == "collect":
             part["recordings"] = _recordings(made["summary"], status.name)
         if "training" in made:
-            part["training"] = _training(made["training"], status.name)
+            part["training"] = _training(
+                made["training"], status.name, seconds=seconds[status.name], loss=curves.get(status.name, ())
+            )
         if "evaluation" in made:
             part["evaluation"] = _evaluation(made, status.name)
     return tuple(Iteration(index=index, **parts[index]) for index in sorted(parts))
@@ -191,12 +213,10 @@ def _recordings(artifact: Artifact, node: str) -> tuple[Recording, ...]:
     )
 
 
-def _training(artifact: Artifact, node: str) -> Training:
+def _training(artifact: Artifact, node: str, *, seconds: float | None, loss: tuple[tuple[int, float], ...]) -> Training:
     record = artifact.json()
-    return Training(
-        **{name: _field(record, name, node) for name in ("steps", "seconds", "frames", "episodes", "parameters")},
-        loss=tuple((int(step), float(loss)) for step, loss in _field(record, "loss", node)),
-    )
+    counts = {name: int(_field(record, name, node)) for name in ("steps", "frames", "episodes", "parameters")}
+    return Training(**counts, seconds=seconds, loss=loss)
 
 
 def _evaluation(made: Outputs, node: str) -> Evaluation:

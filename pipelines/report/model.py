@@ -117,7 +117,8 @@ class Training:
     """How the policy was trained."""
 
     steps: int
-    seconds: float
+    seconds: float | None
+    """Of all attempts at it in this run; None where another run had trained it."""
     frames: int
     episodes: int
     parameters: int

@@ -32,7 +32,7 @@ class PolicyConfig:
     config=PolicyConfig,
     inputs=("demos",),
     outputs=("policy", "training"),
-    libraries=("torch", "lerobot", "transformers"),
+    libraries=("torch", "numpy"),
     code=(
         "policy.models.pi05",
         "recap.training",
@@ -43,7 +43,7 @@ class PolicyConfig:
     ),
 )
 def policy(ctx: StepContext, config: PolicyConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
-    """Trains in the long-lived trainer; outputs the policy bundle and the loss curve."""
+    """Trains in the long-lived trainer; outputs the policy bundle and the figures of its training."""
     from pipelines.workers import train_policy
 
     out = ctx.scratch / "bundle"

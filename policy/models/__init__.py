@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recap.errors import ArtifactCorrupt
+from recap.errors import ArtifactCorrupt, ConfigError
 from recap.protocols import Policy
 from recap.registry import Registry
 from recap.specs import RobotSpec
@@ -36,6 +36,18 @@ class PolicyFamily:
 
 
 POLICIES: Registry[PolicyFamily] = Registry("policy", packages=("policy.models",))
+
+
+def family_of(config: Any) -> PolicyFamily:
+    """The family that a configuration belongs to.
+
+    Raises:
+        ConfigError: no registered family has configurations of that class.
+    """
+    for family in map(POLICIES.get, POLICIES.names()):
+        if type(config) is family.config:
+            return family
+    raise ConfigError(f"{type(config).__name__} belongs to no policy family; registered: {', '.join(POLICIES.names())}")
 
 
 def load_policy(path: Path) -> Policy:

@@ -19,8 +19,8 @@ logarithmic axis and are not drawn.</p>{% endif %}
 <th class="n">Parameters</th><th class="n">Episodes</th><th class="n">Frames</th></tr></thead><tbody>
 {% for index, t in rows %}
 <tr><th scope="row">{{ index }}</th><td class="n">{{ "{:,}".format(t.steps) }}</td>
-<td class="n">{{ m.num(t.seconds, duration(t.seconds)) }}</td>
-<td class="n">{{ figure(t.steps / t.seconds) if t.seconds > 0 else "n/a" }}</td>
+<td class="n">{{ m.num(t.seconds, duration(t.seconds)) if t.seconds is not none else "n/a" }}</td>
+<td class="n">{{ figure(t.steps / t.seconds) if t.seconds else "n/a" }}</td>
 <td class="n">{{ m.num(t.loss[0][1], figure(t.loss[0][1])) if t.loss else "n/a" }}</td>
 <td class="n">{{ m.num(t.loss[-1][1], figure(t.loss[-1][1])) if t.loss else "n/a" }}</td>
 <td class="n">{{ "{:,}".format(t.parameters) }}</td><td class="n">{{ "{:,}".format(t.episodes) }}</td>
