@@ -151,13 +151,18 @@ sys.path.append({jobs!r})
 from pipelines.executors import EXECUTORS, ExecutorSettings
 import executor_jobs
 before = dict(os.environ)
-executor = EXECUTORS.get("ray")(ExecutorSettings(num_cpus=1))
+executor = EXECUTORS.get("ray")(ExecutorSettings(num_cpus=1, dashboard=True))
 assert "ray" not in sys.modules
 executor.map("none", executor_jobs.make_squarer, (0, ""), [], print, num_workers=2)
 assert "ray" not in sys.modules
 found = executor.call("trainer", executor_jobs.where, (("data", "policy", "cli", "recap"),))
 for name, file in found.items():
     sys.stdout.write(f"{{name}} {{file}}\\n")
+sys.stdout.write(f"dashboard {{executor.dashboard_url}}\\n")
+import psutil
+children = psutil.Process().children(recursive=True)
+ips = {{c.laddr.ip for p in children for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}}
+sys.stdout.write(f"listening {{' '.join(sorted(ips))}}\\n")
 executor.close()
 assert dict(os.environ) == before
 """
@@ -176,6 +181,8 @@ def test_workers_find_recap_from_a_hostile_directory(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert found.pop("dashboard").startswith("http://127.0.0.1:")
+    assert all(_is_loopback(ip) for ip in found.pop("listening").split())
     assert {name: Path(file).parent for name, file in found.items()} == {
         name: root / name for name in ("data", "policy", "cli", "recap")
     }
