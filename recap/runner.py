@@ -170,7 +170,7 @@ class Runner:
     ) -> None:
         """A recorded step that was committed for this run is used as it is or not at all."""
         committed = committed_key(self._store, node, entry)
-        if committed is None or (committed == key and stored is not None):
+        if committed is None or stored is not None:
             return
         if committed == key:
             what = "its committed result is gone or quarantined"

@@ -272,9 +272,11 @@ class Store:
     def _movable(self, draft: Draft, name: str, output: DirOutput) -> Path:
         homes = (draft.out, self.scratch_dir(draft.step, draft.key))
         source = output.path.absolute()
-        if ".." in source.parts or not any(source.is_relative_to(home) for home in homes):
+        home = next((home for home in homes if source.is_relative_to(home)), None)
+        if home is None or ".." in source.parts:
             raise ConfigError(f"output '{name}' is {source}: expected a directory under ctx.out or ctx.scratch")
-        if source.is_symlink() or source.resolve() != source.parent.resolve() / source.name or not source.is_dir():
+        # A link on the way would lead out of the two places whose loss a killed commit can make good.
+        if source.resolve() != home.resolve() / source.relative_to(home) or not source.is_dir():
             raise ConfigError(f"output '{name}': {source} is not a directory")
         files_under(source)
         if output.identity is not None and (len(output.identity) != 64 or not _HEX.issuperset(output.identity)):

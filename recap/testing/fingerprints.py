@@ -1,7 +1,7 @@
 """Whether the code of a step changed without its version: golden fingerprints of source, blind to comments.
 
-The golden file says {step: {version, fingerprint}}. When a step's code changes, the check fails until either its version
-is raised (outputs differ: old results must not be reused) or the change is accepted as output-neutral by
+The golden file says {step: {version, fingerprint}}. When code of a step changes, the check fails until its version is
+raised (outputs differ: old results must not be reused) or the change is accepted as output-neutral by
 `python -m recap.testing.accept_golden`. Both end in a new golden file, whose diff a reviewer sees.
 """
 
