@@ -310,6 +310,8 @@ def _open(path: Path, name: str, manifest: dict[str, Any]) -> Any:
         size = file.stat().st_size
         if size != described["bytes"]:
             raise Torn(f"{file}: {size} bytes, expected {described['bytes']}")
+        if name != "images" and _sha256(file) != described["sha256"]:
+            raise Torn(f"{file}: sha256 differs")
         # The numbers are small and gathered at random: kept in memory. Images stay in the page cache.
         array = np.load(file, mmap_mode="r" if name == "images" else None, allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -74,22 +74,33 @@ def test_another_set_or_size_is_another_pack(store, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["images.npy", "state.npy", "offsets.npy", "manifest.json"])
-@pytest.mark.parametrize("harm", ["short", "gone", "header"])
+@pytest.mark.parametrize("harm", ["short", "long", "gone", "header"])
 def test_a_torn_pack_is_built_again(store, tmp_path, caplog, name, harm):
     pack = PackedExperience.build(store, store.ids(), tmp_path)
     whole = np.array(pack.images)
     path = pack.path / name
     content = path.read_bytes()
+    harmed = {"short": content[:-1], "long": content + b"x", "header": b"\0" * 64 + content[64:]}
     if harm == "gone":
         path.unlink()
     else:
-        path.write_bytes(content[:-1] if harm == "short" else b"\0" * 64 + content[64:])
+        path.write_bytes(harmed[harm])
     with pytest.raises(Torn):
         PackedExperience(pack.path)
     again = PackedExperience.build(store, store.ids(), tmp_path)
     np.testing.assert_array_equal(again.images, whole)
     assert again.verify() == []
     assert "torn" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["state.npy", "action.npy", "intervened.npy", "offsets.npy"])
+def test_numbers_are_proved_when_a_pack_is_opened(store, tmp_path, name):
+    pack = PackedExperience.build(store, store.ids(), tmp_path)
+    content = bytearray((pack.path / name).read_bytes())
+    content[-1] ^= 1
+    (pack.path / name).write_bytes(content)
+    with pytest.raises(Torn, match="sha256"):
+        PackedExperience(pack.path)
 
 
 def test_verify_reads_every_byte(store, tmp_path):
