@@ -13,7 +13,7 @@ import numpy as np
 from data.sim.flaws import FlawConfig
 from data.sim.seeds import derive
 from data.tasks import SimTask
-from recap.errors import RecapError
+from recap.errors import ConfigError, RecapError
 from recap.protocols import Policy, SimulatedRobot
 from recap.types import Attempt, EpisodeDraft, FloatArray, FrameArray, Observation, PrivilegedTruth, Source
 
@@ -95,14 +95,17 @@ def rollout(
         The attempt, the episode if recorded, the simulator's truth.
 
     Raises:
+        ConfigError: `execute` is below 1.
         RecapError: the policy gives too few actions or the wrong shape.
     """
+    if execute < 1:
+        raise ConfigError(f"execute: got {execute}, expected at least 1 action per chunk")
     robot.reset(seed)
     recorder = _Recorder() if record else None
     period = 1.0 / task.spec.rate_hz
     channels = len(robot.spec.action_names)
     late, steps = 0.0, 0
-    chunk = np.empty((0, channels), dtype=np.float32)
+    chunk: FloatArray = np.empty((0, channels), dtype=np.float32)
     while not robot.finished:
         looks = steps % execute == 0
         state = robot.state()

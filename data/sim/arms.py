@@ -44,7 +44,7 @@ class Pose:
 
 
 def base_x(side: int) -> float:
-    """x of the base of arm `side` (0 left, 1 right), m."""
+    """Where the base of arm `side` (0 left, 1 right) stands along x, m."""
     return -BASE_X_M if side == 0 else BASE_X_M
 
 

@@ -91,7 +91,8 @@ class Bench:
             [self.model.joint(f"{side}_finger_{finger}").qposadr[0] for side in arms.SIDES for finger in ("a", "b")]
         )
         self._warnings = [
-            int(getattr(self.mujoco.mjtWarning, name)) for name in ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
+            int(getattr(self.mujoco.mjtWarning, name))
+            for name in ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
         ]
         self.grasp = AttachGrasp(self.model, self.data, scenario.grasp_points)
         self._scenario = scenario
@@ -108,7 +109,9 @@ class Bench:
     def _count_substeps(timestep_s: float, rate_hz: float) -> int:
         count = round(1.0 / (rate_hz * timestep_s))
         if abs(count * rate_hz * timestep_s - 1.0) > 1e-9:
-            raise ConfigError(f"a control period of {1.0 / rate_hz} s is not a multiple of the time step {timestep_s} s")
+            raise ConfigError(
+                f"a control period of {1.0 / rate_hz} s is not a multiple of the time step {timestep_s} s"
+            )
         return count
 
     def reset(self, seed: int) -> None:
@@ -130,7 +133,7 @@ class Bench:
         self._require_start()
         joints = self.data.qpos[self._joints].reshape(2, 6)
         opening = self.data.qpos[self._fingers].reshape(2, 2).mean(axis=1, keepdims=True) / arms.FINGER_TRAVEL_M
-        return np.concatenate([joints, opening], axis=1).reshape(-1).astype(np.float32)
+        return np.asarray(np.concatenate([joints, opening], axis=1).reshape(-1), dtype=np.float32)
 
     def frames(self) -> dict[str, FrameArray]:
         """{camera: [h, w, 3] uint8} of the current state."""

@@ -53,6 +53,15 @@ def flex_xml(name: str, mesh: ClothMesh, *, rgba: str, mass_kg: float) -> str:
     </flexcomp>"""
 
 
+def adjacency(mesh: ClothMesh) -> NDArray[np.bool_]:
+    """[N, N] True where two vertices share an edge."""
+    linked = np.zeros((len(mesh.points), len(mesh.points)), dtype=np.bool_)
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        linked[mesh.triangles[:, a], mesh.triangles[:, b]] = True
+        linked[mesh.triangles[:, b], mesh.triangles[:, a]] = True
+    return linked
+
+
 def align(source: PlaneArray, target: PlaneArray) -> tuple[float, PlaneArray]:
     """The rigid motion of the plane (turn, then shift) that best brings `source` [N, 2] onto `target` [N, 2].
 
@@ -70,9 +79,7 @@ def align(source: PlaneArray, target: PlaneArray) -> tuple[float, PlaneArray]:
 def turn(points: PlaneArray, angle: float) -> PlaneArray:
     """[N, 2] points turned about the origin by `angle` rad."""
     cosine, sine = math.cos(angle), math.sin(angle)
-    return np.stack(
-        [cosine * points[:, 0] - sine * points[:, 1], sine * points[:, 0] + cosine * points[:, 1]], axis=1
-    )
+    return np.stack([cosine * points[:, 0] - sine * points[:, 1], sine * points[:, 0] + cosine * points[:, 1]], axis=1)
 
 
 def distances(a: PlaneArray, b: PlaneArray) -> NDArray[np.float64]:

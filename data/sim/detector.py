@@ -25,6 +25,8 @@ class Reading:
     """Index of the sub-stage being worked on."""
     milestones: Mapping[str, bool]
     """Which sub-goals hold now, in task order."""
+    undone: frozenset[str]
+    """Sub-goals that are clearly off: a gap to `milestones` keeps a part on the edge from counting twice."""
     succeeded: bool
     """The success condition holds now."""
     lost: bool
@@ -68,15 +70,14 @@ class Detector:
     def observe(self, reading: Reading) -> None:
         """Takes in the state after a step (or at the start)."""
         first = not self._readings
-        previous = None if first else self._readings[-1]
-        if previous is not None:
+        if not first:
             for name, holds in reading.milestones.items():
                 if holds and name not in self._reached:
                     self._reached.add(name)
                     self.note(name, MILESTONE)
-                elif previous.milestones.get(name, False) and not holds:
-                    self.note(f"{name}_undone", ERROR)
+                elif name in self._reached and name in reading.undone:
                     self._reached.discard(name)
+                    self.note(f"{name}_undone", ERROR)
         self._readings.append(reading)
         if first or self._verdict is not None:
             return

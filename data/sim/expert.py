@@ -26,6 +26,7 @@ PLACE_Z_M = 0.014
 TOLERANCE_M = 0.009
 PATIENCE_STEPS = 5
 GRIP_STEPS = 2
+_NOWHERE: list[arms.Pose | None] = [None, None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,31 +162,31 @@ class ScriptedExpert:
 
     def _phases(self, skill: Skill) -> list[_Phase]:
         """Hover, descend, close, carry over, open, rise: both arms in step."""
-        hover, down, over, up = ([None, None] for _ in range(4))
-        goals: tuple[list[arms.Pose | None], ...] = (hover, down, over, up)  # type: ignore[assignment]
-        grips_closed, arc, sides = [1.0, 1.0], [0.0, 0.0], []
+        hover, down, over, up = [_NOWHERE.copy() for _ in range(4)]
+        grips, arc = [1.0, 1.0], [0.0, 0.0]
         for carry in skill.carries:
             side = carry.side
             first = self._flaws.first_grasp_bias_m if skill.attempt == 0 else (0.0, 0.0)
             bias = self._flaws.place_bias_m
             noise = self._rng.normal(0.0, 1.0, size=4) * self._flaws.noise_m
-            gx, gy = carry.grasp[0] + first[0] + noise[0], carry.grasp[1] + first[1] + noise[1]
-            px, py = carry.place[0] + bias[0] + noise[2], carry.place[1] + bias[1] + noise[3]
-            goals[0][side] = arms.Pose(x=gx, y=gy, z=carry.grasp_z + HOVER_M)
-            goals[1][side] = arms.Pose(x=gx, y=gy, z=carry.grasp_z)
-            goals[2][side] = arms.Pose(x=px, y=py, z=carry.place_z)
-            goals[3][side] = arms.Pose(x=px, y=py, z=carry.place_z + HOVER_M)
-            grips_closed[side], arc[side] = 0.0, carry.arc
-            sides.append(side)
-        opened, closed = (1.0, 1.0), (grips_closed[0], grips_closed[1])
-        pair = [(poses[0], poses[1]) for poses in goals]
+            gx = float(carry.grasp[0] + first[0] + noise[0])
+            gy = float(carry.grasp[1] + first[1] + noise[1])
+            px = float(carry.place[0] + bias[0] + noise[2])
+            py = float(carry.place[1] + bias[1] + noise[3])
+            hover[side] = arms.Pose(x=gx, y=gy, z=carry.grasp_z + HOVER_M)
+            down[side] = arms.Pose(x=gx, y=gy, z=carry.grasp_z)
+            over[side] = arms.Pose(x=px, y=py, z=carry.place_z)
+            up[side] = arms.Pose(x=px, y=py, z=carry.place_z + HOVER_M)
+            grips[side], arc[side] = 0.0, carry.arc
+        opened, closed = (1.0, 1.0), (grips[0], grips[1])
+        sides = tuple(carry.side for carry in skill.carries)
         return [
-            _Phase(goals=pair[0], grips=opened),
-            _Phase(goals=pair[1], grips=opened),
-            _Phase(goals=(None, None), grips=closed, dwell=GRIP_STEPS, check=tuple(sides)),
-            _Phase(goals=pair[2], grips=closed, arc=(arc[0], arc[1])),
+            _Phase(goals=(hover[0], hover[1]), grips=opened),
+            _Phase(goals=(down[0], down[1]), grips=opened),
+            _Phase(goals=(None, None), grips=closed, dwell=GRIP_STEPS, check=sides),
+            _Phase(goals=(over[0], over[1]), grips=closed, arc=(arc[0], arc[1])),
             _Phase(goals=(None, None), grips=opened, dwell=GRIP_STEPS),
-            _Phase(goals=pair[3], grips=opened),
+            _Phase(goals=(up[0], up[1]), grips=opened),
         ]
 
     def _let_go(self) -> list[_Phase]:

@@ -7,9 +7,10 @@ expert applies it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data.sim.seeds import stream
+from recap.config import setting, validate
 from recap.errors import ConfigError
 
 MODES = ("clean", "biased", "skipping", "hesitant", "fumbling")
@@ -19,45 +20,34 @@ MODES = ("clean", "biased", "skipping", "hesitant", "fumbling")
 class FlawConfig:
     """Shares and sizes of the flaws."""
 
-    flawed_share: float = 0.5
-    """Share of episodes with a structured flaw, [0, 1]; the others carry only `noise_m`."""
-    noise_m: float = 0.008
-    """Standard deviation of every grasp and place target, m."""
-    biased_weight: float = 0.5
-    """Weight, among flawed episodes, of places that are off in one direction all episode long (mostly failures)."""
-    skipping_weight: float = 0.15
-    """Weight of episodes that leave a stage out (failures)."""
-    hesitant_weight: float = 0.2
-    """Weight of slow episodes with pauses and a repeated stage (slow successes)."""
-    fumbling_weight: float = 0.15
-    """Weight of episodes whose first grasps miss and are done again (slow successes)."""
-    bias_m: float = 0.085
-    """Size of the place bias, m."""
-    fumble_m: float = 0.055
-    """Size of the grasp bias of the first try, m."""
-    slow_factor: float = 0.6
-    """Speed of hesitant episodes relative to clean ones, (0, 1]."""
-    pause_share: float = 0.25
-    """Share of the phases of a flawed episode that begin with a pause, [0, 1]."""
-    pause_steps: int = 6
-    """Longest pause, control steps."""
+    flawed_share: float = setting(
+        0.5, minimum=0, maximum=1, help="share of episodes with a structured flaw; the others carry only noise_m"
+    )
+    noise_m: float = setting(
+        0.008, minimum=0, maximum=0.3, help="standard deviation of every grasp and place target, m"
+    )
+    biased_weight: float = setting(
+        0.5, minimum=0, help="weight, among flawed episodes, of places off in one direction (mostly failures)"
+    )
+    skipping_weight: float = setting(0.15, minimum=0, help="weight of episodes that leave a stage out (failures)")
+    hesitant_weight: float = setting(
+        0.2, minimum=0, help="weight of slow episodes with pauses and a repeated stage (slow successes)"
+    )
+    fumbling_weight: float = setting(
+        0.15, minimum=0, help="weight of episodes whose first grasps are off and often miss (slow successes)"
+    )
+    bias_m: float = setting(0.1, minimum=0, maximum=0.3, help="size of the place bias, m")
+    fumble_m: float = setting(0.055, minimum=0, maximum=0.3, help="size of the grasp bias of the first try, m")
+    slow_factor: float = setting(0.7, minimum=0.1, maximum=1, help="speed of hesitant episodes relative to clean ones")
+    pause_share: float = setting(
+        0.2, minimum=0, maximum=1, help="share of the phases of a flawed episode that begin with a pause"
+    )
+    pause_steps: int = setting(6, minimum=1, maximum=100, help="longest pause, control steps")
 
     def __post_init__(self) -> None:
-        for name in ("flawed_share", "pause_share"):
-            self._within(name, 0.0, 1.0)
-        for name in ("noise_m", "bias_m", "fumble_m"):
-            self._within(name, 0.0, 0.3)
-        for name in self.weights():
-            self._within(f"{name}_weight", 0.0, math.inf)
-        self._within("slow_factor", 0.1, 1.0)
-        self._within("pause_steps", 0, 100)
+        validate(self)
         if self.flawed_share > 0 and sum(self.weights().values()) <= 0:
             raise ConfigError("FlawConfig: every *_weight is 0 although flawed_share > 0")
-
-    def _within(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:
-            raise ConfigError(f"FlawConfig.{name}: got {value}, expected {low}..{high}")
 
     def weights(self) -> dict[str, float]:
         """Weight of each flawed mode."""
@@ -110,13 +100,13 @@ def draw_flaws(config: FlawConfig, seed: int) -> EpisodeFlaws:
         edge -= weight
     angle = 2.0 * math.pi * direction
     toward = (math.cos(angle), math.sin(angle))
-    pauses = {"pause_share": config.pause_share, "pause_steps": config.pause_steps}
+    base = EpisodeFlaws(
+        mode=mode, noise_m=config.noise_m, pause_share=config.pause_share, pause_steps=config.pause_steps
+    )
     if mode == "biased":
-        bias = (config.bias_m * toward[0], config.bias_m * toward[1])
-        return EpisodeFlaws(mode=mode, noise_m=config.noise_m, place_bias_m=bias, checks=False, **pauses)
+        return replace(base, place_bias_m=(config.bias_m * toward[0], config.bias_m * toward[1]), checks=False)
     if mode == "skipping":
-        return EpisodeFlaws(mode=mode, noise_m=config.noise_m, skipped=int(skipped * 12), checks=False, **pauses)
+        return replace(base, skipped=int(skipped * 12), checks=False)
     if mode == "hesitant":
-        return EpisodeFlaws(mode=mode, noise_m=config.noise_m, repeats=True, speed=config.slow_factor, **pauses)
-    miss = (config.fumble_m * toward[0], config.fumble_m * toward[1])
-    return EpisodeFlaws(mode=mode, noise_m=config.noise_m, first_grasp_bias_m=miss, **pauses)
+        return replace(base, repeats=True, speed=config.slow_factor)
+    return replace(base, first_grasp_bias_m=(config.fumble_m * toward[0], config.fumble_m * toward[1]))

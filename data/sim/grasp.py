@@ -29,6 +29,8 @@ class GraspPoints:
     """[N, 3] position of each point in its body's frame, m."""
     radius_m: float
     """A point farther from the tool centre than this is missed."""
+    adjacent: NDArray[np.bool_]
+    """[N, N] which points may be held together with the nearest one: fingers pick up one layer, not the stack."""
 
 
 class AttachGrasp:
@@ -85,8 +87,10 @@ class AttachGrasp:
             return "released" if had else None
         points = self.positions()
         distance = np.sqrt(np.sum((points - self.tool(side)) ** 2, axis=1))
-        free = [index for index in np.argsort(distance, kind="stable") if distance[index] <= self._points.radius_m]
-        chosen = tuple(int(index) for index in free[:SLOTS_PER_GRIPPER])
+        order = [int(index) for index in np.argsort(distance, kind="stable")]
+        near = [index for index in order if distance[index] <= self._points.radius_m]
+        beside = [index for index in near[1:] if self._points.adjacent[near[0], index]]
+        chosen = tuple([*near[:1], *beside][:SLOTS_PER_GRIPPER])
         for slot, index in zip(self._slots[side], chosen, strict=False):
             self._attach(side, slot, index, points[index])
         self.held[side] = chosen

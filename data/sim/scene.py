@@ -120,8 +120,11 @@ def _arm(side: int) -> str:
                 <body name="{name}_l6" pos="0 {palm} 0" gravcomp="1">
                   {joint(5, "0 1 0")}
                   <geom type="box" size=".032 .010 .014" pos="0 0 0" material="{name}_tool" mass=".1"/>
-                  <geom name="{name}_stop" type="sphere" size=".004" pos="0 {tip} 0" mass=".001" contype="2"
-                    conaffinity="0" condim="1" rgba="0 0 0 0" group="4"/>
+                  <!-- In a body of its own: mj_multiRay overlooks a body that has a geom in a hidden group. -->
+                  <body pos="0 {tip} 0" gravcomp="1">
+                    <geom name="{name}_stop" type="sphere" size=".004" mass=".001" contype="2" conaffinity="0"
+                      condim="1" rgba="0 0 0 0" group="4"/>
+                  </body>
                   <site name="{name}_tcp" pos="0 {tip} 0" size=".004" group="4"/>
                   <camera name="cam_{name}_wrist" pos="0 -.035 -.085" {camera} fovy="70"/>
                   {_finger(name, "a", 1, tip)}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.sim.bench import ROBOT_ID, Bench, robot_spec
-from data.sim.cloth import Cloth, ClothMesh, align, distances, flex_xml, grid_mesh, paired_error, turn
+from data.sim.cloth import Cloth, ClothMesh, adjacency, align, distances, flex_xml, grid_mesh, paired_error, turn
 from data.sim.detector import Reading
 from data.sim.expert import Carry, ScriptedExpert, Skill
 from data.sim.flaws import EpisodeFlaws, FlawConfig, draw_flaws
@@ -35,8 +35,14 @@ ON_TABLE_M = 0.05
 LOST_XY_M, LOST_Z_M = 0.45, -0.03
 FOLDED = 0.55
 """Share of a part's way that counts as folded."""
-MAX_TRIES = 3
-STAGES = ("sleeves", "hem", "smooth")
+UNDONE = 0.35
+"""Share of a part's way below which a fold counts as undone again."""
+CRUMPLED_M = 0.05
+"""Mean distance of the chest from its flat shape above which the expert spreads the shirt first."""
+SPREAD_M = 0.015
+"""How far beyond the flat shape a pull goes."""
+SLEEVES, HEM, SMOOTH, SPREAD = range(4)
+MAX_TRIES = {SLEEVES: 2, HEM: 3, SMOOTH: 3, SPREAD: 4}
 
 SPEC = TaskSpec(
     id="shirt_folding",
@@ -49,7 +55,8 @@ SPEC = TaskSpec(
     reset_s=10.0,
     success=(
         "the shirt lies on the table, held by nobody, and its vertices are on average less than 35 mm from the ideal "
-        "fold (sleeves in, hem on the shoulders) after the best rigid alignment, for half a second"
+        "fold (sleeves in, hem on the shoulders) after the best rigid alignment, with no part left unfolded, for half "
+        "a second"
     ),
 )
 
@@ -138,6 +145,7 @@ class ShirtScenario:
             bodies=tuple(f"shirt_{index}" for index in range(count)),
             anchors=np.zeros((count, 3)),
             radius_m=GRASP_RADIUS_M,
+            adjacent=adjacency(mesh),
         )
 
     def bind(self, bench: Bench) -> None:
@@ -152,6 +160,20 @@ class ShirtScenario:
         """(angle, shift) that take the shirt's own frame to the table, by the chest."""
         chest = self.shape.chest
         return align(self.shape.mesh.points[chest], self.cloth.vertices()[chest, :2])
+
+    def crumple(self) -> float:
+        """Mean distance of the chest from its flat shape, m; it stays flat in every good fold."""
+        chest, (angle, shift) = self.shape.chest, self.frame()
+        flat = turn(self.shape.mesh.points[chest], angle) + shift
+        return float(np.mean(distances(self.cloth.vertices()[chest, :2], flat)))
+
+    def flat_on_table(self) -> NDArray[np.float64]:
+        """[N, 2] the unfolded shirt nearest to how it lies now, within the range of start poses, m."""
+        points = self.shape.mesh.points
+        body = np.concatenate([self.shape.chest, self.shape.lower])
+        angle, shift = align(points[body], self.cloth.vertices()[body, :2])
+        angle = min(max(angle, -START_TURN_RAD), START_TURN_RAD)
+        return np.asarray(turn(points, angle) + np.clip(shift, -START_SHIFT_M, START_SHIFT_M))
 
     def ideal_on_table(self) -> NDArray[np.float64]:
         """[N, 2] where each vertex belongs now, given where the chest lies, m."""
@@ -174,6 +196,11 @@ class ShirtScenario:
         """Paired-vertex error against the ideal fold, m."""
         return paired_error(self.cloth.vertices()[:, :2], self.shape.ideal)
 
+    def good(self) -> bool:
+        """The fold is good with a margin, whoever holds it."""
+        folds = self.folds()
+        return self.error() < 0.8 * SUCCESS_ERROR_M and min(*folds.sleeves, folds.hem) > UNDONE + 0.05
+
     def read(self) -> Reading:
         points = self.cloth.vertices()
         folds, error = self.folds(), self.error()
@@ -185,26 +212,20 @@ class ShirtScenario:
             return not held.intersection(part.tolist()) and bool(points[part, 2].max() < ON_TABLE_M)
 
         left, right = self.shape.sleeves
-        milestones = {
-            "sleeve_left_folded": folds.sleeve_left > FOLDED and rests(left),
-            "sleeve_right_folded": folds.sleeve_right > FOLDED and rests(right),
-            "hem_folded": folds.hem > FOLDED and rests(self.shape.lower),
-        }
-        succeeded = error < SUCCESS_ERROR_M and not held and low
+        vertices = {"sleeve_left": left, "sleeve_right": right, "hem": self.shape.lower}
+        parts = {"sleeve_left": folds.sleeve_left, "sleeve_right": folds.sleeve_right, "hem": folds.hem}
+        milestones = {f"{name}_folded": share > FOLDED and rests(vertices[name]) for name, share in parts.items()}
+        succeeded = error < SUCCESS_ERROR_M and min(parts.values()) > UNDONE and not held and low
         progress = 0.25 * folds.sleeve_left + 0.25 * folds.sleeve_right + 0.45 * folds.hem + 0.05 * succeeded
         stage = 0 if min(folds.sleeves) <= FOLDED else (1 if folds.hem <= FOLDED else 2)
         return Reading(
             progress=min(progress, 1.0),
             stage=stage,
             milestones=milestones,
+            undone=frozenset(f"{name}_folded" for name, share in parts.items() if share < UNDONE),
             succeeded=succeeded,
             lost=lost,
-            metrics={
-                "paired_vertex_error_m": error,
-                "sleeve_left": folds.sleeve_left,
-                "sleeve_right": folds.sleeve_right,
-                "hem": folds.hem,
-            },
+            metrics={"paired_vertex_error_m": error, **parts},
         )
 
 
@@ -213,29 +234,52 @@ class ShirtPlanner:
 
     def __init__(self, scenario: ShirtScenario) -> None:
         self._scenario = scenario
-        self._tries = [0, 0, 0]
+        self._tries = dict.fromkeys(MAX_TRIES, 0)
         self._repeated = False
 
     def next_skill(self, flaws: EpisodeFlaws) -> Skill | None:
-        limit = MAX_TRIES if flaws.checks else 1
-        folds = self._scenario.folds()
+        folds, scenario = self._scenario.folds(), self._scenario
         skipped = None if flaws.skipped is None else flaws.skipped % 3
+        if flaws.checks and scenario.crumple() > CRUMPLED_M and self._left(SPREAD, flaws):
+            return self._skill(SPREAD, self._pull())
         sides = tuple(side for side in (0, 1) if folds.sleeves[side] <= FOLDED and skipped != side)
-        if sides and self._tries[0] < limit:
-            return self._skill(0, tuple(self._sleeve(side) for side in sides))
-        if flaws.repeats and not self._repeated and self._tries[1] == 0:
+        if sides and self._left(SLEEVES, flaws):
+            return self._skill(SLEEVES, tuple(self._sleeve(side) for side in sides))
+        if flaws.repeats and not self._repeated and self._tries[HEM] == 0:
             self._repeated = True
-            return self._skill(0, (self._sleeve(0), self._sleeve(1)))
-        if folds.hem <= FOLDED and self._tries[1] < limit and skipped != 2:
-            return self._skill(1, tuple(self._corner(side) for side in (0, 1)))
-        if flaws.checks and self._scenario.error() > 0.8 * SUCCESS_ERROR_M and self._tries[2] < MAX_TRIES:
-            return self._skill(2, (self._worst(),))
+            return self._skill(SLEEVES, (self._sleeve(0), self._sleeve(1)))
+        if folds.hem <= FOLDED and self._left(HEM, flaws) and skipped != 2:
+            return self._skill(HEM, tuple(self._corner(side) for side in (0, 1)))
+        if flaws.checks and not scenario.good() and self._left(SMOOTH, flaws):
+            return self._skill(SMOOTH, (self._worst(),))
         return None
+
+    def _left(self, stage: int, flaws: EpisodeFlaws) -> bool:
+        return self._tries[stage] < (MAX_TRIES[stage] if flaws.checks else 1)
 
     def _skill(self, stage: int, carries: tuple[Carry, ...]) -> Skill:
         skill = Skill(stage=stage, carries=carries, attempt=self._tries[stage])
         self._tries[stage] += 1
         return skill
+
+    def _pull(self) -> tuple[Carry, ...]:
+        """Both sleeve tips, or both hem corners, out to where they lie when the shirt is flat."""
+        shape, flat = self._scenario.shape, self._scenario.flat_on_table()
+        points = self._scenario.cloth.vertices()[:, :2]
+        off = [float(np.sum(distances(points[list(pair)], flat[list(pair)]))) for pair in (shape.tips, shape.corners)]
+        pair = shape.tips if off[0] >= off[1] else shape.corners
+        if points[pair[0], 0] > points[pair[1], 0] + 0.05:
+            # The ends lie crossed: one arm after the other, the worse end first.
+            worse = max(pair, key=lambda rim: float(np.sum((points[rim] - flat[rim]) ** 2)))
+            return (self._spread(worse, 0 if points[worse, 0] < 0 else 1, flat),)
+        return tuple(self._spread(rim, side, flat) for side, rim in enumerate(pair))
+
+    def _spread(self, rim: int, side: int, flat: NDArray[np.float64]) -> Carry:
+        shape = self._scenario.shape
+        point = self._scenario.cloth.vertices()[rim, :2]
+        outward = flat[rim] - flat[shape.behind[rim]]
+        place = flat[rim] + SPREAD_M * outward / np.sqrt(np.sum(outward**2))
+        return Carry(side=side, point=rim, grasp=_pair(point), place=_pair(place), arc=0.2)
 
     def _sleeve(self, side: int) -> Carry:
         return self._carry(self._scenario.shape.tips[side], side)
@@ -251,8 +295,11 @@ class ShirtPlanner:
         return self._carry(worst, 0 if points[worst, 0] < 0 else 1)
 
     def _carry(self, rim: int, side: int) -> Carry:
-        """Takes a rim vertex to where it belongs. The gripper closes just outside the cloth, so that it holds the edge
-        and not the sheet behind it, which could not turn over."""
+        """Takes a rim vertex to where it belongs.
+
+        The gripper closes just outside the cloth, so that it holds the edge and not the sheet behind it, which could
+        not turn over.
+        """
         shape = self._scenario.shape
         points, ideal = self._scenario.cloth.vertices()[:, :2], self._scenario.ideal_on_table()
         outward = points[rim] - points[shape.behind[rim]]
@@ -262,9 +309,13 @@ class ShirtPlanner:
         return Carry(
             side=side,
             point=rim,
-            grasp=(float(grasp[0]), float(grasp[1])),
-            place=(float(place[0]), float(place[1])),
+            grasp=_pair(grasp),
+            place=_pair(place),
         )
+
+
+def _pair(point: NDArray[np.float64]) -> tuple[float, float]:
+    return (float(point[0]), float(point[1]))
 
 
 class ShirtBench(Bench):
@@ -294,7 +345,8 @@ class ShirtFolding:
         """
         if not isinstance(robot, ShirtBench):
             raise RecapError(
-                f"the shirt expert cannot act on a {type(robot).__name__}", hint="TASKS.get('shirt_folding').make_robot()"
+                f"the shirt expert cannot act on a {type(robot).__name__}",
+                hint="TASKS.get('shirt_folding').make_robot()",
             )
         return ScriptedExpert(robot, ShirtPlanner(robot.shirt), seed, draw_flaws(flaws, seed))
 
