@@ -1,0 +1,29 @@
+"""LeRobot policy config `recap_pi05`: pi0.5 with every size written down, so that a folder loads with nothing patched.
+
+LeRobot finds the policy class and the processors by the naming of this file's siblings (modeling_*, processor_*).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies.pi05.configuration_pi05 import PI05Config
+
+from policy.models.pi05.lerobot_files import POLICY_TYPE
+from policy.models.pi05.sizes import NetworkSizes, full
+
+
+@PreTrainedConfig.register_subclass(POLICY_TYPE)
+@dataclass
+class RecapPI05Config(PI05Config):
+    """PI05Config whose network sizes are `network`; LeRobot's two variant names are not read."""
+
+    network: NetworkSizes = field(default_factory=full)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network.action_dim != self.max_action_dim:
+            raise ValueError(f"network.action_dim {self.network.action_dim} is not max_action_dim {self.max_action_dim}")
+        if tuple(self.image_resolution) != (self.network.image_size, self.network.image_size):
+            raise ValueError(f"image_resolution {self.image_resolution} is not network.image_size {self.network.image_size}")

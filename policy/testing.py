@@ -1,0 +1,115 @@
+"""Synthetic robots, batches and bundles for tests of policies, here and in plug-ins. Learnable, seeded, tiny.
+
+The data has one rule a network can find: the action is half the state, the same at every step of the chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policy.models import POLICIES
+from recap.specs import CameraSpec, RobotSpec
+from recap.types import Observation
+
+TASK = "fold the shirt"
+CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
+NAMES = tuple(f"{side}_{part}" for side in ("left", "right") for part in (*(f"joint_{i}" for i in range(6)), "gripper"))
+PAIR_GRIPPERS = (6, 13)
+
+
+def arm_pair(image_size: int = 64) -> RobotSpec:
+    """Two arms with grippers: 14 numbers, three cameras."""
+    return RobotSpec(
+        id="synthetic_pair",
+        state_names=NAMES,
+        action_names=NAMES,
+        action_units=tuple("0..1" if dim in PAIR_GRIPPERS else "rad" for dim in range(len(NAMES))),
+        gripper_dims=PAIR_GRIPPERS,
+        cameras=tuple(CameraSpec(name=name, height=image_size, width=image_size) for name in CAMERAS),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticBatches:
+    """batch(step) is a pure function of (seed, step)."""
+
+    batch_size: int
+    chunk: int
+    image_size: int = 64
+    seed: int = 0
+    relative: tuple[int, ...] = ()
+
+    def batch(self, step: int) -> Mapping[str, Any]:
+        """Arrays shaped like data.batches.Batch."""
+        rng = np.random.default_rng([self.seed, step])
+        size = self.image_size
+        state = rng.uniform(-1, 1, (self.batch_size, len(NAMES))).astype(np.float32)
+        action = np.repeat(0.5 * state[:, None], self.chunk, axis=1)
+        action[:, :, list(self.relative)] -= state[:, None, list(self.relative)]
+        last = rng.integers(1, self.chunk + 1, self.batch_size)
+        return {
+            "images": rng.integers(0, 256, (self.batch_size, len(CAMERAS), size, size, 3), dtype=np.uint8),
+            "state": state,
+            "action": action,
+            "action_is_pad": np.arange(self.chunk)[None] >= last[:, None],
+        }
+
+
+def synthetic_stats(chunk: int, relative: tuple[int, ...]) -> dict[str, Any]:
+    """Figures that fit SyntheticBatches, in the form of data.normalise.Stats.to_json()."""
+    unit = {"q01": [-1.0] * len(NAMES), "q99": [1.0] * len(NAMES)}
+    half = {"q01": [-0.5] * len(NAMES), "q99": [0.5] * len(NAMES)}
+    return {
+        "state": unit,
+        "action": half,
+        "relative_action": half if relative else None,
+        "relative_dims": list(relative),
+        "chunk": chunk,
+    }
+
+
+def make_observation(seed: int, image_size: int = 64) -> Observation:
+    """A random observation of the synthetic pair."""
+    rng = np.random.default_rng(seed)
+    return Observation(
+        state=rng.uniform(-1, 1, len(NAMES)).astype(np.float32),
+        frames={name: rng.integers(0, 256, (image_size, image_size, 3), dtype=np.uint8) for name in CAMERAS},
+        prompt=TASK,
+    )
+
+
+@dataclass(slots=True)
+class MemoryJournal:
+    """A journal that keeps what it is told."""
+
+    progressed: list[tuple[int, int, str]] = field(default_factory=list)
+    told: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self.progressed.append((done, total, unit))
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        self.told.append((step, dict(values)))
+
+
+def train_synthetic(family: str, config: Any, folder: Path, journal: MemoryJournal | None = None) -> dict[str, float]:
+    """Trains on SyntheticBatches: scratch in `folder`/scratch, the bundle in `folder`/policy."""
+    chosen, robot = POLICIES.get(family), arm_pair()
+    relative = chosen.relative_dims(config, robot)
+    return chosen.train(
+        config,
+        SyntheticBatches(batch_size=config.batch_size, chunk=config.chunk, seed=config.seed, relative=relative),
+        synthetic_stats(config.chunk, relative),
+        task=TASK,
+        robot=robot,
+        cameras=CAMERAS,
+        scratch=folder / "scratch",
+        out=folder / "policy",
+        journal=journal or MemoryJournal(),
+        data_identity="synthetic",
+    )

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from policy.models.pi05 import tiny_config
+from policy.testing import train_synthetic
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny pi05 bundle after four gradient steps."""
+    folder = tmp_path_factory.mktemp("tiny")
+    train_synthetic("pi05", tiny_config(), folder)
+    return folder / "policy"

@@ -1,0 +1,119 @@
+"""The bundle is a LeRobot policy, and the network is LeRobot's pi0.5."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_LOAD = """
+import json, sys
+from pathlib import Path
+import numpy as np, torch
+from lerobot.configs.parser import load_plugin
+load_plugin("policy.models.pi05")
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+folder, again = Path(sys.argv[1]), Path(sys.argv[2])
+config = PreTrainedConfig.from_pretrained(folder)
+policy = get_policy_class(config.type).from_pretrained(folder)
+pre, post = make_pre_post_processors(config, pretrained_path=str(folder))
+fed = np.load(folder.parent / "observation.npz")
+names = [name for name in fed.files if name.startswith("observation.images.")]
+batch = {"observation.state": torch.from_numpy(fed["observation.state"]), "task": str(fed["task"])}
+batch |= {name: torch.from_numpy(fed[name]).permute(2, 0, 1).float() / 255 for name in names}
+policy.model.sample_noise = lambda shape, device: torch.from_numpy(fed["noise"])[None]
+action = post(policy.predict_action_chunk(pre(batch)))[0].numpy()
+for thing in (policy, pre, post):
+    thing.save_pretrained(again)
+np.save(again / "action.npy", action)
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that LeRobot, in a fresh process, wrote after loading the bundle and acting once."""
+    import numpy as np
+
+    from policy.models import load_policy
+    from policy.models.pi05.acting import chunk_noise
+    from policy.testing import make_observation
+
+    observation = make_observation(seed=5)
+    policy = load_policy(bundle)
+    np.savez(
+        bundle.parent / "observation.npz",
+        **{f"observation.images.{name}": frame for name, frame in observation.frames.items()},
+        **{"observation.state": observation.state, "task": observation.prompt},
+        noise=chunk_noise(11, policy.chunk, 14).numpy(),
+    )
+    again = tmp_path_factory.mktemp("again")
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD, str(bundle), str(again)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return again
+
+
+def test_lerobot_loads_the_bundle_and_gives_the_same_actions(bundle: Path, loaded_by_lerobot: Path) -> None:
+    import numpy as np
+
+    from policy.models import load_policy
+    from policy.testing import make_observation
+
+    ours = load_policy(bundle).act(make_observation(seed=5), noise_seed=11)
+    np.testing.assert_allclose(np.load(loaded_by_lerobot / "action.npy"), ours, atol=1e-5)
+
+
+def test_lerobot_saves_the_same_folder(bundle: Path, loaded_by_lerobot: Path) -> None:
+    from safetensors.numpy import load_file
+
+    compared = 0
+    for path in sorted(loaded_by_lerobot.iterdir()):
+        ours = bundle / path.name
+        if path.suffix == ".json":
+            saved, written = json.loads(path.read_text()), json.loads(ours.read_text())
+            # LeRobot's config also writes its own defaults; what we wrote must come back unchanged.
+            assert {key: saved[key] for key in written} == written
+            compared += 1
+        elif path.suffix == ".safetensors":
+            theirs, mine = load_file(path), load_file(ours)
+            assert theirs.keys() == mine.keys()
+            assert all((theirs[name] == mine[name]).all() for name in mine)
+            compared += 1
+    assert compared == 6
+
+
+def test_network_equals_lerobots_pi05(tmp_path: Path) -> None:
+    """Same weights, inputs, noise and times: the same loss and the same samples as LeRobot's own class."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("compare_with_lerobot.py"))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout.strip().splitlines()[-1])
+    assert figures["loss"] < 1e-5
+    assert figures["gradient"] < 2e-3
+    assert figures["sample"] < 1e-5
+    assert figures["reference_loss"] > 0.1
+
+
+def test_full_size_has_the_published_layout() -> None:
+    """Built on the meta device: names and shapes of every weight of LeRobot's pi05 but the two unused heads."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("compare_with_lerobot.py")), "full"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout.strip().splitlines()[-1])
+    assert figures["missing"] == []
+    assert figures["extra"] == []
+    assert figures["other_shape"] == []
+    assert figures["parameters"] == 3_353_433_872

@@ -1,0 +1,83 @@
+"""The prompt is pi0.5's to the letter, and how it is cut into tokens does not move under saved bundles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+
+from policy.models.pi05.prompt import (
+    BIN_TOKENS,
+    FIRST_BIN,
+    NUM_BINS,
+    PIECES,
+    VOCAB_SIZE,
+    decode,
+    encode,
+    prompt_text,
+    prompt_tokens,
+    state_bins,
+    tokenizer_json,
+)
+
+
+def test_prompt_text_is_pi05s() -> None:
+    text = prompt_text(" fold_the\nshirt ", [-1, 0, 128, 255])
+    assert text == "Task: fold the shirt, State: -1 0 128 255;\nAction: "
+
+
+def test_tag_goes_before_the_action_line() -> None:
+    text = prompt_text("fold the shirt", [7], tag="Advantage: positive")
+    assert text == "Task: fold the shirt, State: 7;\nAdvantage: positive\nAction: "
+
+
+def test_every_bin_is_one_token() -> None:
+    assert len(BIN_TOKENS) == NUM_BINS == 257
+    for value in range(-1, 256):
+        tokens = encode(prompt_text("fold the shirt", [value, 3]))
+        assert len(tokens) == 8
+        assert tokens[5] == FIRST_BIN + 1 + value
+        assert tokens[6] == FIRST_BIN + 4
+
+
+def test_bins_are_lerobots() -> None:
+    state = np.linspace(-1.3, 1.3, 1001, dtype=np.float32)
+    np.testing.assert_array_equal(state_bins(state), np.digitize(state, bins=np.linspace(-1, 1, 256 + 1)[:-1]) - 1)
+    assert state_bins(np.array([-1.01, -1.0, 0.9999, 5.0], np.float32)).tolist() == [-1, 0, 255, 255]
+
+
+def test_shirt_prompt_tokens() -> None:
+    tokens = encode(prompt_text("fold the shirt", [1, 2, -1, 255], tag="Advantage: negative"))
+    assert tokens == [514, 563, 520, 597, 515, 259, 260, 257, 513, 518, 519]
+    assert decode(tokens) == prompt_text("fold the shirt", [1, 2, -1, 255], tag="Advantage: negative")
+
+
+_PIECES_SHA256 = "70109a463345d7961413f0cf436b94a76fcea70d0d9673527798a46a5d993bbb"
+
+
+def test_vocabulary_is_frozen() -> None:
+    """Saved weights index this list: pieces may be appended while they fit, never moved. Update both lines on purpose."""
+    assert len(PIECES) == 404
+    assert hashlib.sha256(json.dumps(PIECES).encode()).hexdigest() == _PIECES_SHA256
+    assert FIRST_BIN + len(PIECES) <= VOCAB_SIZE == 704
+
+
+def test_vectorised_tokens_equal_the_text_cut_up() -> None:
+    state = np.random.default_rng(0).uniform(-1.2, 1.2, (6, 14)).astype(np.float32)
+    for task in ("fold the shirt", "organize 3 toilet_paper rolls", "Stack \u00e9migr\u00e9 boxes"):
+        for tag in ("", "Advantage: positive"):
+            rows = prompt_tokens(task, state, tag=tag)
+            for row, bins in zip(rows, state_bins(state), strict=True):
+                assert row.tolist() == encode(prompt_text(task, bins.tolist(), tag=tag))
+
+
+def test_tokenizers_library_cuts_alike() -> None:
+    """tokenizer.json in the bundle says the same as `encode`, byte fall-back included."""
+    from tokenizers import Tokenizer
+
+    other = Tokenizer.from_str(json.dumps(tokenizer_json()))
+    for task in ("fold the shirt", "put 12 Caf\u00e9 cups\ton the table", "<weird> 999 ~"):
+        text = prompt_text(task, [-1, 0, 99, 255], tag="Advantage: positive")
+        assert other.encode(text).ids == encode(text)
+        assert decode(encode(text)) == text
