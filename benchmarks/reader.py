@@ -37,6 +37,7 @@ from recap.types import EpisodeDraft
 
 CHUNK = 16
 BATCH = 32
+REAL_EPISODES = [0, 1]
 Sampler = Callable[[int], Any]
 
 
@@ -85,12 +86,14 @@ def raw_float_sampler(packed: PackedExperience) -> Sampler:
     return sample
 
 
-def lerobot_sampler(root: Path, repo_id: str, *, fps: float, resize: int | None = None) -> tuple[Sampler, int]:
+def lerobot_sampler(
+    root: Path, repo_id: str, *, fps: float, resize: int | None = None, episodes: list[int] | None = None
+) -> Sampler:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
     from torch.utils.data import default_collate
 
     ahead = {"action": [k / fps for k in range(CHUNK)]}
-    dataset = LeRobotDataset(repo_id, root=root, delta_timestamps=ahead, video_backend="pyav")
+    dataset = LeRobotDataset(repo_id, root=root, episodes=episodes, delta_timestamps=ahead, video_backend="pyav")
     cameras = dataset.meta.camera_keys
     order = np.random.default_rng(0).permutation(len(dataset))
 
@@ -104,7 +107,7 @@ def lerobot_sampler(root: Path, repo_id: str, *, fps: float, resize: int | None 
             images = small.unflatten(0, images.shape[:2])
         return images, batch["observation.state"], batch["action"], batch["action_is_pad"]
 
-    return sample, len(dataset)
+    return sample
 
 
 def write_lerobot(root: Path, drafts: list[EpisodeDraft], *, videos: bool) -> float:
@@ -151,7 +154,7 @@ def import_real(root: Path, store: EpisodeStore) -> list[str]:
     """Commits the episodes of a one-camera LeRobotDataset; how a product import does it is not measured here."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    dataset = LeRobotDataset("local/real", root=root, video_backend="pyav", return_uint8=True)
+    dataset = LeRobotDataset("local/real", root=root, episodes=REAL_EPISODES, video_backend="pyav", return_uint8=True)
     (camera,) = dataset.meta.camera_keys
     ids, rows, current = [], [], None
     for i in range(len(dataset) + 1):
@@ -186,7 +189,7 @@ def real_ratio(root: Path, work: Path, rounds: int) -> tuple[float, dict[str, fl
     height, width = store.info(ids[0]).image_sizes[0]
     packed = PackedExperience.build(store, ids, work / "real-cache", image_size=(224 * height // width, 224))
     fps = store.info(ids[0]).rate_hz
-    lerobot, _ = lerobot_sampler(root, "local/real", fps=fps, resize=224)
+    lerobot = lerobot_sampler(root, "local/real", fps=fps, resize=224, episodes=REAL_EPISODES)
     ms = take_turns(
         {"real cache": cache_sampler(packed), "real lerobot": lerobot}, {"real cache": 20, "real lerobot": 1}, rounds
     )
@@ -222,8 +225,8 @@ def main() -> None:
             "memmap": raw_float_sampler(packed),
             "packed cache, uint8": cache_uint8_sampler(packed),
             "memmap, uint8": raw_uint8_sampler(packed),
-            "lerobot images": lerobot_sampler(work / "images", "bench/reader", fps=10)[0],
-            "lerobot video": lerobot_sampler(work / "video", "bench/reader", fps=10)[0],
+            "lerobot images": lerobot_sampler(work / "images", "bench/reader", fps=10),
+            "lerobot video": lerobot_sampler(work / "video", "bench/reader", fps=10),
         }
         batches = dict.fromkeys(samplers, 100) | {"lerobot images": 3, "lerobot video": 1}
         ms = take_turns(samplers, batches, args.rounds)
