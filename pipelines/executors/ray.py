@@ -200,14 +200,16 @@ class RayExecutor:
         import ray
 
         began = time.monotonic()
-        if not ray.is_initialized():
-            ray.init(
+        if ray.is_initialized():
+            url = ray._private.worker.get_dashboard_url()
+        else:
+            context = ray.init(
                 address=self._settings.address,
                 namespace=self._settings.namespace,
                 log_to_driver=False,
                 logging_level="error",
             )
-        url = ray._private.worker.get_dashboard_url()
+            url = context.dashboard_url
         return {"dashboard_url": f"http://{url}" if url else None, "seconds": time.monotonic() - began}
 
     def _take_seats(self, role: str, count: int) -> list[_Seat]:

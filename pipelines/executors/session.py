@@ -28,6 +28,8 @@ _OBJECT_STORE_BYTES = 128 * 2**20  # jobs and rows are small; episodes go to dis
 WORKER_ENV = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 """Numerical libraries and OSMesa's rasteriser keep to one thread: the processes are the parallelism."""
 
+_SET_BY_RAY = ("RAY_CLIENT_MODE", "PYTHONBREAKPOINT")
+
 _private_dir: Path | None = None
 _private_lock: int | None = None
 
@@ -133,7 +135,7 @@ def _set_environment(folder: Path) -> dict[str, str | None]:
         # Inherited by every worker: a runtime_env would do the same, but costs each actor a second (docs/tracking.md).
         **WORKER_ENV,
     }
-    saved = {name: os.environ.get(name) for name in wanted}
+    saved = {name: os.environ.get(name) for name in (*wanted, *_SET_BY_RAY)}
     os.environ.update(wanted)
     return saved
 

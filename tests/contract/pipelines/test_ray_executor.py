@@ -137,6 +137,32 @@ def _is_loopback(text: str) -> bool:
     return (inner or address).is_loopback
 
 
+GUEST = """
+import sys
+sys.path.append({jobs!r})
+from pipelines.executors import EXECUTORS, ExecutorSettings
+import executor_jobs
+executor = EXECUTORS.get("ray")(ExecutorSettings(namespace="guest", address={address!r}))
+rows = []
+executor.map("collector", executor_jobs.make_squarer, (0, ""), [2, 3], lambda i, row: rows.append(row), num_workers=1)
+executor.close()
+sys.stdout.write(" ".join(f"{{row['value']}}/{{row['threads']}}" for row in rows))
+"""
+
+
+def test_a_guest_joins_a_cluster_and_leaves_it_running(ray_executor: Any, tmp_path: Path) -> None:
+    import ray
+
+    script = tmp_path / "guest.py"
+    address = ray.get_runtime_context().gcs_address
+    script.write_text(GUEST.format(jobs=str(Path(jobs.__file__).parent), address=address))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "4/1 9/1"), done.stderr
+    rows: list[Any] = []
+    _map(ray_executor, [6], lambda _, r: rows.append(r))
+    assert rows[0]["value"] == 36
+
+
 def test_the_token_is_ours_alone(ray_executor: Any) -> None:
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
     assert token.parent == session.private_dir()
