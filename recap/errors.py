@@ -18,7 +18,6 @@ A message says what went wrong, where (step, episode, field) and what was got ag
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -61,6 +60,9 @@ class UnknownName(ConfigError, KeyError):
             >>> str(UnknownName.among("task", "shirt_foldin", ["shirt_folding"]))
             "unknown task 'shirt_foldin': did you mean 'shirt_folding'?"
         """
+        # Only this path, which ends the command, needs it.
+        import difflib
+
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         tail = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"

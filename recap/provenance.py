@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import socket
 import sys
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -62,6 +59,8 @@ class Attempt:
             "outputs": dict(outputs or {}),
         }
         if error is not None:
+            import traceback
+
             self._record["error"] = {
                 "type": type(error).__name__,
                 "message": str(error),
@@ -70,7 +69,7 @@ class Attempt:
         self._write(durable=True)
 
     def _write(self, *, durable: bool) -> None:
-        write_atomic(self.path, json.dumps(self._record, indent=1).encode(), durable=durable)
+        write_atomic(self.path, json.dumps(self._record).encode(), durable=durable)
 
 
 def attempts_at(workspace: Workspace, step: str, key: str) -> list[dict[str, Any]]:
@@ -137,7 +136,7 @@ class RunRecord:
             "state": "running",
             "pid": os.getpid(),
             "pid_mark": _process_mark(os.getpid()),
-            "host": socket.gethostname(),
+            "host": os.uname().nodename,
             "argv": sys.argv,
             "nodes": self.nodes,
             # A node that this graph lacks may come back, and what it recorded must then still count.
@@ -246,7 +245,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _lives(record: Mapping[str, Any]) -> bool:
     """Whether the writer of a record may still be at work; another machine's cannot be asked, so it counts as alive."""
-    if record["host"] != socket.gethostname():
+    if record["host"] != os.uname().nodename:
         return True
     return process_alive(record["pid"]) and _process_mark(record["pid"]) == record["pid_mark"]
 
@@ -281,9 +280,9 @@ def _process() -> dict[str, Any]:
     return {
         "git": _git(),
         "recap": own,
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
         "platform": sys.platform,
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "user": user_name(),
         "pid": os.getpid(),
         "argv": sys.argv,

@@ -5,7 +5,6 @@ Owns the order of those things. It must not know where work happens (the executo
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from recap.hashing import canonical_json, sha256_hex
 from recap.provenance import Attempt, RunRecord, committed_key
 from recap.step import Artifact, DirOutput, JsonOutput, StepContext, key_facts, key_of
 from recap.store import Store
-from recap.workspace import Workspace
+from recap.workspace import Workspace, remove_tree
 
 if TYPE_CHECKING:
     # protocols imports numpy (0.1 s), which a run of cached steps never needs.
@@ -211,19 +210,19 @@ class Runner:
         seconds = time.monotonic() - started
         outputs = {output: artifact.identity for output, artifact in stored.items()}
         attempt.end("done", outputs=outputs)
-        record.set(name, flush=True, state="done", committed_key=key, outputs=outputs, seconds=seconds)
-        shutil.rmtree(self._store.scratch_dir(spec.name, key))
+        # What follows flushes soon enough: the store, not the record, says what is done.
+        recorded = spec.is_recorded(node.config)
+        record.set(name, flush=recorded, state="done", committed_key=key, outputs=outputs, seconds=seconds)
+        remove_tree(self._store.scratch_dir(spec.name, key))
         self._emit("step_done", node=name, step=spec.name, key=key, seconds=seconds, outputs=outputs)
         return stored
 
     def _context(self, node: Node, key: str, out: Any, run_name: str) -> StepContext:
-        scratch = self._store.scratch_dir(node.spec.name, key)
-        scratch.mkdir(exist_ok=True)
         return StepContext(
             node=node.name,
             key=key,
             run_name=run_name,
-            scratch=scratch,
+            scratch_dir=self._store.scratch_dir(node.spec.name, key),
             out=out,
             workspace=self._workspace,
             journal=SilentJournal() if self._journal_factory is None else self._journal_factory(node.name),

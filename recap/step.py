@@ -67,13 +67,19 @@ class StepContext:
     """Name of the step in the graph, e.g. "0/policy"."""
     key: str
     run_name: str
-    scratch: Path
-    """Survives attempts at the same key: work in progress lies here."""
+    scratch_dir: Path
+    """Where `scratch` lies; made by the first step that asks for it."""
     out: Path
     """Fresh directory for outputs; gone if the step fails."""
     workspace: Workspace
     journal: Journal
     executor_factory: Callable[[], Executor]
+
+    @property
+    def scratch(self) -> Path:
+        """Survives attempts at the same key: work in progress lies here. Gone once the step is committed."""
+        self.scratch_dir.mkdir(exist_ok=True)
+        return self.scratch_dir
 
     @property
     def executor(self) -> Executor:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from recap import faults
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree, file_sha256, files_under, plain_json, sha256_hex
 from recap.step import Artifact, DirOutput, JsonOutput, Output
-from recap.workspace import Workspace, sync_dir, write_atomic
+from recap.workspace import Workspace, remove_tree, sync_dir, write_atomic
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -96,8 +95,9 @@ class Store:
         root = self._drafts / entry_name(step, key)
         if root.exists():
             self._undo(root)
+        root.mkdir(parents=True)
         out = root / "out"
-        out.mkdir(parents=True)
+        out.mkdir()
         return Draft(step=step, key=key, root=root, out=out)
 
     def abandon(self, draft: Draft) -> None:
@@ -128,16 +128,14 @@ class Store:
         if final.exists():
             raise ConfigError(f"{final} exists already: a committed artifact is never overwritten")
         try:
-            self._commit(draft, outputs, facts, final)
+            committed = self._commit(draft, outputs, facts, final)
         except BaseException:
             self.abandon(draft)
             raise
         faults.point("store.after_rename")
-        shutil.rmtree(draft.root)
-        loaded = self.load(draft.step, draft.key)
-        if loaded is None:
-            raise ArtifactCorrupt(f"{final} was committed and is gone")
-        return loaded
+        remove_tree(draft.root / "out")
+        remove_tree(draft.root)
+        return committed
 
     def quarantine(self, step: str, key: str, reason: str) -> Path:
         """Moves a bad artifact out of the way, whole, with the reason beside it; returns the new place."""
@@ -209,16 +207,18 @@ class Store:
             raise ConfigError(f"{folder} has format {manifest['format']}, this recap knows up to {FORMAT}")
         return manifest
 
-    def _commit(self, draft: Draft, outputs: Mapping[str, Output], facts: Mapping[str, Any], final: Path) -> None:
+    def _commit(
+        self, draft: Draft, outputs: Mapping[str, Output], facts: Mapping[str, Any], final: Path
+    ) -> dict[str, Artifact]:
         stage = draft.root / "stage"
         stage.mkdir()
-        identities = self._gather(draft, outputs, stage)
+        identities, written = self._gather(draft, outputs, stage)
         files = files_under(stage)
-        listed: list[dict[str, Any]] = [
-            {"path": file.relative_to(stage).as_posix(), "size": file.stat().st_size, "sha256": file_sha256(file)}
+        sums = {file: written.get(file) or file_sha256(file) for file in files}
+        listed = [
+            {"path": file.relative_to(stage).as_posix(), "size": file.stat().st_size, "sha256": sums[file]}
             for file in files
         ]
-        sums = {file: entry["sha256"] for file, entry in zip(files, listed, strict=True)}
         described = {}
         for name, output in outputs.items():
             place = stage / (f"{name}.json" if isinstance(output, JsonOutput) else name)
@@ -226,9 +226,11 @@ class Store:
             described[name] = {"identity": identity, "path": place.name}
         faults.point("store.before_fsync")
         for file in files:
-            _sync_file(file)
+            if file not in written:
+                _sync_file(file)
         for folder, _, _ in stage.walk():
-            sync_dir(folder)
+            if folder != stage:
+                sync_dir(folder)
         manifest = {
             "format": FORMAT,
             "step": draft.step,
@@ -239,21 +241,34 @@ class Store:
         }
         sealed = {**manifest, "seal": sha256_hex(canonical_json(manifest))}
         faults.point("store.before_manifest")
-        write_atomic(stage / _MANIFEST, json.dumps(sealed, indent=1).encode())
+        _write_synced(stage / _MANIFEST, json.dumps(sealed).encode())
         sync_dir(stage)
         faults.point("store.before_rename")
         stage.rename(final)
         sync_dir(final.parent)
+        return {
+            name: Artifact(name=name, identity=output["identity"], path=final / output["path"])
+            for name, output in described.items()
+        }
 
-    def _gather(self, draft: Draft, outputs: Mapping[str, Output], stage: Path) -> dict[str, str | None]:
-        """Brings every output into `stage`; returns the identities that are known without reading files."""
+    def _gather(
+        self, draft: Draft, outputs: Mapping[str, Output], stage: Path
+    ) -> tuple[dict[str, str | None], dict[Path, str]]:
+        """Brings every output into `stage`.
+
+        Returns:
+            The identities known without reading files, and {file: sha256} of the files written and synced here.
+        """
         identities: dict[str, str | None] = {}
+        written: dict[Path, str] = {}
         moves: list[tuple[Path, Path]] = []
         for name, output in outputs.items():
             if isinstance(output, JsonOutput):
                 value = plain_json(output.value, where=f"output '{name}'")
                 identities[name] = sha256_hex(canonical_json(value))
-                (stage / f"{name}.json").write_bytes(json.dumps(value, indent=1).encode())
+                content = json.dumps(value).encode()
+                _write_synced(stage / f"{name}.json", content)
+                written[stage / f"{name}.json"] = sha256_hex(content)
             else:
                 identities[name] = output.identity
                 moves.append((self._movable(draft, name, output), stage / name))
@@ -264,10 +279,11 @@ class Store:
         root = self._workspace.root
         # Written before the first move, so that a killed commit can give scratch its checkpoints back.
         record = [[str(s.relative_to(root)), str(t.relative_to(root))] for s, t in moves]
-        write_atomic(draft.root / _MOVES, json.dumps(record).encode(), durable=bool(moves))
+        if moves:
+            write_atomic(draft.root / _MOVES, json.dumps(record).encode())
         for source, target in moves:
             source.rename(target)
-        return identities
+        return identities, written
 
     def _movable(self, draft: Draft, name: str, output: DirOutput) -> Path:
         homes = (draft.out, self.scratch_dir(draft.step, draft.key))
@@ -297,7 +313,7 @@ class Store:
                 if inside and ".." not in home.parts and taken.exists() and not home.exists():
                     home.parent.mkdir(parents=True, exist_ok=True)
                     taken.rename(home)
-        shutil.rmtree(root)
+        remove_tree(root)
 
 
 def _size_problem(path: Path, size: int) -> str:
@@ -306,6 +322,13 @@ def _size_problem(path: Path, size: int) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return "is gone"
     return "" if got == size else f"expected {size} bytes, got {got}"
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_file(path: Path) -> None:

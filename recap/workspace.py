@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -55,6 +54,19 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def remove_tree(path: Path) -> None:
+    """Deletes a directory and what it holds; nothing to do if it is not there."""
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError:
+        # Not empty. shutil costs 6 ms to import, and most directories removed here are empty.
+        import shutil
+
+        shutil.rmtree(path)
 
 
 def sync_dir(path: Path) -> None:
@@ -211,7 +223,7 @@ class Workspace:
             # The holder writes its record right after taking the lock: we came between.
             return WorkspaceLocked(f"{self.root} is being written by a process that has just started", hint=hint)
         gone = ""
-        if owner.host == socket.gethostname() and not process_alive(owner.pid):
+        if owner.host == os.uname().nodename and not process_alive(owner.pid):
             gone = "; that process has ended, but one that it started still holds the lock"
         return WorkspaceLocked(
             f"{self.root} is being written by process {owner.pid} of {owner.user} on {owner.host} "
@@ -239,7 +251,7 @@ def user_name() -> str:
 def _write_owner(handle: int, purpose: str) -> None:
     record: dict[str, Any] = {
         "pid": os.getpid(),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "user": user_name(),
         "since": time.time(),
         "command": " ".join(sys.argv)[:500],
