@@ -21,7 +21,7 @@ from typing import Any
 from recap.errors import ConfigError, UnknownName
 from recap.graph import Node
 from recap.store import Store, entry_name
-from recap.workspace import Workspace, process_alive, user_name, write_atomic
+from recap.workspace import Workspace, process_alive, sync_dir, user_name, write_atomic
 
 FORMAT = 1
 _FLUSH_EVERY_S = 0.5
@@ -156,9 +156,11 @@ class RunRecord:
         self.flush()
 
     def flush(self, *, durable: bool = False) -> None:
-        """Writes the record, atomically."""
+        """Writes the record, atomically; `durable` also waits until it is on disk."""
         self._record["updated"] = time.time()
         write_atomic(self._path, json.dumps(self._record).encode(), durable=durable)
+        if durable:
+            sync_dir(self._path.parent)
         self._flushed = time.monotonic()
 
 
