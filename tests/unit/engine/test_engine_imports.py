@@ -8,7 +8,7 @@ import sys
 
 CODE = """
 import json, sys
-import recap.config, recap.explain, recap.faults, recap.graph, recap.hashing, recap.provenance, recap.runner, recap.store
+import recap.config, recap.explain, recap.graph, recap.hashing, recap.provenance, recap.runner, recap.store
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 HEAVY = {"numpy", "torch", "ray", "mlflow", "zarr", "hypothesis", "subprocess", "socket", "asyncio", "email"}
