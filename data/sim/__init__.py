@@ -1,1 +1,1 @@
-"""The simulated robot: physics, pictures, grasping, judging, the scripted expert. Only here and in data.tasks is MuJoCo."""
+"""The simulated robot: physics, pictures, grasping, judging, the scripted expert. MuJoCo is imported only here."""

@@ -169,7 +169,7 @@ class RayRenderer:
             light += np.maximum(np.sum(unit * toward, axis=1, keepdims=True), 0.0) * np.array(
                 self._model.light_diffuse[index]
             )
-        return light
+        return np.asarray(light)
 
 
 def _vertex_normals(points: Array, triangles: NDArray[np.int64]) -> Array:

@@ -30,7 +30,7 @@ OUTSIDE_M = 0.02
 """How far outside the rim the expert closes the gripper."""
 START_SHIFT_M, START_TURN_RAD = 0.03, 0.15
 SUCCESS_ERROR_M = 0.035
-ON_TABLE_M = 0.05
+ON_TABLE_M = 0.07
 """A vertex higher than this is in the air."""
 LOST_XY_M, LOST_Z_M = 0.45, -0.03
 FOLDED = 0.55

@@ -1,0 +1,37 @@
+from collections import Counter
+
+import pytest
+
+from data.sim.flaws import CLEAN, MODES, FlawConfig, draw_flaws
+from recap.errors import ConfigError
+
+
+def test_shares_come_out_as_set() -> None:
+    modes = Counter(draw_flaws(FlawConfig(), seed).mode for seed in range(2000))
+    assert set(modes) == set(MODES)
+    assert modes["clean"] / 2000 == pytest.approx(0.5, abs=0.04)
+    assert modes["biased"] / 2000 == pytest.approx(0.25, abs=0.04)
+
+
+def test_a_draw_depends_on_the_seed_alone() -> None:
+    assert draw_flaws(FlawConfig(), 7) == draw_flaws(FlawConfig(), 7)
+    assert len({draw_flaws(FlawConfig(flawed_share=1.0), seed) for seed in range(50)}) > 25
+    assert {draw_flaws(CLEAN, seed).mode for seed in range(50)} == {"clean"}
+
+
+def test_raising_the_share_keeps_the_flawed_episodes_flawed() -> None:
+    some, more = FlawConfig(flawed_share=0.3), FlawConfig(flawed_share=0.7)
+    assert all(draw_flaws(some, s) == draw_flaws(more, s) for s in range(200) if draw_flaws(some, s).flawed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("flawed_share", 1.5), ("noise_m", -0.1), ("slow_factor", 0.0), ("pause_steps", 0)]
+)
+def test_out_of_range_settings_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"FlawConfig.{field}"):
+        FlawConfig(**{field: value})
+
+
+def test_no_mode_to_draw_from_is_refused() -> None:
+    with pytest.raises(ConfigError, match="weight"):
+        FlawConfig(biased_weight=0, skipping_weight=0, hesitant_weight=0, fumbling_weight=0)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from data.sim import backend
+from data.sim.flaws import CLEAN
+from data.tasks.shirt_folding import ShirtBench, ShirtFolding
+
+
+def test_ray_images_show_the_scene(task: ShirtFolding, robot: ShirtBench) -> None:
+    robot.reset(3)
+    frames = robot.frames()
+    assert list(frames) == ["cam_high", "cam_left_wrist", "cam_right_wrist"]
+    high = frames["cam_high"].astype(int)
+    assert high.shape == (64, 64, 3)
+    blue = (high[..., 2] > high[..., 0] + 60).mean()
+    assert 0.15 < blue < 0.5, "the shirt fills a good part of the picture"
+    expert = task.make_expert(robot, 3, CLEAN)
+    while not robot.finished:
+        robot.step(expert.act())
+    folded = robot.frames()["cam_high"].astype(int)
+    assert (folded[..., 2] > folded[..., 0] + 60).mean() < 0.6 * blue
+
+
+def test_drawing_twice_gives_the_same_picture(robot: ShirtBench) -> None:
+    robot.reset(1)
+    first, second = robot.frames(), robot.frames()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_gl_and_ray_pictures_agree(task: ShirtFolding, robot: ShirtBench) -> None:
+    if backend.gl_backend() is None:
+        pytest.skip("no GL library here: the ray renderer is the only one")
+    gl = task.make_robot("auto")
+    try:
+        assert gl.renderer in ("egl", "osmesa")
+        robot.reset(3)
+        gl.reset(3)
+        expert = task.make_expert(robot, 3, CLEAN)
+        for step in range(66):
+            if step % 12 == 5:
+                ours, theirs = robot.frames(), gl.frames()
+                for name in ours:
+                    gap = np.abs(ours[name].astype(int) - theirs[name])
+                    assert gap.mean() < 6.0, (step, name)
+                    assert (gap.max(axis=-1) > 24).mean() < 0.12, (step, name)
+            action = expert.act()
+            robot.step(action)
+            gl.step(action)
+        assert np.array_equal(robot.data.qpos, gl.data.qpos)
+    finally:
+        gl.close()
+
+
+def test_image_size_is_configurable(task: ShirtFolding) -> None:
+    small = task.make_robot("ray", image_size=32)
+    small.reset(0)
+    assert {frame.shape for frame in small.frames().values()} == {(32, 32, 3)}
+    assert small.spec.cameras[0].height == 32
+    small.close()

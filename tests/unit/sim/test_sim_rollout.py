@@ -1,0 +1,103 @@
+import time
+
+import numpy as np
+import pytest
+
+from data.rollout import record_demo, rollout
+from data.sim.flaws import CLEAN
+from data.tasks.shirt_folding import ShirtBench, ShirtFolding
+from recap.errors import ConfigError, RecapError
+from recap.types import FloatArray, Observation, Outcome, Source
+
+
+class Holding:
+    """Stays where it is; notes what it was asked."""
+
+    policy_id = "holding"
+
+    def __init__(self, *, horizon: int = 10, delay_s: float = 0.0) -> None:
+        self.horizon, self.delay_s = horizon, delay_s
+        self.seeds: list[int] = []
+        self.seen: list[Observation] = []
+
+    def act(self, observation: Observation, *, noise_seed: int) -> FloatArray:
+        self.seeds.append(noise_seed)
+        self.seen.append(observation)
+        time.sleep(self.delay_s)
+        return np.tile(observation.state, (self.horizon, 1))
+
+
+class Replaying:
+    """Sends a recorded demonstration again."""
+
+    policy_id = "replay"
+
+    def __init__(self, actions: FloatArray) -> None:
+        self.actions, self.at = actions, 0
+
+    def act(self, observation: Observation, *, noise_seed: int) -> FloatArray:
+        chunk = self.actions[self.at : self.at + 8]
+        self.at += 8
+        return np.concatenate([chunk, np.repeat(self.actions[-1:], 8 - len(chunk), axis=0)])
+
+
+def test_a_demo_is_bit_identical_and_aligned(task: ShirtFolding, robot: ShirtBench) -> None:
+    first, truth = record_demo(task, robot, 4, CLEAN)
+    record_demo(task, robot, 5, CLEAN)
+    again, _ = record_demo(task, robot, 4, CLEAN)
+    assert truth.outcome is Outcome.SUCCESS
+    assert first.source is Source.DEMO
+    assert first.intervened.all()
+    assert first.renderer == "ray"
+    assert first.start_seed == 4
+    assert first.state.shape == first.action.shape == (truth.progress.shape[0], 14)
+    assert first.state.dtype == first.action.dtype == np.float32
+    assert np.array_equal(first.state, again.state)
+    assert np.array_equal(first.action, again.action)
+    assert all(np.array_equal(first.frames[name], again.frames[name]) for name in first.frames)
+    robot.reset(4)
+    assert np.array_equal(first.state[0], robot.state())
+    robot.step(first.action[0])
+    assert np.array_equal(first.state[1], robot.state())
+
+
+def test_replaying_a_demo_reproduces_it(task: ShirtFolding, robot: ShirtBench) -> None:
+    demo, truth = record_demo(task, robot, 6, CLEAN)
+    attempt, draft, again = rollout(task, robot, Replaying(demo.action), 6, noise_seed=0, execute=8, record=True)
+    assert attempt.outcome is truth.outcome is Outcome.SUCCESS
+    assert attempt.steps == demo.length
+    assert draft is not None
+    assert np.array_equal(draft.state, demo.state)
+    assert np.array_equal(again.progress, truth.progress)
+    assert draft.source is Source.ROLLOUT
+    assert not draft.intervened.any()
+    assert draft.policy_id == "replay"
+
+
+def test_a_rollout_asks_once_per_chunk_with_noise_of_its_own(task: ShirtFolding, robot: ShirtBench) -> None:
+    policy = Holding()
+    attempt, draft, truth = rollout(task, robot, policy, 1, noise_seed=3, execute=8, record=False)
+    assert draft is None
+    assert attempt.outcome is Outcome.FAILURE
+    assert attempt.steps == task.spec.max_steps == len(truth.progress)
+    assert len(policy.seeds) == len(set(policy.seeds)) == -(-task.spec.max_steps // 8)
+    assert policy.seen[0].prompt == "fold the shirt"
+    again, other = Holding(), Holding()
+    rollout(task, robot, again, 1, noise_seed=3, execute=8, record=False)
+    rollout(task, robot, other, 1, noise_seed=4, execute=8, record=False)
+    assert again.seeds == policy.seeds
+    assert not set(other.seeds) & set(policy.seeds)
+
+
+def test_only_inference_beyond_the_control_period_counts(task: ShirtFolding, robot: ShirtBench) -> None:
+    quick, _, _ = rollout(task, robot, Holding(horizon=75), 1, noise_seed=0, execute=75, record=False)
+    slow, _, _ = rollout(task, robot, Holding(horizon=75, delay_s=0.25), 1, noise_seed=0, execute=75, record=False)
+    assert quick.inference_s == 0.0
+    assert 0.3 <= slow.inference_s < 1.5
+
+
+def test_a_short_chunk_is_an_error(task: ShirtFolding, robot: ShirtBench) -> None:
+    with pytest.raises(RecapError, match=r"shape \(4, 14\)"):
+        rollout(task, robot, Holding(horizon=4), 1, noise_seed=0, execute=8, record=False)
+    with pytest.raises(ConfigError, match="execute"):
+        rollout(task, robot, Holding(), 1, noise_seed=0, execute=0, record=False)
