@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-data_app = typer.Typer(help="Look at recorded experience, check it, mend it.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Look at recorded experience, check it, mend it.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
 DEFAULT_WORKSPACE = Path("runs")

@@ -97,6 +97,33 @@ def show_plan(root: Path, invocation: Invocation, *, as_json: bool) -> None:
         typer.echo(f"{plan.state:<8} {plan.node:<14} {plan.why}")
 
 
+def show_verification(root: Path, *, as_json: bool) -> None:
+    """Everything that is wrong with step outputs and recorded experience; exit 5 if anything is."""
+    from data.verify import verify
+    from recap.store import Store
+
+    workspace = Workspace.open(root, create=False)
+    store = Store(workspace)
+    outputs, episodes = store.verify(), list(verify(_store(root)))
+    if as_json:
+        typer.echo(json.dumps({"outputs": [*map(_plain, outputs)], "episodes": [*map(_plain, episodes)]}))
+    else:
+        for finding in outputs:
+            typer.echo(f"{finding.entry}: {finding.file}: {finding.problem}")
+        for broken in episodes:
+            typer.echo(str(broken))
+        typer.echo(
+            f"{len(store.entries())} step outputs, {len(outputs)} findings; "
+            f"{len(_store(root).ids())} episodes, {len(episodes)} findings"
+        )
+        if outputs:
+            typer.echo("next: recap resume   (sets damaged outputs aside and makes them again)")
+        if episodes:
+            typer.echo(f"next: recap data repair --workspace {root}")
+    if outputs or episodes:
+        raise typer.Exit(5)
+
+
 def show_findings(root: Path, *, as_json: bool) -> None:
     """Everything that is wrong with the recorded experience; exit 5 if anything is."""
     from data.verify import verify

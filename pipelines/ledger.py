@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from recap import faults
+
 
 class Ledger:
     """Append-only JSON lines, each on disk before `append` returns; a line torn by a kill is dropped.
@@ -36,6 +38,7 @@ class Ledger:
             file.write(json.dumps(row, sort_keys=True).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        faults.point("ledger.after_append")
 
     @staticmethod
     def _mend(file: Any) -> None:

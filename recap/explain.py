@@ -63,7 +63,7 @@ def _plan(
     key = key_of(facts)
     corrupt = ""
     try:
-        stored = store.load(node.spec.name, key)
+        stored = store.load_usable(node.spec, key)
     except ArtifactCorrupt as error:
         stored, corrupt = None, error.message
     if stored is not None:

@@ -145,7 +145,7 @@ class Runner:
     def _stored(self, node: Node, key: str) -> dict[str, Artifact] | None:
         """What the store holds under a key; a corrupt result is quarantined, said aloud and counts as absent."""
         try:
-            return self._store.load(node.spec.name, key)
+            return self._store.load_usable(node.spec, key)
         except ArtifactCorrupt as error:
             place = self._store.quarantine(node.spec.name, key, error.message)
             self._emit(

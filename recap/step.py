@@ -57,6 +57,7 @@ class DirOutput:
 
 Output = JsonOutput | DirOutput
 StepFunction = Callable[["StepContext", Any, Mapping[str, Artifact]], Mapping[str, Any]]
+StepCheck = Callable[["Workspace", Mapping[str, Artifact]], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +107,9 @@ class StepSpec:
     recorded: bool | Callable[[Any], bool]
     """True, or a function of the config: the step acts on the outside world and is never re-run implicitly."""
     function: StepFunction = field(compare=False)
+    check: StepCheck | None = field(default=None, compare=False)
+    """Says why a committed result can no longer be used, "" if it can: for outputs that refer to things outside the
+    artifact store, such as episodes. None: never asked."""
 
     def is_recorded(self, config: Any) -> bool:
         """Whether this configuration acts on the outside world."""
@@ -126,6 +130,7 @@ def step(
     libraries: tuple[str, ...] = (),
     code: tuple[str, ...] = (),
     recorded: bool | Callable[[Any], bool] = False,
+    check: StepCheck | None = None,
     registry: Registry[StepSpec] = STEPS,
 ) -> Callable[[StepFunction], StepFunction]:
     """Registers `function(ctx, config, inputs) -> {output: JsonOutput | DirOutput}` and returns it unchanged.
@@ -156,6 +161,7 @@ def step(
             code=code,
             recorded=recorded,
             function=function,
+            check=check,
         )
         registry.add(name, spec)
         return function

@@ -21,7 +21,7 @@ from typing import Any
 from recap import faults
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree, file_sha256, files_under, plain_json, sha256_hex
-from recap.step import Artifact, DirOutput, JsonOutput, Output
+from recap.step import Artifact, DirOutput, JsonOutput, Output, StepSpec
 from recap.workspace import Workspace, remove_tree, sync_dir, write_atomic
 
 FORMAT = 1
@@ -89,6 +89,19 @@ class Store:
             name: Artifact(name=name, identity=output["identity"], path=folder / output["path"])
             for name, output in manifest["outputs"].items()
         }
+
+    def load_usable(self, spec: StepSpec, key: str) -> dict[str, Artifact] | None:
+        """`load`, and the step's own check of what its outputs refer to outside the store.
+
+        Raises:
+            ArtifactCorrupt: torn or altered, or the step says that it can no longer be used.
+        """
+        found = self.load(spec.name, key)
+        if found is not None and spec.check is not None:
+            problem = spec.check(self._workspace, found)
+            if problem:
+                raise ArtifactCorrupt(problem)
+        return found
 
     def begin(self, step: str, key: str) -> Draft:
         """A fresh draft; one left behind by a killed attempt is undone first."""

@@ -5,6 +5,5 @@ job. Ray is known nowhere else in recap.
 """
 
 from pipelines.executors.base import EXECUTORS, ExecutorSettings, WorkerDied
-from pipelines.executors.roots import check_roots
 
-__all__ = ["EXECUTORS", "ExecutorSettings", "WorkerDied", "check_roots"]
+__all__ = ["EXECUTORS", "ExecutorSettings", "WorkerDied"]

@@ -95,4 +95,4 @@ class Host:
         finally:
             if here:
                 sys.path.remove(root)
-        importlib.import_module("pipelines.executors.roots").check_roots()
+        importlib.import_module("pipelines.roots").check_roots()

@@ -26,7 +26,7 @@ from pipelines.executors.base import (
     describe,
     signature_of,
 )
-from pipelines.executors.roots import ROOT_PACKAGES, project_root
+from pipelines.roots import ROOT_PACKAGES, project_root
 from recap.errors import ConfigError, StepFailed
 from recap.protocols import Worker
 

@@ -18,5 +18,6 @@ def micro(task: str) -> LoopConfig:
         policy=replace(base.policy, model=tiny_config(fit=FitConfig(steps=12))),
         evaluate=replace(base.evaluate, attempts=2, films=1, workers=1),
         executor="local",
+        tracker="none",
         dashboard=False,
     )

@@ -16,6 +16,7 @@ from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import Split, start_seeds
 from recap.step import Artifact, JsonOutput, StepContext, step
+from recap.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,16 @@ class CollectConfig:
         validate(self)
 
 
+def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str:
+    """Why a committed collection can no longer be used: episodes that are gone from the store."""
+    from data.episode_set import EpisodeSet
+    from data.episodes import EpisodeStore
+
+    demos = EpisodeSet.from_json(outputs["demos"].json())
+    lost = set(demos) - set(EpisodeStore(workspace.episodes).files())
+    return f"{len(lost)} of {len(demos)} episodes are gone, {min(lost)[:12]} first" if lost else ""
+
+
 @step(
     name="collect",
     version=1,
@@ -44,6 +55,7 @@ class CollectConfig:
     outputs=("demos", "summary"),
     libraries=("mujoco", "numpy"),
     code=("data.rollout", "data.tasks", "data.sim", "data.episodes", "pipelines.workers"),
+    check=_lost_episodes,
 )
 def collect(ctx: StepContext, config: CollectConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Records one demonstration per TRAIN start seed; outputs the EpisodeSet and how each attempt ended."""
@@ -53,10 +65,12 @@ def collect(ctx: StepContext, config: CollectConfig, inputs: Mapping[str, Artifa
     from pipelines.workers import make_collector
 
     seeds = start_seeds(Split.TRAIN, config.episodes, offset=config.first_seed)
-    ledger = Ledger(ctx.scratch / "episodes.jsonl", key="start_seed")
+    # Not in scratch: when episodes are lost after the step was committed, only those are recorded again.
+    ledger = Ledger(ctx.workspace.root / "collections" / f"{ctx.key}.jsonl", key="start_seed")
     renderer = _pin_renderer(ctx, choose_renderer(config.renderer))
     store = EpisodeStore(ctx.workspace.episodes)
-    done = {seed: row for seed, row in ledger.rows().items() if row["episode_id"] in store}
+    present = set(store.files())
+    done = {seed: row for seed, row in ledger.rows().items() if row["episode_id"] in present}
     todo = [seed for seed in seeds if seed not in done]
     ctx.journal.progress(len(done), len(seeds), "episodes")
 

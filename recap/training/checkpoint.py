@@ -99,9 +99,7 @@ def load_checkpoint(folder: Path, config: Mapping[str, Any]) -> Checkpoint | Non
         raise ResumeRefused(f"checkpoint {place} lacks {', '.join(lacking)}: cannot go on exactly", hint=_HINT)
     wanted = json.loads(canonical_json(dict(config)))
     if manifest["config"] != wanted:
-        names = sorted(
-            key for key in {*wanted, *manifest["config"]} if wanted.get(key) != manifest["config"].get(key)
-        )
+        names = sorted(key for key in {*wanted, *manifest["config"]} if wanted.get(key) != manifest["config"].get(key))
         raise ResumeRefused(
             f"checkpoint {place} was made with another {', '.join(names)}: "
             f"got {[manifest['config'].get(name) for name in names]}, expected {[wanted.get(name) for name in names]}",

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.executors.roots import ROOT_PACKAGES, check_roots, project_root
+from pipelines.roots import ROOT_PACKAGES, check_roots, project_root
 from recap.errors import LayoutError
 
 CHECK = """
 import sys
 sys.path.insert(0, {foreign!r})
-from pipelines.executors.roots import check_roots
+from pipelines.roots import check_roots
 from recap.errors import LayoutError
 try:
     check_roots()
@@ -47,7 +47,7 @@ def test_a_foreign_package_is_named(tmp_path: Path, name: str, kind: str) -> Non
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipelines.executors.roots as roots
+    import pipelines.roots as roots
 
     monkeypatch.setattr(roots, "ROOT_PACKAGES", ("recap", "recap_no_such_package"))
     with pytest.raises(LayoutError, match="recap_no_such_package' is not installed"):

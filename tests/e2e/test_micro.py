@@ -1,0 +1,153 @@
+"""The user's command on real physics: it ends, it resumes after any kill, it refuses what is wrong and damages nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from runs import TASK, files, identities, micro, recap
+
+from data.episodes import EpisodeStore
+from recap.workspace import Workspace
+
+pytestmark = pytest.mark.xdist_group("e2e-micro")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one finished micro run, never interrupted. Tests that change it copy it first."""
+    workspace = tmp_path_factory.mktemp("reference") / "w"
+    done = micro(workspace)
+    assert done.returncode == 0, done.stderr
+    assert "success" in done.stdout
+    assert "again   recap run --task shirt_folding --preset micro" in done.stdout
+    return workspace
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "w")
+    return tmp_path / "w"
+
+
+def test_a_run_leaves_episodes_outputs_and_a_report(finished: Path) -> None:
+    store = EpisodeStore(finished / "episodes")
+    demos = [row for row in store.rows() if row.source == "demo"]
+    assert len(demos) == 3
+    assert all(store.load(row.id).frames["cam_high"].shape == (row.length, 64, 64, 3) for row in demos)
+    assert {name.split(".")[0] for name in identities(finished)} == {"0/collect", "0/policy", "0/evaluate"}
+    report = finished / "runs" / f"{TASK}-micro" / "report" / "report.html"
+    assert "simulated" in report.read_text()
+    assert recap("verify", workspace=finished).returncode == 0
+
+
+def test_issued_again_it_runs_nothing_and_imports_nothing_heavy(copy: Path) -> None:
+    before = identities(copy)
+    again = micro(copy, "--json")
+    assert again.returncode == 0, again.stderr
+    result = json.loads(again.stdout)
+    assert result["executed"] == []
+    assert result["cached"] == ["0/collect", "0/policy", "0/evaluate"]
+    assert again.stderr.rstrip().splitlines()[-1].strip() == "imported:"
+    assert identities(copy) == before
+
+
+def test_killed_in_every_stage_it_goes_on_and_ends_with_equal_digests(finished: Path, tmp_path: Path) -> None:
+    workspace = tmp_path / "w"
+    store = EpisodeStore(workspace / "episodes")
+
+    assert micro(workspace, fault="ledger.after_append:2:kill").returncode == -9
+    kept = set(store.ids())
+    assert len(kept) == 2, "both finished demonstrations are on disk"
+    status = recap("status", workspace=workspace)
+    assert "killed" in status.stdout
+    assert "2/3 episodes" in status.stdout
+
+    in_training = micro(workspace, "--set", "policy.model.fit.checkpoint_every=5", fault="train.after_checkpoint:1:kill")
+    assert in_training.returncode == -9
+    assert "1/3 episodes" not in in_training.stderr + in_training.stdout
+    assert kept < set(store.ids()), "the episodes of the first attempt were kept, the missing one was added"
+
+    in_evaluation = micro(workspace, fault="ledger.after_append:1:kill")
+    assert in_evaluation.returncode == -9
+    ledgers = list((workspace / "scratch").rglob("attempts.jsonl"))
+    assert [path.read_text().count("\n") for path in ledgers] == [1], "the finished attempt was kept"
+
+    last = micro(workspace, "--json")
+    assert last.returncode == 0, last.stderr
+    assert json.loads(last.stdout)["executed"] == ["0/evaluate"]
+    assert identities(workspace) == identities(finished)
+
+
+def test_explain_names_what_changed(copy: Path) -> None:
+    plan = recap(
+        "explain", "--task", TASK, "--preset", "micro", "--set", "policy.model.fit.steps=13", "--json", workspace=copy
+    )
+    states = {node["node"]: node for node in json.loads(plan.stdout)}
+    assert states["0/collect"]["state"] == "cached"
+    assert states["0/policy"]["state"] == "run"
+    assert "model.fit.steps" in states["0/policy"]["why"]
+    assert states["0/evaluate"]["state"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--task", "shirt_foldin"], "unknown task 'shirt_foldin': did you mean 'shirt_folding'?"),
+        (["--task", TASK, "--preset", "mikro"], "unknown preset 'mikro': did you mean 'micro'?"),
+        (["--task", TASK, "--set", "collect.episodes=0"], "CollectConfig.episodes: expected >= 1"),
+        (["--task", TASK, "--set", "collect.episodes=many"], "many"),
+        (["--task", TASK, "--set", "colect.episodes=3"], "did you mean 'collect'?"),
+        (["--task", TASK, "--set", "collect.episodes"], "expected name=value"),
+        (["--task", TASK, "--name", "../evil"], "run name '../evil'"),
+        (["--task", TASK, "--executor", "rey"], "expected one of 'ray', 'local'"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    refused = recap("run", *arguments, workspace=tmp_path / "w")
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_workspace_that_a_live_run_writes_is_refused(copy: Path) -> None:
+    with Workspace.open(copy).lock("run by the test"):
+        before = files(copy / "artifacts")
+        refused = micro(copy, "--set", "policy.model.fit.steps=13")
+    assert refused.returncode == 4
+    assert "run by the test" in refused.stderr
+    assert "recap status" in refused.stderr
+    assert files(copy / "artifacts") == before
+
+
+def test_a_corrupted_episode_is_named_set_aside_and_recorded_again(copy: Path) -> None:
+    store = EpisodeStore(copy / "episodes")
+    victim = next(row.id for row in store.rows() if row.source == "demo")
+    path = store.path(victim)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    others = {name: data for name, data in files(copy / "episodes").items() if victim not in name}
+
+    named = recap("data", "verify", workspace=copy)
+    assert named.returncode == 5
+    assert victim in named.stdout
+    shutil.rmtree(copy / "cache")
+    refused = micro(copy, "--set", "policy.model.fit.steps=13")
+    assert refused.returncode == 5, refused.stderr
+    assert victim in refused.stderr
+    assert "recap data repair" in refused.stderr
+    after = files(copy / "episodes")
+    assert {name: after[name] for name in others} == others, "nothing else was touched"
+
+    assert recap("data", "repair", workspace=copy).returncode == 0
+    mended = micro(copy, "--json")
+    assert mended.returncode == 0, mended.stderr
+    assert json.loads(mended.stdout)["executed"] == ["0/collect"], "only the lost episode is recorded again"
+    assert victim in store.ids()
+    assert recap("verify", workspace=copy).returncode == 0
