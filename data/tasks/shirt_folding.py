@@ -26,8 +26,9 @@ from recap.specs import RobotSpec, TaskSpec
 CELL_M = 0.04
 BODY_COLUMNS, BODY_ROWS, SLEEVE_CELLS = 6, 8, 2
 GRASP_RADIUS_M = 0.05
-OUTSIDE_M = 0.02
-"""How far outside the rim the expert closes the gripper."""
+TIP_OUTSIDE_M, CORNER_OUTSIDE_M = 0.02, 0.027
+"""How far outside the rim the expert closes the gripper: near enough for the rim, too far for the vertex behind it, which
+a gripper that does not turn over would hold down."""
 START_SHIFT_M, START_TURN_RAD = 0.03, 0.15
 SUCCESS_ERROR_M = 0.035
 ON_TABLE_M = 0.07
@@ -304,7 +305,7 @@ class ShirtPlanner:
         points, ideal = self._scenario.cloth.vertices()[:, :2], self._scenario.ideal_on_table()
         outward = points[rim] - points[shape.behind[rim]]
         length = float(np.sqrt(np.sum(outward**2)))
-        reach = OUTSIDE_M * outward / max(length, 1e-6)
+        reach = (TIP_OUTSIDE_M if rim in shape.tips else CORNER_OUTSIDE_M) * outward / max(length, 1e-6)
         grasp, place = points[rim] + reach, ideal[rim] + reach
         return Carry(
             side=side,
