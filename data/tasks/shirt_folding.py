@@ -27,8 +27,8 @@ CELL_M = 0.04
 BODY_COLUMNS, BODY_ROWS, SLEEVE_CELLS = 6, 8, 2
 GRASP_RADIUS_M = 0.05
 TIP_OUTSIDE_M, CORNER_OUTSIDE_M = 0.02, 0.027
-"""How far outside the rim the expert closes the gripper: near enough for the rim, too far for the vertex behind it, which
-a gripper that does not turn over would hold down."""
+"""How far outside the rim the expert closes the gripper: near enough for the rim, too far for the vertex behind it,
+which a gripper that does not turn over would hold down."""
 START_SHIFT_M, START_TURN_RAD = 0.03, 0.15
 SUCCESS_ERROR_M = 0.035
 ON_TABLE_M = 0.07
