@@ -1,0 +1,1 @@
+"""Policies that read the advantage in their prompt. Never imports value_model."""

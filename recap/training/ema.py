@@ -31,7 +31,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, module: nn.Module, *, step: int) -> None:
-        """shadow <- decay * shadow + (1 - decay) * parameters, after the 0-based gradient step `step`."""
+        """Moves the average after the 0-based gradient step `step`: decay * shadow + (1 - decay) * parameters."""
         parameters = dict(module.named_parameters())
         torch._foreach_lerp_(
             list(self.shadow.values()),

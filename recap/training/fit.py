@@ -135,7 +135,7 @@ def _one_step(
             hint="lower fit.learning_rate, or look for extreme values with `recap data stats`",
         )
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
     optimizer.step()
     return value, {"gradient_norm": float(norm), **{name: float(item.detach()) for name, item in extra.items()}}
@@ -210,6 +210,9 @@ def _restore(saved: Checkpoint, module: nn.Module, ema: Ema, optimizer: torch.op
         ema.shadow[name].copy_(value)
     for full_name, value in saved.tensors["optimizer"].items():
         kind, _, name = full_name.partition(".")
+        if value.shape == parameters[name].shape:
+            # In the parameter's memory layout: the fused kernel walks both as flat memory.
+            value = torch.empty_like(parameters[name]).copy_(value)
         optimizer.state[parameters[name]][kind] = value
     torch.set_rng_state(saved.tensors["rng"]["torch"])
 

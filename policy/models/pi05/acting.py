@@ -19,14 +19,14 @@ from policy.models.pi05.learner import check_images, float_images
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import prompt_tokens
 from recap.errors import ConfigError
-from recap.types import FloatArray, Observation
+from recap.types import FloatArray, FrameArray, Observation
 
 
 class Pi05Actor:
     """A Policy (recap.protocols). Build it with `load_policy`."""
 
     def __init__(self, network: Pi05Network, info: BundleInfo) -> None:
-        self.network = network.eval().requires_grad_(False)  # noqa: FBT003
+        self.network = network.eval().requires_grad_(False)
         self.info = info
         self._relative = np.zeros(len(info.action_names), np.float32)
         self._relative[list(info.relative_dims)] = 1.0
@@ -52,7 +52,8 @@ class Pi05Actor:
         Raises:
             ConfigError: a camera is missing, or state or frames have another shape than in training.
         """
-        return self.act_batch([observation], noise_seeds=[noise_seed])[0]
+        chunk: FloatArray = self.act_batch([observation], noise_seeds=[noise_seed])[0]
+        return chunk
 
     def act_batch(self, observations: Sequence[Observation], *, noise_seeds: Sequence[int]) -> FloatArray:
         """[B, H, A] actions for B observations that share one prompt.
@@ -75,7 +76,7 @@ class Pi05Actor:
         action = info.stats.action.invert(sampled[..., : len(info.action_names)].numpy())
         return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)
 
-    def _frames(self, observation: Observation) -> FloatArray:
+    def _frames(self, observation: Observation) -> FrameArray:
         missing = [name for name in self.info.cameras if name not in observation.frames]
         if missing:
             raise ConfigError(f"pi05: no frame of {', '.join(missing)}; got {sorted(observation.frames)}")

@@ -108,7 +108,7 @@ def read_info(path: Path) -> BundleInfo:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {error}") from error
     if raw.get("format") != FORMAT or raw.get("family") != "pi05":
         raise ArtifactCorrupt(
-            f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 format {FORMAT}"
+            f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 {FORMAT}"
         )
     stats = {name: Scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")}
     return BundleInfo(

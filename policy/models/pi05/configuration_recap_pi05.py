@@ -24,6 +24,10 @@ class RecapPI05Config(PI05Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.network.action_dim != self.max_action_dim:
-            raise ValueError(f"network.action_dim {self.network.action_dim} is not max_action_dim {self.max_action_dim}")
+            raise ValueError(
+                f"network.action_dim {self.network.action_dim} is not max_action_dim {self.max_action_dim}"
+            )
         if tuple(self.image_resolution) != (self.network.image_size, self.network.image_size):
-            raise ValueError(f"image_resolution {self.image_resolution} is not network.image_size {self.network.image_size}")
+            raise ValueError(
+                f"image_resolution {self.image_resolution} is not network.image_size {self.network.image_size}"
+            )

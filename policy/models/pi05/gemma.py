@@ -58,7 +58,8 @@ class Attention(nn.Module):
     def queries(self, x: Tensor, rope: Rope) -> Tensor:
         """[..., L, h, d], rotated and scaled by d**-0.5."""
         q = self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))
-        return rotate(q, rope) * self.head_dim**-0.5
+        result: Tensor = rotate(q, rope) * self.head_dim**-0.5
+        return result
 
     def keys_values(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
         """Keys (rotated) and values, each [..., L, g, d]."""
@@ -77,7 +78,8 @@ class GatedMlp(nn.Module):
         self.down_proj = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+        result: Tensor = self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+        return result
 
 
 class Layer(nn.Module):
@@ -133,7 +135,9 @@ def attend_prefix(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tens
     """Every valid token attends to every valid token.
 
     Args:
-        q: [B, L, h, d]. k, v: [B, L, g, d].
+        q: [B, L, h, d].
+        k: [B, L, g, d].
+        v: [B, L, g, d].
         valid: [B, L] bool, or None when all are.
 
     Returns:
@@ -175,4 +179,5 @@ def attend_suffix(q: Tensor, own: tuple[Tensor, Tensor], prefix: tuple[Tensor, T
     w_own = w_own.unflatten(2, (draws, -1)).transpose(1, 2).reshape(batch * draws, kv_heads, -1, steps)
     mixed_own = (w_own @ v_own.flatten(0, 1).transpose(1, 2)).view(batch, draws, kv_heads, -1, dim)
     mixed = mixed + mixed_own.transpose(1, 2).reshape(mixed.shape)
-    return _unfold(mixed, heads).unflatten(1, (draws, steps))
+    result: Tensor = _unfold(mixed, heads).unflatten(1, (draws, steps))
+    return result

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from policy.models.pi05.gemma import RmsNorm
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import NUM_BINS
+from policy.models.pi05.vision import ConvTower
 
 
 def initialise(network: Pi05Network, *, seed: int, first_bin: int) -> None:
@@ -42,14 +43,18 @@ def initialise(network: Pi05Network, *, seed: int, first_bin: int) -> None:
                 module.dense.bias.view(3, -1)[2].fill_(1.0)
         language = network.paligemma_with_expert.paligemma.model.language_model
         weight = language.embed_tokens.weight
-        weight[first_bin : first_bin + NUM_BINS] = smooth_features(NUM_BINS, weight.shape[1]) / math.sqrt(weight.shape[1])
+        weight[first_bin : first_bin + NUM_BINS] = smooth_features(NUM_BINS, weight.shape[1]) / math.sqrt(
+            weight.shape[1]
+        )
         network.action_out_proj.weight.mul_(0.1)
         if network.slots is not None:
             for parameter in network.slots.parameters():
                 parameter.normal_(0.0, 1.0, generator=generator)
+            network.slots.number_gain[0] = 1.0  # slot 0 is "no number"
+            network.slots.number[0] = 0.0
         tower = network.paligemma_with_expert.paligemma.model.vision_tower
-        if isinstance(getattr(tower, "position_embedding", None), nn.Parameter):
-            tower.position_embedding.normal_(0.0, 0.5, generator=generator)
+        if isinstance(tower, ConvTower):
+            tower.mix.normal_(0.0, math.sqrt(1.0 / tower.mix.shape[1]), generator=generator)
 
 
 def smooth_features(count: int, width: int) -> Tensor:

@@ -30,9 +30,7 @@ TIME_POWER, TIME_SCALE, TIME_OFFSET = 1.5, 0.999, 0.001
 class Pi05Learner(LossModule):
     """Network + loss. `forward(batch, generator)` is the only way to the loss."""
 
-    def __init__(
-        self, network: Pi05Network, *, task: str, stats: PolicyStats, draws: int, shift_pixels: int
-    ) -> None:
+    def __init__(self, network: Pi05Network, *, task: str, stats: PolicyStats, draws: int, shift_pixels: int) -> None:
         super().__init__()
         self.network = network
         self.task = task
@@ -52,13 +50,13 @@ class Pi05Learner(LossModule):
         if self.shift_pixels:
             images = shift_images(images, self.shift_pixels, generator)
         tokens = torch.from_numpy(prompt_tokens(self.task, self.stats.state.apply(np.asarray(batch["state"]))))
-        action_BHF = self._target(np.asarray(batch["action"]))
-        time_BK = sample_times(len(action_BHF), self.draws, generator)
-        shape = (len(action_BHF), self.draws, *action_BHF.shape[1:])
-        noise_BKHF = torch.randn(shape, generator=generator)
-        losses_BKHF = self.losses(float_images(images), tokens, action_BHF, noise_BKHF, time_BK)
-        real_BH = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
-        loss = masked_mean(losses_BKHF[..., : batch["action"].shape[-1]], real_BH)
+        action = self._target(np.asarray(batch["action"]))
+        time = sample_times(len(action), self.draws, generator)
+        shape = (len(action), self.draws, *action.shape[1:])
+        noise = torch.randn(shape, generator=generator)
+        losses = self.losses(float_images(images), tokens, action, noise, time)
+        real = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
+        loss = masked_mean(losses[..., : batch["action"].shape[-1]], real)
         return loss, {}
 
     def losses(self, images: Tensor, tokens: Tensor, action_BHF: Tensor, noise_BKHF: Tensor, time_BK: Tensor) -> Tensor:  # noqa: N803

@@ -1,4 +1,4 @@
-"""The JSON that LeRobot reads of a policy, written without importing LeRobot. Knows its file format and nothing else."""
+"""The JSON that LeRobot reads of a policy, written without importing LeRobot. Knows only its file format."""
 
 from __future__ import annotations
 

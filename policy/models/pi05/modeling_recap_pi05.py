@@ -28,11 +28,12 @@ class _Core(Pi05Network):
         self.config = config
 
     def sample_noise(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        return sample_noise(shape, device)
+        result: Tensor = sample_noise(shape, device)
+        return result
 
     def sample_time(self, bsize: int, device: torch.device) -> Tensor:
         config = self.config
-        return sample_time_beta(
+        result: Tensor = sample_time_beta(
             bsize,
             device,
             alpha=config.time_sampling_beta_alpha,
@@ -40,6 +41,7 @@ class _Core(Pi05Network):
             scale=config.time_sampling_scale,
             offset=config.time_sampling_offset,
         )
+        return result
 
     def forward(
         self,
@@ -82,8 +84,11 @@ class _Core(Pi05Network):
 
 
 class RecapPI05Policy(PI05Policy):
-    """pi0.5 of any size. Differs from PI05Policy in three ways: padded actions do not count in the loss, a folder that
-    does not fit is an error (PI05Policy prints a warning and returns untrained weights), and RTC is not offered."""
+    """pi0.5 of any size.
+
+    Differs from PI05Policy in three ways: padded actions do not count in the loss, a folder that does not fit is an
+    error (PI05Policy prints a warning and returns untrained weights), and RTC is not offered.
+    """
 
     config_class = RecapPI05Config
     name = "recap_pi05"
@@ -108,7 +113,8 @@ class RecapPI05Policy(PI05Policy):
     ) -> RecapPI05Policy:
         """Loads a folder; missing or unexpected weights are an error."""
         load = PreTrainedPolicy.from_pretrained.__func__
-        return load(cls, pretrained_name_or_path, config=config, strict=strict, **kwargs)
+        result: RecapPI05Policy = load(cls, pretrained_name_or_path, config=config, strict=strict, **kwargs)
+        return result
 
     def forward(self, batch: dict[str, Tensor], reduction: str = "mean") -> tuple[Tensor, dict[str, Any]]:
         """LeRobot's training call: (loss, figures). Actions marked in `action_is_pad` do not count."""

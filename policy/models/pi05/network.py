@@ -24,7 +24,6 @@ from policy.models.pi05.sizes import NetworkSizes
 from policy.models.pi05.vision import make_tower
 
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
-MAX_CAMERAS = 8
 MAX_SLOTS = 64
 MAX_STEPS = 64
 
@@ -53,6 +52,10 @@ class _Transformer(nn.Module):
             for _ in range(sizes.depth)
         )
         self.norm = RmsNorm(width, cond_width)
+
+    def each_layer(self) -> list[Layer]:
+        """The layers with their type, which a ModuleList forgets."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
 
 
 class _Language(_Transformer):
@@ -95,12 +98,13 @@ class _PaliGemmaWithExpert(nn.Module):
 
 
 class _Slots(nn.Module):
-    """Learned embeddings of camera, number slot and action step (NetworkSizes.slot_embeddings)."""
+    """Learned embeddings of image token, number slot and action step (NetworkSizes.slot_embeddings)."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
-        self.camera = nn.Parameter(torch.zeros(MAX_CAMERAS, sizes.text_width))
+        self.image = nn.Parameter(torch.zeros(sizes.cameras * sizes.tokens_per_view, sizes.text_width))
         self.number = nn.Parameter(torch.zeros(MAX_SLOTS, sizes.text_width))
+        self.number_gain = nn.Parameter(torch.ones(MAX_SLOTS, sizes.text_width))
         self.step = nn.Parameter(torch.zeros(MAX_STEPS, sizes.expert_width))
 
 
@@ -120,21 +124,23 @@ class Pi05Network(nn.Module):
 
     def embed_images(self, images_BCss3: Tensor) -> Tensor:  # noqa: N803
         """Tokens of all cameras, in order: float images [B, C, 3, s, s] in [-1, 1] -> [B, C * tokens, D]."""
-        batch, cameras = images_BCss3.shape[:2]
         model = self.paligemma_with_expert.paligemma.model
-        tokens = model.multi_modal_projector.linear(model.vision_tower(images_BCss3.flatten(0, 1)))
-        tokens = tokens.unflatten(0, (batch, cameras))
-        if self.slots is not None:
-            tokens = tokens + self.slots.camera[:cameras, None]
-        return tokens.flatten(1, 2)
+        tokens = model.multi_modal_projector.linear(model.vision_tower(images_BCss3)).flatten(1, 2)
+        result: Tensor = tokens if self.slots is None else tokens + self.slots.image
+        return result
 
     def embed_prompt(self, tokens_BT: Tensor) -> Tensor:  # noqa: N803
         """Token embeddings [B, T, D], scaled as Gemma does."""
         embedded = self.paligemma_with_expert.paligemma.model.language_model.embed_tokens(tokens_BT)
         embedded = embedded * math.sqrt(self.sizes.text_width)
         if self.slots is not None:
-            embedded = embedded + F.embedding(number_slots(tokens_BT), self.slots.number)
-        return embedded
+            slot = number_slots(tokens_BT)
+            # Scale as well as shift: a sum over the state's tokens then still tells one value from another.
+            embedded = torch.addcmul(
+                F.embedding(slot, self.slots.number), embedded, F.embedding(slot, self.slots.number_gain)
+            )
+        result: Tensor = embedded
+        return result
 
     def prefix(
         self,
@@ -168,7 +174,7 @@ class Pi05Network(nn.Module):
             count = valid.sum(1)
         rope = make_rope(position, self.sizes.head_dim, x.dtype)
         cache: list[tuple[Tensor, Tensor]] = []
-        layers = self.paligemma_with_expert.paligemma.model.language_model.layers
+        layers = self.paligemma_with_expert.paligemma.model.language_model.each_layer()
         for index, layer in enumerate(layers):
             normed = layer.input_layernorm(x)
             keys, values = layer.self_attn.keys_values(normed, rope)
@@ -181,7 +187,7 @@ class Pi05Network(nn.Module):
         return Prefix(keys_values=tuple(cache), valid=valid, length=count)
 
     def velocity(self, prefix: Prefix, noisy_BKHA: Tensor, time_BK: Tensor) -> Tensor:  # noqa: N803
-        """d x_t / d t of noisy actions [B, K, H, A] at times [B, K]: the same shape, float32."""
+        """Velocity d x_t / d t of noisy actions [B, K, H, A] at times [B, K]: the same shape, float32."""
         x = self.action_in_proj(noisy_BKHA.to(self.action_in_proj.weight.dtype))
         steps = x.shape[2]
         if self.slots is not None:
@@ -190,7 +196,7 @@ class Pi05Network(nn.Module):
         position = prefix.length[:, None, None] + torch.arange(steps, device=x.device)
         rope: Rope = make_rope(position, self.sizes.head_dim, x.dtype)
         expert = self.paligemma_with_expert.gemma_expert.model
-        for layer, keys_values in zip(expert.layers, prefix.keys_values, strict=True):
+        for layer, keys_values in zip(expert.each_layer(), prefix.keys_values, strict=True):
             modulation, gate = layer.input_layernorm.modulate(cond)
             normed = layer.input_layernorm(x, modulation)
             own = layer.self_attn.keys_values(normed, rope)
@@ -199,7 +205,8 @@ class Pi05Network(nn.Module):
             modulation, gate = layer.post_attention_layernorm.modulate(cond)
             x = torch.addcmul(x, layer.mlp(layer.post_attention_layernorm(x, modulation)), gate)
         modulation, _ = expert.norm.modulate(cond)
-        return self.action_out_proj(expert.norm(x, modulation).float())
+        result: Tensor = self.action_out_proj(expert.norm(x, modulation).float())
+        return result
 
     def sample(self, prefix: Prefix, noise_BKHA: Tensor, num_steps: int) -> Tensor:  # noqa: N803
         """Euler integration from t = 1 to 0: [B, K, H, A] noise -> [B, K, H, A] normalised actions."""

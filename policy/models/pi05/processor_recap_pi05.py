@@ -71,7 +71,7 @@ def make_recap_pi05_pre_post_processors(
         action_names=config.action_feature_names,
     )
     steps = make_default_policy_processor_steps(config, dataset_stats)
-    return make_policy_processor_pipelines(
+    result: tuple[Any, Any] = make_policy_processor_pipelines(
         input_steps=[
             steps.rename_observations,
             steps.add_batch_dim,
@@ -87,3 +87,4 @@ def make_recap_pi05_pre_post_processors(
             steps.to_cpu,
         ],
     )
+    return result

@@ -1,6 +1,6 @@
-"""pi0.5's prompt and the tokens of the local tokenizer.
+r"""pi0.5's prompt and the tokens of the local tokenizer.
 
-Owns the exact text `Task: {task}, State: {bins};\\nAction: ` and how it is cut: every state bin is ONE token, known
+Owns the exact text `Task: {task}, State: {bins};\nAction: ` and how it is cut: every state bin is ONE token, known
 words are one token each, anything else falls back to bytes, so no text is ever lost. Needs no hub, no torch.
 The full-size network uses PaliGemma's tokenizer instead; the text is the same.
 """
@@ -67,11 +67,11 @@ def clean_task(task: str) -> str:
 
 
 def prompt_text(task: str, bins: Sequence[int], *, tag: str = "") -> str:
-    """The whole prompt. `tag` is inserted before the action line, e.g. "Advantage: positive".
+    r"""The whole prompt. `tag` is inserted before the action line, e.g. "Advantage: positive".
 
     Example:
         >>> prompt_text("fold the_shirt", [0, 128])
-        'Task: fold the shirt, State: 0 128;\\nAction: '
+        'Task: fold the shirt, State: 0 128;\nAction: '
     """
     middle = f";\n{tag}\nAction: " if tag else ";\nAction: "
     return f"Task: {clean_task(task)}, State: {' '.join(map(str, bins))}{middle}"

@@ -70,7 +70,8 @@ class PolicyStats:
         action = stats["relative_action"] if relative else stats["action"]
         if action is None:
             raise ConfigError(
-                "stats: no figures of relative actions", hint="compute them with relative_dims, or relative_actions=false"
+                "stats: no figures of relative actions",
+                hint="compute them with relative_dims, or relative_actions=false",
             )
         return cls(
             state=Scaling.of(stats["state"]["q01"], stats["state"]["q99"], where="stats.state"),

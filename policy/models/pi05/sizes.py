@@ -36,6 +36,10 @@ class NetworkSizes:
     """siglip only."""
     vision_mlp: int = 256
     """siglip: hidden width of its MLP. conv: channels of the patch convolution."""
+    conv_tokens: int = 4
+    """conv: tokens per camera."""
+    cameras: int = 0
+    """Cameras the network is built for; 0: as many as the robot has."""
     vocab_size: int = 704
     """Rows of the token embedding."""
     text_width: int = 128
@@ -50,7 +54,7 @@ class NetworkSizes:
     action_dim: int = 0
     """Width of the padded action vector; 0: as many as the robot has."""
     slot_embeddings: bool = True
-    """Learned embeddings of camera, number slot and action step, added to the inputs. The published network has
+    """Learned embeddings of image token, number slot and action step, put into the inputs. The published network has
     none (rotary positions only); from scratch they save the minutes it takes to tell one joint from another."""
 
     def __post_init__(self) -> None:
@@ -71,10 +75,7 @@ class NetworkSizes:
     @property
     def tokens_per_view(self) -> int:
         """Image tokens that one camera adds to the prefix."""
-        side = self.image_size // self.patch_size
-        if self.vision == "conv":
-            side //= 2**self.vision_depth
-        return side * side
+        return self.conv_tokens if self.vision == "conv" else (self.image_size // self.patch_size) ** 2
 
 
 def tiny() -> NetworkSizes:

@@ -59,8 +59,9 @@ def train(
     """
     relative = relative_dims(config, robot)
     sizes = config.network
-    if sizes.action_dim == 0:
-        sizes = replace(sizes, action_dim=len(robot.action_names))
+    sizes = replace(
+        sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras)
+    )
     scaling = PolicyStats.from_json(stats, relative=bool(relative))
     _check(config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim)
     if relative and (tuple(stats["relative_dims"]) != relative or stats["chunk"] != config.chunk):

@@ -3,10 +3,13 @@
 Both map float images in [-1, 1] to tokens. Parameter names of the SigLIP tower are those of the published
 checkpoints, so their weights load by name.
 
-Letters: N images, C channels, s image side, P tokens per image, V width.
+Letters: B observations, C cameras (3 colour channels between C and s are not spelt), N = B * C images, s image side,
+P tokens per image, V width.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -22,7 +25,8 @@ class _Embeddings(nn.Module):
         self.position_embedding = nn.Embedding((sizes.image_size // sizes.patch_size) ** 2, sizes.vision_width)
 
     def forward(self, image_NCss: Tensor) -> Tensor:  # noqa: N803
-        return self.patch_embedding(image_NCss).flatten(2).transpose(1, 2) + self.position_embedding.weight
+        result: Tensor = self.patch_embedding(image_NCss).flatten(2).transpose(1, 2) + self.position_embedding.weight
+        return result
 
 
 class _Attention(nn.Module):
@@ -38,7 +42,8 @@ class _Attention(nn.Module):
         shape = (*x_NPV.shape[:2], self.heads, -1)
         q, k, v = (p(x_NPV).view(shape).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        return self.out_proj(mixed.reshape(x_NPV.shape))
+        result: Tensor = self.out_proj(mixed.reshape(x_NPV.shape))
+        return result
 
 
 class _Mlp(nn.Module):
@@ -48,7 +53,8 @@ class _Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        result: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return result
 
 
 class _EncoderLayer(nn.Module):
@@ -61,7 +67,8 @@ class _EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
+        result: Tensor = x + self.mlp(self.layer_norm2(x))
+        return result
 
 
 class _Encoder(nn.Module):
@@ -83,26 +90,29 @@ class _VisionModel(nn.Module):
         self.post_layernorm = nn.LayerNorm(sizes.vision_width, eps=1e-6)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.post_layernorm(self.encoder(self.embeddings(image)))
+        result: Tensor = self.post_layernorm(self.encoder(self.embeddings(image)))
+        return result
 
 
 class SiglipTower(nn.Module):
-    """The published image tower: [N, 3, s, s] -> [N, P, V]."""
+    """The published image tower: [B, C, 3, s, s] -> [B, C, P, V]."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
         self.vision_model = _VisionModel(sizes)
 
-    def forward(self, image_NCss: Tensor) -> Tensor:  # noqa: N803
-        """Tokens of a batch of images in [-1, 1]."""
-        return self.vision_model(image_NCss)
+    def forward(self, images_BCss: Tensor) -> Tensor:  # noqa: N803
+        """Tokens of a batch of images in [-1, 1], all cameras."""
+        result: Tensor = self.vision_model(images_BCss.flatten(0, 1)).unflatten(0, images_BCss.shape[:2])
+        return result
 
 
 class ConvTower(nn.Module):
-    """A convolutional stem: [N, 3, s, s] -> [N, P, V], few tokens, no attention.
+    """A convolutional stem: [B, C, 3, s, s] -> [B, C, P, V], few tokens, no attention.
 
-    A patch convolution and `vision_depth` 3x3 convolutions of stride 2, in channels-last memory (a third faster
-    than the default on CPU), then a learned position per cell.
+    A patch convolution and `vision_depth` 3x3 convolutions of stride 2, shared by the cameras, in channels-last
+    memory (a third faster than the default on CPU). Then one matrix per camera from the whole grid to P tokens: every
+    token sees the whole view, so nothing has to learn first which cell is where.
     """
 
     def __init__(self, sizes: NetworkSizes) -> None:
@@ -110,18 +120,23 @@ class ConvTower(nn.Module):
         first = sizes.vision_mlp
         self.patch_embedding = nn.Conv2d(3, first, sizes.patch_size, stride=sizes.patch_size)
         widths = [min(first * 2**i, sizes.vision_width) for i in range(sizes.vision_depth)] + [sizes.vision_width]
-        self.blocks = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.position_embedding = nn.Parameter(torch.zeros(sizes.tokens_per_view, sizes.vision_width))
+        self.blocks = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.tokens, self.width = sizes.tokens_per_view, sizes.vision_width
+        cells = (sizes.image_size // sizes.patch_size // 2**sizes.vision_depth) ** 2
+        self.mix = nn.Parameter(torch.zeros(sizes.cameras, cells * self.width, self.tokens * self.width))
+        self.bias = nn.Parameter(torch.zeros(sizes.cameras, 1, self.tokens * self.width))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, image_NCss: Tensor) -> Tensor:  # noqa: N803
-        """Tokens of a batch of images in [-1, 1]."""
-        x = F.relu(self.patch_embedding(image_NCss.contiguous(memory_format=torch.channels_last)))
+    def forward(self, images_BCss: Tensor) -> Tensor:  # noqa: N803
+        """Tokens of a batch of images in [-1, 1], all cameras."""
+        batch, cameras = images_BCss.shape[:2]
+        x = images_BCss.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        x = F.relu(self.patch_embedding(x))
         for block in self.blocks:
             x = F.relu(block(x))
-        return x.flatten(2).transpose(1, 2) + self.position_embedding
+        grid = x.permute(0, 2, 3, 1).reshape(batch, cameras, -1).transpose(0, 1)
+        tokens = torch.baddbmm(self.bias, grid, self.mix).transpose(0, 1)
+        return tokens.reshape(batch, cameras, self.tokens, self.width)
 
 
 def make_tower(sizes: NetworkSizes) -> nn.Module:

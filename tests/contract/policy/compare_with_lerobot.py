@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 
 import torch
@@ -107,8 +106,6 @@ def compare_values() -> dict[str, float]:
 
 def compare_layout() -> dict[str, object]:
     """Names and shapes at full size."""
-    from policy.models.pi05 import sizes as _  # noqa: F401 - the same module object in both networks
-
     with torch.device("meta"):
         published = theirs.PI05Pytorch(PI05Config(device="cpu"))
         ours = Pi05Network(replace(full(), action_dim=32))
@@ -123,4 +120,5 @@ def compare_layout() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare_layout() if sys.argv[1:] == ["full"] else compare_values()))  # noqa: T201
+    layout = compare_layout()  # first: comparing values replaces LeRobot's size tables
+    print(json.dumps({**layout, **compare_values()}))  # noqa: T201

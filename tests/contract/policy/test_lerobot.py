@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,33 +88,25 @@ def test_lerobot_saves_the_same_folder(bundle: Path, loaded_by_lerobot: Path) ->
     assert compared == 6
 
 
-def test_network_equals_lerobots_pi05(tmp_path: Path) -> None:
-    """Same weights, inputs, noise and times: the same loss and the same samples as LeRobot's own class."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("compare_with_lerobot.py"))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def compared() -> dict[str, Any]:
+    """Figures of compare_with_lerobot.py, run once: importing LeRobot's pi05 costs seconds."""
+    script = Path(__file__).with_name("compare_with_lerobot.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    figures = json.loads(done.stdout.strip().splitlines()[-1])
-    assert figures["loss"] < 1e-5
-    assert figures["gradient"] < 2e-3
-    assert figures["sample"] < 1e-5
-    assert figures["reference_loss"] > 0.1
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
 
 
-def test_full_size_has_the_published_layout() -> None:
+def test_network_equals_lerobots_pi05(compared: dict[str, Any]) -> None:
+    """Same weights, inputs, noise and times: the same loss, gradient and samples as LeRobot's own class."""
+    assert compared["reference_loss"] > 0.1
+    assert compared["loss"] < 1e-5
+    assert compared["gradient"] < 2e-3
+    assert compared["sample"] < 1e-5
+
+
+def test_full_size_has_the_published_layout(compared: dict[str, Any]) -> None:
     """Built on the meta device: names and shapes of every weight of LeRobot's pi05 but the two unused heads."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("compare_with_lerobot.py")), "full"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    figures = json.loads(done.stdout.strip().splitlines()[-1])
-    assert figures["missing"] == []
-    assert figures["extra"] == []
-    assert figures["other_shape"] == []
-    assert figures["parameters"] == 3_353_433_872
+    assert compared["missing"] == compared["extra"] == compared["other_shape"] == []
+    assert compared["parameters"] == 3_353_433_872

@@ -57,7 +57,7 @@ _PIECES_SHA256 = "70109a463345d7961413f0cf436b94a76fcea70d0d9673527798a46a5d993b
 
 
 def test_vocabulary_is_frozen() -> None:
-    """Saved weights index this list: pieces may be appended while they fit, never moved. Update both lines on purpose."""
+    """Saved weights index this list: pieces may be appended while they fit, never moved."""
     assert len(PIECES) == 404
     assert hashlib.sha256(json.dumps(PIECES).encode()).hexdigest() == _PIECES_SHA256
     assert FIRST_BIN + len(PIECES) <= VOCAB_SIZE == 704
