@@ -45,7 +45,15 @@ class EvaluateConfig:
     inputs=("policy",),
     outputs=("evaluation", "timing"),
     libraries=("mujoco", "numpy", "torch"),
-    code=("policy.models.pi05", "data.rollout", "data.tasks", "data.sim", "recap.stats", "pipelines.summary", "pipelines.workers"),
+    code=(
+        "policy.models.pi05",
+        "data.rollout",
+        "data.tasks",
+        "data.sim",
+        "recap.stats",
+        "pipelines.summary",
+        "pipelines.workers",
+    ),
 )
 def evaluate(ctx: StepContext, config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Attempts every start once; outputs the attempts and their summary."""

@@ -65,7 +65,9 @@ def test_killed_in_every_stage_it_goes_on_and_ends_with_equal_digests(finished: 
     assert "killed" in status.stdout
     assert "2/3 episodes" in status.stdout
 
-    in_training = micro(workspace, "--set", "policy.model.fit.checkpoint_every=5", fault="train.after_checkpoint:1:kill")
+    in_training = micro(
+        workspace, "--set", "policy.model.fit.checkpoint_every=5", fault="train.after_checkpoint:1:kill"
+    )
     assert in_training.returncode == -9
     assert "1/3 episodes" not in in_training.stderr + in_training.stdout
     assert kept < set(store.ids()), "the episodes of the first attempt were kept, the missing one was added"
@@ -105,9 +107,7 @@ def test_explain_names_what_changed(copy: Path) -> None:
         (["--task", TASK, "--executor", "rey"], "expected one of 'ray', 'local'"),
     ],
 )
-def test_bad_settings_are_refused_before_anything_is_written(
-    tmp_path: Path, arguments: list[str], said: str
-) -> None:
+def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path, arguments: list[str], said: str) -> None:
     refused = recap("run", *arguments, workspace=tmp_path / "w")
     assert refused.returncode == 2
     assert said in refused.stderr
