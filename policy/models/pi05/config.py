@@ -27,10 +27,10 @@ class Pi05Config:
     draws: int = setting(4, minimum=1, help="(time, noise) draws per observation; the prefix is computed once for all")
     euler_steps: int = setting(5, minimum=1, help="integration steps when acting")
     relative_actions: bool = setting(True, help="predict joint targets relative to the state (grippers stay absolute)")
-    shift_pixels: int = setting(2, minimum=0, help="random shift of training images, pixels each way")
+    shift_pixels: int = setting(0, minimum=0, help="random shift of training images, pixels each way")
     prompt_tokens: int = setting(64, minimum=8, help="longest prompt, tokens")
     seed: int = setting(0, minimum=0, help="of starting weights and training noise")
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
 
     def __post_init__(self) -> None:
         validate(self)
