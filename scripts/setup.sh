@@ -35,6 +35,6 @@ fi
 echo "setup: installing the locked environment (about 6 GB on disk; a few minutes the first time)"
 [ -x .venv/bin/python ] || .uv/bin/uv venv --quiet --python "$python" .venv
 .uv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.lock
-.uv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+.uv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable . --editable plugins/lerobot_policy_recap
 printf '%s' "$want" > "$stamp"
 echo "setup: done"
