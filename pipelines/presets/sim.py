@@ -4,6 +4,8 @@ from pipelines.config import PRESETS, LoopConfig
 from pipelines.steps.collect import CollectConfig
 from pipelines.steps.evaluate import EvaluateConfig
 from pipelines.steps.policy import PolicyConfig
+from policy.models.pi05.config import small_config
+from recap.training.config import FitConfig
 
 
 @PRESETS.register("sim")
@@ -12,6 +14,6 @@ def sim(task: str) -> LoopConfig:
     return LoopConfig(
         task=task,
         collect=CollectConfig(task=task),
-        policy=PolicyConfig(task=task),
+        policy=PolicyConfig(task=task, model=small_config(fit=FitConfig(steps=4000))),
         evaluate=EvaluateConfig(task=task),
     )

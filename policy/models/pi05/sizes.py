@@ -87,8 +87,8 @@ def tiny() -> NetworkSizes:
 
 
 def small() -> NetworkSizes:
-    """For simulation on one core, from scratch. The best of few runs, not a tuned size: docs/log.md."""
-    return NetworkSizes(vision="conv", patch_size=4, vision_width=128, vision_depth=2, vision_mlp=48, depth=2)
+    """For simulation on one core, from scratch. The best of few runs (docs/log.md has them)."""
+    return NetworkSizes(vision="conv", patch_size=8, vision_width=128, vision_depth=2, vision_mlp=48, depth=2)
 
 
 def full() -> NetworkSizes:
