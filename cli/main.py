@@ -145,9 +145,8 @@ def main() -> None:
 
     try:
         check_roots()
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        raise SystemExit(stop.exit_code) from None
+        # Outside its standalone mode, click returns the code of a typer.Exit instead of raising it.
+        code = app(standalone_mode=False)
     except RecapError as error:
         typer.echo(f"error: {error}", err=True)
         # A step that stopped on a known error keeps the exit code of that error.
@@ -163,6 +162,7 @@ def main() -> None:
             raise
         show()
         raise SystemExit(getattr(error, "exit_code", 2)) from None
+    raise SystemExit(code)
 
 
 def _again() -> str:
