@@ -36,7 +36,9 @@ class Rate:
     _t_last: float = 0.0
 
     def saw(self, record: Record) -> None:
-        """Takes a "progress" record. The first one is where this process began."""
+        """Takes a "progress" record. The first one of a unit is where this process began."""
+        if record["unit"] != self.unit:  # a step may pack episodes first and then take gradient steps
+            self._done_first = None
         self.done, self.total, self.unit = int(record["done"]), int(record["total"]), str(record["unit"])
         self._t_last = float(record["t"])
         if self._done_first is None:

@@ -106,5 +106,5 @@ def check_images(images: FrameArray, image_size: int) -> None:
     if images.shape[-3:] != (image_size, image_size, 3):
         raise ConfigError(
             f"pi05: frames of shape {images.shape[-3:]}, expected ({image_size}, {image_size}, 3)",
-            hint=f"build the packed cache with image_size={image_size}, or set policy.network.image_size",
+            hint=f"build the packed cache with image_size={image_size}, or set policy.model.network.image_size",
         )

@@ -23,6 +23,16 @@ def test_a_stage_in_one_line() -> None:
     assert rate.line() == "0/collect  200/200 episodes  2.0/s  finishing"
 
 
+def test_a_new_unit_begins_a_new_rate() -> None:
+    rate = Rate("0/policy")
+    rate.saw({"t": 0.0, "done": 0, "total": 9, "unit": "episodes packed"})
+    rate.saw({"t": 90.0, "done": 9, "total": 9, "unit": "episodes packed"})
+    rate.saw({"t": 100.0, "done": 20, "total": 60, "unit": "steps"})
+    assert rate.per_second() is None
+    rate.saw({"t": 104.0, "done": 40, "total": 60, "unit": "steps"})
+    assert (rate.per_second(), rate.eta_s()) == (5.0, 4.0)
+
+
 def test_what_an_earlier_attempt_did_is_not_in_the_rate() -> None:
     rate = Rate("0/collect")
     rate.saw(_record(150, 100.0))
