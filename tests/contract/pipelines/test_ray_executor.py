@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,15 @@ def test_actors_have_names_one_thread_and_processes_of_their_own(ray_executor: A
     assert {"collector-0", "collector-1"} <= names
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt here, even if a shell started the tests in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_map_at_once_and_the_pool_recovers(ray_executor: Any) -> None:
     _map(ray_executor, [1], lambda *_: None)
     timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])

@@ -12,5 +12,5 @@ from policy.testing import train_synthetic
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pi05 bundle after four gradient steps."""
     folder = tmp_path_factory.mktemp("tiny")
-    train_synthetic("pi05", tiny_config(), folder)
+    train_synthetic("pi05", tiny_config(relative_actions=True), folder)
     return folder / "policy"

@@ -94,7 +94,7 @@ def test_actions_are_relative_to_the_state_but_for_grippers(tmp_path: Path) -> N
 
     from policy.models.pi05.acting import load_policy as load
 
-    train_synthetic("pi05", tiny_config(fit=FitConfig(steps=0)), tmp_path)
+    train_synthetic("pi05", tiny_config(relative_actions=True, fit=FitConfig(steps=0)), tmp_path)
     policy = load(tmp_path / "policy")
     with torch.no_grad():  # a network that always answers "no change"
         policy.network.action_out_proj.weight.zero_()
