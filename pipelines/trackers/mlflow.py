@@ -82,7 +82,7 @@ class MlflowMirror:
             try:
                 self._advance()
             # Whatever is wrong with the tracker, it is not the run's business: said once, tried again later.
-            except Exception as error:  # a mirror: whatever MLflow or its server raises, the run goes on
+            except Exception as error:
                 self._mirror = None
                 self._not_before = time.monotonic() + _RETRY_S
                 self._warn(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
