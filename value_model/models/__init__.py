@@ -1,0 +1,120 @@
+"""The families of value models: one file or folder each, registering itself. Nothing lists them.
+
+Owns what a family must offer and what it is given. Importing this package costs neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.framecache import PackedExperience
+from recap.errors import ConfigError
+from recap.registry import Registry
+from recap.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ValueData:
+    """Experience with its returns, as value models see it. Rows stand in the order of `packed`."""
+
+    packed: PackedExperience
+    """N frames of E episodes: images [N, C, h, w, 3] uint8, state [N, S]."""
+    returns: FloatArray
+    """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""
+    prompts: tuple[str, ...]
+    """E instructions, in words."""
+    max_steps: IntArray
+    """[E] T_max of each episode's task."""
+    lookahead: int
+    """K = N, control steps."""
+    truth: Callable[[str], FloatArray] | None = None
+    """Episode id -> [T] true progress. Privileged: given only to families that say so, for controls."""
+
+    @property
+    def frame_of(self) -> IntArray:
+        """[N] step t of each row within its episode."""
+        packed = self.packed
+        return np.arange(packed.num_frames, dtype=np.int64) - packed.offsets[packed.episode_of]
+
+
+class ValueModel(Protocol):
+    """A trained value model."""
+
+    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+        """Values of all T frames of one episode.
+
+        Args:
+            data: experience; `returns` must not be read.
+            episode: position e in `data.packed.episode_ids`.
+            draws: M noise draws per frame (ignored by models without noise).
+            noise_seed: noise is counter-based from (noise_seed, episode id, frame, draw): values do not depend on
+                batching or on which worker labels.
+
+        Returns:
+            value [T] float32, mean over draws, not clamped; spread [T] float32, standard deviation over draws (0 for
+            one draw).
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueFamily:
+    """What a value model folder offers to the pipelines."""
+
+    name: str
+    config: type[Any]
+    """Frozen configuration class."""
+    train: Callable[..., dict[str, float]]
+    """train(config, data: ValueData, episodes [n] positions to learn from, *, seed, scratch, out, journal,
+    data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
+    load: Callable[[Path], ValueModel]
+    """The model of a bundle folder."""
+    privileged: bool = False
+    """Reads the simulator's truth: a control, never a contender."""
+
+
+VALUE_MODELS: Registry[ValueFamily] = Registry("value model", packages=("value_model.models",))
+
+
+def family_of(config: Any) -> ValueFamily:
+    """The family that a configuration belongs to.
+
+    Raises:
+        ConfigError: no registered family has configurations of that class.
+    """
+    for family in map(VALUE_MODELS.get, VALUE_MODELS.names()):
+        if type(config) is family.config:
+            return family
+    known = ", ".join(VALUE_MODELS.names())
+    raise ConfigError(f"{type(config).__name__} belongs to no value model family; registered: {known}")
+
+
+def load_value_model(path: Path) -> ValueModel:
+    """The model of any bundle folder, by the family its value.json names.
+
+    Raises:
+        ArtifactCorrupt: the folder has no readable value.json.
+        UnknownName: no such family.
+    """
+    import json
+
+    from recap.errors import ArtifactCorrupt
+
+    try:
+        family = json.loads((path / "value.json").read_bytes())["family"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactCorrupt(f"value bundle {path}: value.json does not name a family ({error!r})") from error
+    return VALUE_MODELS.get(family).load(path)
+
+
+def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]]) -> IntArray:
+    """Rows of the pack that belong to `episodes` (positions) and have a return."""
+    packed = data.packed
+    chosen = np.isin(packed.episode_of, episodes) & np.isfinite(data.returns)
+    return np.flatnonzero(chosen).astype(np.int64)
