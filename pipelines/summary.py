@@ -1,4 +1,4 @@
-"""Figures of an evaluation, from its attempts: success with its interval, time used, throughput.
+"""Figures of an evaluation, from its attempts: success with its interval, time used, throughput, paired difference.
 
 What depends only on the seeds (success, control steps) is kept apart from what depends on the clock (inference time):
 two runs of one seed give equal evaluations.
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recap.errors import ConfigError
 from recap.specs import TaskSpec
-from recap.stats import is_success, throughput_estimate, wilson_interval
+from recap.stats import is_success, paired_success_difference, throughput_estimate, wilson_interval
 from recap.types import Attempt, Outcome
 
 Row = Mapping[str, Any]
@@ -49,6 +50,26 @@ def throughput_summary(rows: Sequence[Row], spec: TaskSpec) -> dict[str, float]:
         "throughput_high": estimate.high,
         "inference_late_s": sum(float(row["inference_s"]) for row in rows),
     }
+
+
+def paired_summary(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> dict[str, float | int]:
+    """Success rate of `rows_a` minus that of `rows_b` over the same starts, with its 95 % paired score interval.
+
+    Raises:
+        ConfigError: not the same starts, a start attempted twice, or none.
+    """
+    won_a, won_b = (
+        {attempt.start_seed: is_success(attempt) for attempt in map(_attempt, rows)} for rows in (rows_a, rows_b)
+    )
+    if won_a.keys() != won_b.keys() or (len(rows_a), len(rows_b)) != (len(won_a), len(won_b)):
+        raise ConfigError(
+            f"paired difference: {len(rows_a)} and {len(rows_b)} attempts share {len(won_a.keys() & won_b.keys())} "
+            "starts, expected the same starts, each once",
+            hint="evaluate both with the same split and the same number of attempts",
+        )
+    seeds = sorted(won_a)
+    estimate = paired_success_difference([won_a[seed] for seed in seeds], [won_b[seed] for seed in seeds])
+    return {"difference": estimate.value, "low": estimate.low, "high": estimate.high, "starts": len(seeds)}
 
 
 def _attempt(row: Row) -> Attempt:
