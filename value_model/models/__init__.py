@@ -5,18 +5,21 @@ Owns what a family must offer and what it is given. Importing this package costs
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.framecache import PackedExperience
-from recap.errors import ConfigError
+from recap.errors import ArtifactCorrupt, ConfigError
 from recap.registry import Registry
 from recap.types import FloatArray, IntArray
+
+if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
+    from data.framecache import PackedExperience
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -102,10 +105,6 @@ def load_value_model(path: Path) -> ValueModel:
         ArtifactCorrupt: the folder has no readable value.json.
         UnknownName: no such family.
     """
-    import json
-
-    from recap.errors import ArtifactCorrupt
-
     try:
         family = json.loads((path / "value.json").read_bytes())["family"]
     except (OSError, ValueError, KeyError) as error:
