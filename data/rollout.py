@@ -18,15 +18,18 @@ from recap.protocols import Policy, SimulatedRobot
 from recap.types import Attempt, EpisodeDraft, FloatArray, FrameArray, Observation, PrivilegedTruth, Source
 
 
-class _Recorder:
+class Recorder:
     """Gathers the steps of one attempt."""
 
     def __init__(self) -> None:
+        self._intervened: list[bool] = []
         self._states: list[FloatArray] = []
         self._actions: list[FloatArray] = []
         self._frames: dict[str, list[FrameArray]] = {}
 
-    def add(self, state: FloatArray, frames: dict[str, FrameArray], action: FloatArray) -> None:
+    def add(self, state: FloatArray, frames: dict[str, FrameArray], action: FloatArray, *, intervened: bool) -> None:
+        """Keeps one step: what was seen, what was then sent, and whether a human (or the expert) sent it."""
+        self._intervened.append(intervened)
         self._states.append(state)
         self._actions.append(np.array(action, dtype=np.float32))
         for name, frame in frames.items():
@@ -35,6 +38,7 @@ class _Recorder:
     def draft(
         self, task: SimTask, robot: SimulatedRobot, seed: int, *, source: Source, policy_id: str | None
     ) -> EpisodeDraft:
+        """The episode of the steps so far; at least one."""
         return EpisodeDraft(
             task=task.spec.id,
             robot=robot.spec.id,
@@ -45,10 +49,59 @@ class _Recorder:
             renderer=robot.renderer,
             state=np.stack(self._states),
             action=np.stack(self._actions),
-            intervened=np.full(len(self._states), source is Source.DEMO),
+            intervened=np.array(self._intervened, dtype=np.bool_),
             frames={name: np.stack(frames) for name, frames in self._frames.items()},
             software={"mujoco": version("mujoco"), "numpy": version("numpy"), "recap": version("recap-rl")},
         )
+
+
+class ChunkPlayer:
+    """Plays a policy's chunks, one action per step, and asks for the next chunk when one is used up."""
+
+    def __init__(
+        self, task: SimTask, robot: SimulatedRobot, policy: Policy, seed: int, *, noise_seed: int, execute: int
+    ) -> None:
+        """Raises ConfigError if `execute` is below 1."""
+        if execute < 1:
+            raise ConfigError(f"execute: got {execute}, expected at least 1 action per chunk")
+        self._task, self._robot, self._policy = task, robot, policy
+        self._seed, self._noise_seed, self._execute = seed, noise_seed, execute
+        self._channels = len(robot.spec.action_names)
+        self._chunk: FloatArray = np.empty((0, self._channels), dtype=np.float32)
+        self._at = execute
+        self.late_s = 0.0
+        """Seconds of inference beyond the control period so far."""
+
+    @property
+    def looks(self) -> bool:
+        """The next action needs a new chunk, so the policy will look at the scene."""
+        return self._at >= self._execute
+
+    def forget(self) -> None:
+        """Drops what is left of the chunk: someone else acted, it no longer fits."""
+        self._at = self._execute
+
+    def action(self, state: FloatArray, frames: dict[str, FrameArray], step: int) -> FloatArray:
+        """[A] action for `step` of the attempt; `frames` is read only if the policy looks.
+
+        Raises:
+            RecapError: the policy gives too few actions or the wrong shape.
+        """
+        if self.looks:
+            observation = Observation(state=state, frames=frames, prompt=self._task.spec.prompt)
+            began = time.perf_counter()
+            chunk = self._policy.act(observation, noise_seed=derive("chunk", self._noise_seed, self._seed, step))
+            self.late_s += max(0.0, time.perf_counter() - began - 1.0 / self._task.spec.rate_hz)
+            if chunk.ndim != 2 or chunk.shape[1] != self._channels or chunk.shape[0] < self._execute:
+                raise RecapError(
+                    f"policy {self._policy.policy_id}: action chunk has shape {chunk.shape}, "
+                    f"expected at least ({self._execute}, {self._channels})",
+                    hint=f"execute at most the chunk length of the policy (got execute={self._execute})",
+                )
+            self._chunk, self._at = chunk, 0
+        action = np.asarray(self._chunk[self._at], dtype=np.float32)
+        self._at += 1
+        return action
 
 
 def record_demo(
@@ -61,11 +114,11 @@ def record_demo(
     """
     robot.reset(seed)
     expert = task.make_expert(robot, seed, flaws)
-    recorder = _Recorder()
+    recorder = Recorder()
     while not robot.finished and not expert.done:
         state, frames = robot.state(), robot.frames()
         action = expert.act()
-        recorder.add(state, frames, action)
+        recorder.add(state, frames, action, intervened=True)
         robot.step(action)
     return recorder.draft(task, robot, seed, source=Source.DEMO, policy_id=None), robot.truth()
 
@@ -98,37 +151,21 @@ def rollout(
         ConfigError: `execute` is below 1.
         RecapError: the policy gives too few actions or the wrong shape.
     """
-    if execute < 1:
-        raise ConfigError(f"execute: got {execute}, expected at least 1 action per chunk")
+    player = ChunkPlayer(task, robot, policy, seed, noise_seed=noise_seed, execute=execute)
     robot.reset(seed)
-    recorder = _Recorder() if record else None
-    period = 1.0 / task.spec.rate_hz
-    channels = len(robot.spec.action_names)
-    late, steps = 0.0, 0
-    chunk: FloatArray = np.empty((0, channels), dtype=np.float32)
+    recorder = Recorder() if record else None
+    steps = 0
     while not robot.finished:
-        looks = steps % execute == 0
         state = robot.state()
-        frames = robot.frames() if looks or recorder else {}
-        if looks:
-            observation = Observation(state=state, frames=frames, prompt=task.spec.prompt)
-            began = time.perf_counter()
-            chunk = policy.act(observation, noise_seed=derive("chunk", noise_seed, seed, steps))
-            late += max(0.0, time.perf_counter() - began - period)
-            if chunk.ndim != 2 or chunk.shape[1] != channels or chunk.shape[0] < execute:
-                raise RecapError(
-                    f"policy {policy.policy_id}: action chunk has shape {chunk.shape}, "
-                    f"expected at least ({execute}, {channels})",
-                    hint=f"execute at most the chunk length of the policy (got execute={execute})",
-                )
-        action = np.asarray(chunk[steps % execute], dtype=np.float32)
+        frames = robot.frames() if player.looks or recorder else {}
+        action = player.action(state, frames, steps)
         if recorder:
-            recorder.add(state, frames, action)
+            recorder.add(state, frames, action, intervened=False)
         robot.step(action)
         steps += 1
     truth = robot.truth()
     attempt = Attempt(
-        start_seed=seed, outcome=truth.outcome, steps=steps, inference_s=late, metrics=dict(truth.metrics)
+        start_seed=seed, outcome=truth.outcome, steps=steps, inference_s=player.late_s, metrics=dict(truth.metrics)
     )
     draft = recorder.draft(task, robot, seed, source=Source.ROLLOUT, policy_id=policy.policy_id) if recorder else None
     return attempt, draft, truth

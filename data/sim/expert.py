@@ -110,6 +110,11 @@ class ScriptedExpert:
         if any(bench.grasp.closed):
             self._queue.extend(self._let_go())
 
+    @property
+    def rested(self) -> bool:
+        """True between two skills: it holds nothing and has nothing under way."""
+        return self._motion is None and not self._queue and not any(self._bench.grasp.closed)
+
     def act(self) -> FloatArray:
         """[14] absolute joint targets for the present state."""
         while self._motion is None:

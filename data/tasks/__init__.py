@@ -19,6 +19,11 @@ class Expert(Protocol):
         """True once it has nothing left to do."""
         ...
 
+    @property
+    def rested(self) -> bool:
+        """True between two skills: it holds nothing and has nothing under way."""
+        ...
+
     def act(self) -> FloatArray:
         """[A] action for the present state."""
         ...
@@ -41,6 +46,10 @@ class SimTask(Protocol):
 
     def make_expert(self, robot: SimulatedRobot, seed: int, flaws: FlawConfig) -> Expert:
         """An expert that acts from the robot's present state on."""
+        ...
+
+    def make_takeover(self, robot: SimulatedRobot, seed: int) -> Expert:
+        """An expert without structured flaws that saves the attempt under way from the robot's present state on."""
         ...
 
 

@@ -15,7 +15,7 @@ from data.sim.bench import ROBOT_ID, Bench, robot_spec
 from data.sim.cloth import Cloth, ClothMesh, adjacency, align, distances, flex_xml, grid_mesh, paired_error, turn
 from data.sim.detector import Reading
 from data.sim.expert import Carry, ScriptedExpert, Skill
-from data.sim.flaws import EpisodeFlaws, FlawConfig, draw_flaws
+from data.sim.flaws import CLEAN, EpisodeFlaws, FlawConfig, draw_flaws
 from data.sim.grasp import GraspPoints
 from data.sim.scene import SceneParts
 from data.tasks import TASKS
@@ -344,12 +344,26 @@ class ShirtFolding:
         Raises:
             RecapError: `robot` was not made by this task.
         """
-        if not isinstance(robot, ShirtBench):
-            raise RecapError(
-                f"the shirt expert cannot act on a {type(robot).__name__}",
-                hint="TASKS.get('shirt_folding').make_robot()",
-            )
-        return ScriptedExpert(robot, ShirtPlanner(robot.shirt), seed, draw_flaws(flaws, seed))
+        bench = _own(robot)
+        return ScriptedExpert(bench, ShirtPlanner(bench.shirt), seed, draw_flaws(flaws, seed))
+
+    def make_takeover(self, robot: SimulatedRobot, seed: int) -> ScriptedExpert:
+        """The expert that saves an attempt under way; `seed` decides its 8 mm target noise.
+
+        Raises:
+            RecapError: `robot` was not made by this task.
+        """
+        bench = _own(robot)
+        return ScriptedExpert(bench, ShirtPlanner(bench.shirt), seed, draw_flaws(CLEAN, seed))
+
+
+def _own(robot: SimulatedRobot) -> ShirtBench:
+    if not isinstance(robot, ShirtBench):
+        raise RecapError(
+            f"the shirt expert cannot act on a {type(robot).__name__}",
+            hint="TASKS.get('shirt_folding').make_robot()",
+        )
+    return robot
 
 
 TASKS.add(SPEC.id, ShirtFolding())
