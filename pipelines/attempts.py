@@ -1,0 +1,114 @@
+"""Attempts at a task, each played once and kept: what collect, rollout, select, evaluate and promote share.
+
+Owns the resumable loop (ledger, what is missing, workers, progress) and the rule that one node never mixes image
+backends. Knows no policy and no statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from pipelines.ledger import Ledger
+from recap.errors import ConfigError
+from recap.step import Artifact, StepContext
+from recap.workspace import Workspace, write_atomic
+
+
+def play_missing(
+    ctx: StepContext,
+    ledger: Ledger,
+    jobs: Mapping[Any, Any],
+    *,
+    role: str,
+    make_worker: Callable[..., Any],
+    worker_args: tuple[Any, ...],
+    workers: int,
+    unit: str = "attempts",
+    lost: Collection[Any] = (),
+) -> dict[Any, dict[str, Any]]:
+    """Plays the jobs that the ledger does not hold yet; returns {ledger key: row} of all of them, in order of `jobs`.
+
+    Args:
+        ctx: of the running step.
+        ledger: every row is on disk before it counts; a re-issued step plays only what is missing.
+        jobs: {ledger key: job for the worker}; the row a job returns carries that key.
+        role: of the workers.
+        make_worker: builds one.
+        worker_args: its arguments.
+        workers: how many at once.
+        unit: of the progress line.
+        lost: keys whose row is in the ledger but no longer counts.
+    """
+    done = {key: row for key, row in ledger.rows().items() if key in jobs and key not in lost}
+    todo = [key for key in jobs if key not in done]
+    ctx.journal.progress(len(done), len(jobs), unit)
+
+    def keep(index: int, row: dict[str, Any]) -> None:
+        ledger.append(row)
+        done[todo[index]] = row
+        ctx.journal.progress(len(done), len(jobs), unit)
+
+    ctx.executor.map(role, make_worker, worker_args, [jobs[key] for key in todo], keep, num_workers=workers)
+    return {key: done[key] for key in jobs}
+
+
+def pin_renderer(ctx: StepContext, asked: str, *, setting: str) -> str:
+    """The renderer of the first attempt at this step; "auto" is decided once and then kept.
+
+    Args:
+        ctx: of the running step.
+        asked: "auto" or a renderer by name.
+        setting: name of the setting, for the message.
+
+    Raises:
+        ConfigError: this machine now offers another renderer than the step began with.
+    """
+    from data.sim.backend import choose_renderer
+
+    renderer = choose_renderer(asked)
+    marker = ctx.scratch / "renderer"
+    if not marker.exists():
+        write_atomic(marker, renderer.encode())
+        return renderer
+    pinned = marker.read_text()
+    if pinned != renderer:
+        raise ConfigError(
+            f"{ctx.node} began with the '{pinned}' renderer and this machine now offers '{renderer}': "
+            "one step never mixes image backends",
+            hint=f"recap run ... --set {setting}={renderer}   (starts this step anew)",
+        )
+    return pinned
+
+
+def lost_episodes(workspace: Workspace, episodes: Artifact) -> str:
+    """Says which episodes of a committed EpisodeSet are gone from the store; "" if none."""
+    from data.episode_set import EpisodeSet
+    from data.episodes import EpisodeStore
+
+    ids = EpisodeSet.from_json(episodes.json())
+    lost = set(ids) - set(EpisodeStore(workspace.episodes).files())
+    return f"{len(lost)} of {len(ids)} episodes are gone, {min(lost)[:12]} first" if lost else ""
+
+
+def usable_ids(attempts: Sequence[Mapping[str, Any]], task: str) -> list[str]:
+    """Ids of the recorded attempts that something may be learned from.
+
+    Aborted attempts (broken physics) stay on disk and in the summary, but nothing is learned from them.
+
+    Raises:
+        ConfigError: every attempt was aborted.
+    """
+    usable = [row["episode_id"] for row in attempts if row["outcome"] != "aborted"]
+    if not usable:
+        raise ConfigError(f"all {len(attempts)} attempts at {task} were aborted: nothing to learn from")
+    return usable
+
+
+def attempt_shares(attempts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What the journal is told of a collection."""
+    return {
+        "episodes": float(len(attempts)),
+        "frames": float(sum(row["steps"] for row in attempts)),
+        "success_share": sum(row["outcome"] == "success" for row in attempts) / len(attempts),
+    }
