@@ -14,6 +14,7 @@ A message says what went wrong, where (step, episode, field) and what was got ag
       |    +- ArtifactCorrupt, EpisodeCorrupt
       +- StepFailed                     a step raised; the cause is chained              exit 1
       +- ResumeRefused                  a checkpoint lacks a component it needs          exit 1
+      +- HealthError                    figures too bad to build on (labels, values)     exit 1
 """
 
 from __future__ import annotations
@@ -113,3 +114,7 @@ class StepFailed(RecapError):
 
 class ResumeRefused(RecapError):
     """A saved attempt lacks a component (weights, optimizer, RNG, ...) or was made with another setting."""
+
+
+class HealthError(RecapError):
+    """Figures that nothing may be built on: values or labels that failed their checks. Lists every failed check."""
