@@ -1,8 +1,8 @@
 """Whether a challenger replaces the champion: a group-sequential paired test, exact at every sample size.
 
-Both play the same starts, block after block. Only starts on which they differ ("discordant" pairs) say which is better:
-if neither is, each of those is won by the challenger with probability 1/2, independently, however often both succeed and
-however alike they are. Given the numbers of discordant pairs D_1 <= ... <= D_K at the looks, the challenger's wins
+Both play the same starts, block after block. Only starts on which they differ ("discordant" pairs) say which is
+better: if neither is, the challenger wins each of those with probability 1/2, however often both succeed and however
+alike they are. Given the numbers of discordant pairs D_1 <= ... <= D_K at the looks, the challenger's wins
 b_1 <= ... <= b_K are therefore a walk with known steps, and the smallest c_k with
 
     P(b_j >= c_j for the first time at look j = k | D_1..D_k)  <=  alpha(t_k) - what looks 1..k-1 have spent
@@ -139,8 +139,8 @@ def decide(
 ) -> GateDecision:
     """What the results of the first n starts say.
 
-    The looks are taken in order and the first that decides ends it: starts played beyond it are ignored, so more results
-    never change a decision.
+    The looks are taken in order and the first that decides ends it: starts played beyond it are ignored, so more
+    results never change a decision.
 
     Args:
         champion_success: [n] bool, n = 0 or one of `config.looks`.
@@ -161,8 +161,8 @@ def decide(
     left_out = [False] * len(champion) if aborted is None else _truths("aborted", aborted)
     if not len(champion) == len(challenger) == len(left_out):
         raise ConfigError(
-            f"gate: {len(champion)} results of the champion, {len(challenger)} of the challenger, {len(left_out)} marks "
-            "of aborts: expected the same starts"
+            f"gate: {len(champion)} results of the champion, {len(challenger)} of the challenger, {len(left_out)} "
+            "marks of aborts: expected the same starts"
         )
     played = len(champion)
     if played and played not in config.looks:
@@ -265,7 +265,8 @@ class _Walk:
 
 def _tail(discordant: int, at_least: int) -> float:
     """P(Binomial(discordant, 1/2) >= at_least), exact: McNemar's conditional p-value."""
-    return sum(math.comb(discordant, k) for k in range(at_least, discordant + 1)) / 2**discordant
+    ways = sum(math.comb(discordant, k) for k in range(at_least, discordant + 1))
+    return float(ways / 2**discordant)
 
 
 def _verdict(

@@ -1,0 +1,150 @@
+"""The policy that collects next: one small file per run that names a committed artifact.
+
+    champions/<run>.json
+
+It says which output of which node is the champion, since when and why. The file is replaced whole, and only by one
+whose artifact is committed, so that whatever dies, it names the old champion or the new one. It must not know how a
+champion is chosen. Writing needs the workspace lock.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from recap import faults
+from recap.errors import ArtifactCorrupt, ConfigError
+from recap.step import Artifact
+from recap.store import Store
+from recap.workspace import Workspace, check_name, sync_dir, write_atomic
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Champion:
+    """Which policy a run acts with."""
+
+    run: str
+    node: str
+    """Node whose output it is, e.g. "1/promote"."""
+    step: str
+    key: str
+    """Key of that node's result, 64 hex digits."""
+    output: str
+    """Name of the output, e.g. "policy"."""
+    identity: str
+    """sha256 (hex) of the output's logical content."""
+    policy_id: str
+    since: float
+    """UTC seconds of the decision that made this artifact champion."""
+    verdict: str
+    """Of the latest gate: promoted, kept or undecided; initial where there was none."""
+    reason: str
+    """That verdict in words."""
+
+
+def champion_path(workspace: Workspace, run: str) -> Path:
+    """Where the champion of a run is written; need not exist.
+
+    Raises:
+        ConfigError: not a run name.
+    """
+    return workspace.root / "champions" / f"{check_name('run', run)}.json"
+
+
+def write_champion(workspace: Workspace, champion: Champion) -> Champion:
+    """Makes a committed artifact the champion of its run. The same policy again keeps its `since`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ArtifactCorrupt: the artifact is not there or not the one named: the pointer is left as it was.
+    """
+    path = champion_path(workspace, champion.run)
+    champion_artifact(workspace, champion)
+    # A pointer that cannot be read must not keep a run from naming its champion again.
+    try:
+        earlier = read_champion(workspace, champion.run)
+    except ArtifactCorrupt:
+        earlier = None
+    if earlier is not None and earlier.identity == champion.identity:
+        champion = replace(champion, since=earlier.since)
+    if champion == earlier:
+        return champion
+    path.parent.mkdir(exist_ok=True)
+    faults.point("champion.before_write")
+    write_atomic(path, json.dumps({"format": FORMAT, **asdict(champion)}, indent=1).encode())
+    faults.point("champion.before_sync")
+    sync_dir(path.parent)
+    sync_dir(workspace.root)
+    return champion
+
+
+def read_champion(workspace: Workspace, run: str) -> Champion | None:
+    """The champion of a run; None if none was named yet. Says nothing of whether its artifact is still whole.
+
+    Raises:
+        ArtifactCorrupt: the file is not a champion of that run.
+        ConfigError: not a run name, or written by a newer recap.
+    """
+    path = champion_path(workspace, run)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    hint = f"move {path} away and re-issue the run: its promote step names the champion again"
+    try:
+        record = json.loads(content)
+        written = record.pop("format")
+        if not isinstance(written, int) or written > FORMAT:
+            raise ConfigError(f"{path} has format {written}, this recap knows up to {FORMAT}", hint="upgrade recap")
+        champion = Champion(**record)
+        expected = {item.name: (int, float) if item.name == "since" else (str,) for item in fields(Champion)}
+        wrong = [name for name, kind in expected.items() if not isinstance(getattr(champion, name), kind)]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ArtifactCorrupt(f"{path} is not a champion: {error!r}", hint=hint) from error
+    if wrong or champion.run != run:
+        raise ArtifactCorrupt(
+            f"{path} is not the champion of run '{run}': it names run {champion.run!r}"
+            + (f"; not of their type: {', '.join(wrong)}" if wrong else ""),
+            hint=hint,
+        )
+    return champion
+
+
+def champion_artifact(workspace: Workspace, champion: Champion) -> Artifact:
+    """The artifact that a champion names, after a look at manifest, sizes and identity.
+
+    Raises:
+        ArtifactCorrupt: it is gone, torn, or another one.
+    """
+    where = f"champion of run '{champion.run}' ({champion.node})"
+    outputs = Store(workspace).load(champion.step, champion.key)
+    if outputs is None:
+        raise ArtifactCorrupt(
+            f"{where}: no artifact {champion.step} {champion.key[:16]}", hint="recap resume   (makes it again)"
+        )
+    if champion.output not in outputs:
+        raise ArtifactCorrupt(f"{where}: output '{champion.output}' is not among {', '.join(sorted(outputs))}")
+    found = outputs[champion.output]
+    if found.identity != champion.identity:
+        raise ArtifactCorrupt(
+            f"{where}: output '{champion.output}' has identity {found.identity[:16]}, expected {champion.identity[:16]}"
+        )
+    return found
+
+
+def champions(workspace: Workspace) -> list[Champion]:
+    """The champion of every run that has one, by run name.
+
+    Raises:
+        ArtifactCorrupt: one of the files is not readable.
+    """
+    names = sorted(path.stem for path in (workspace.root / "champions").glob("[!.]*.json"))
+    found = [read_champion(workspace, name) for name in names]
+    return [champion for champion in found if champion is not None]
