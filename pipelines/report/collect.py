@@ -6,43 +6,28 @@ outputs were damaged since, gives a report that names what it lacks. Owns no num
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.tasks import TASKS
-from pipelines.report.footage import Filmed, choose, cut
+from pipelines.report.footage import choose, cut
 from pipelines.report.formats import when
-from pipelines.report.model import (
-    Command,
-    DataFacts,
-    Estimate,
-    Evaluation,
-    Iteration,
-    Node,
-    NodeState,
-    Provenance,
-    Recording,
-    ReportData,
-    Training,
-    Trial,
-)
-from recap.errors import ArtifactCorrupt, ConfigError
+from pipelines.report.model import Command, DataFacts, Node, NodeState, Provenance, ReportData
+from pipelines.report.parse import Outputs
+from pipelines.report.strips import value_strips
+from pipelines.report.turns import build, episode_ids, filmed, loss_curves
+from recap.errors import ArtifactCorrupt
 from recap.journal import read_journal
 from recap.provenance import NodeStatus, RunStatus, attempts_at, last_attempt, read_run, run_status
 from recap.specs import TaskSpec
-from recap.step import Artifact
 from recap.store import Store
-from recap.types import Outcome, Source
+from recap.types import Source
 from recap.workspace import Workspace
 
-_OF_ITERATION = re.compile(r"(\d+)/.+")
-_CLEAN_FLAW = "clean"
 _UNFINISHED = {
     NodeState.PENDING: "not begun",
     NodeState.RUNNING: "still running",
@@ -51,8 +36,6 @@ _UNFINISHED = {
     NodeState.KILLED: "killed before it was done",
     NodeState.WAITING: "waiting for labels",
 }
-
-Outputs = Mapping[str, Artifact]
 
 
 def gather(workspace: Workspace, run_name: str) -> ReportData:
@@ -67,15 +50,17 @@ def gather(workspace: Workspace, run_name: str) -> ReportData:
     nodes, attempts = _nodes(workspace, run_name, statuses)
     outputs, missing = _outputs(workspace, statuses, nodes)
     store = EpisodeStore(workspace.episodes)
-    iterations = _iterations(statuses, outputs, nodes, _curves(workspace, run_name))
-    filmed = _filmed(outputs)
     task = _task(outputs, attempts)
+    task_id = task.id if task is not None else ""
+    iterations, incomplete = build(nodes, outputs, loss_curves(workspace, run_name), task=task_id)
+    kept = filmed(outputs)
     first = next((i.recordings for i in iterations if i.recordings is not None), ())
-    films, lost_films = cut(store, choose(first, filmed))
-    facts, lost_episodes = _data_facts(store, _episode_ids(iterations, outputs, filmed))
+    films, lost_films = cut(store, choose(first, kept))
+    strips, lost_strips = value_strips(store, iterations, outputs, task=task_id)
+    facts, lost_episodes = _data_facts(store, episode_ids(iterations, outputs, kept))
     return ReportData(
         run_name=run_name,
-        task=task.id if task is not None else "",
+        task=task_id,
         prompt=task.prompt if task is not None else "",
         success_definition=task.success if task is not None else "",
         simulated=None if facts is None else bool(facts.renderers),
@@ -83,11 +68,12 @@ def gather(workspace: Workspace, run_name: str) -> ReportData:
         iterations=iterations,
         nodes=nodes,
         films=films,
+        strips=strips,
         data=facts,
         settings={name: attempt["facts"]["config"] or {} for name, attempt in attempts.items()},
         provenance=_provenance(status, attempts),
         commands=_commands(workspace, run_name),
-        missing=(*missing, *lost_films, *lost_episodes),
+        missing=(*missing, *incomplete, *lost_films, *lost_strips, *lost_episodes),
     )
 
 
@@ -160,130 +146,12 @@ def _outputs(
     return found, missing
 
 
-def _curves(workspace: Workspace, run_name: str) -> dict[str, tuple[tuple[int, float], ...]]:
-    """{node: its loss over gradient steps}. Of the latest settings only; a step repeated after a kill counts once."""
-    records, _ = read_journal(workspace.run_dir(run_name) / "journal.jsonl")
-    keys: dict[str, str] = {}
-    curves: dict[str, dict[int, float]] = {}
-    for record in records:
-        node = record["node"]
-        if record["kind"] == "step_started" and keys.get(node) != record["key"]:
-            keys[node], curves[node] = record["key"], {}
-        elif record["kind"] == "metrics" and "loss" in record["values"]:
-            curves.setdefault(node, {})[record["step"]] = float(record["values"]["loss"])
-    return {node: tuple(sorted(curve.items())) for node, curve in curves.items()}
-
-
-def _iterations(
-    statuses: Sequence[NodeStatus],
-    outputs: Mapping[str, Outputs],
-    nodes: Sequence[Node],
-    curves: Mapping[str, tuple[tuple[int, float], ...]],
-) -> tuple[Iteration, ...]:
-    parts: dict[int, dict[str, Any]] = {}
-    seconds = {node.name: node.seconds for node in nodes}
-    for status in statuses:
-        match = _OF_ITERATION.fullmatch(status.name)
-        if match is None:
-            continue
-        part = parts.setdefault(int(match[1]), {})
-        made = outputs.get(status.name, {})
-        if "summary" in made and status.step == "collect":
-            part["recordings"] = _recordings(made["summary"], status.name)
-        if "training" in made:
-            part["training"] = _training(
-                made["training"], status.name, seconds=seconds[status.name], loss=curves.get(status.name, ())
-            )
-        if "evaluation" in made:
-            part["evaluation"] = _evaluation(made, status.name)
-    return tuple(Iteration(index=index, **parts[index]) for index in sorted(parts))
-
-
-def _recordings(artifact: Artifact, node: str) -> tuple[Recording, ...]:
-    return tuple(
-        Recording(
-            start_seed=row.get("start_seed"),
-            episode_id=_field(row, "episode_id", node),
-            outcome=Outcome(_field(row, "outcome", node)),
-            steps=_field(row, "steps", node),
-            source=Source(row.get("source", Source.DEMO)),
-            flaw=None if row.get("flaw") == _CLEAN_FLAW else row.get("flaw"),
-        )
-        for row in _field(artifact.json(), "attempts", node)
-    )
-
-
-def _training(artifact: Artifact, node: str, *, seconds: float | None, loss: tuple[tuple[int, float], ...]) -> Training:
-    record = artifact.json()
-    counts = {name: int(_field(record, name, node)) for name in ("steps", "frames", "episodes", "parameters")}
-    return Training(**counts, seconds=seconds, loss=loss)
-
-
-def _evaluation(made: Outputs, node: str) -> Evaluation:
-    record = made["evaluation"].json()
-    # What the clock says is an output of its own, so that equal seeds give equal evaluations.
-    timing = made["timing"].json() if "timing" in made else {"summary": {}, "attempts": []}
-    summary = {**_field(record, "summary", node), **_field(timing, "summary", node)}
-    inference = {row["start_seed"]: row["inference_s"] for row in _field(timing, "attempts", node)}
-
-    def estimate(value: str, stem: str) -> Estimate:
-        return Estimate(
-            value=_field(summary, value, node),
-            low=_field(summary, f"{stem}_low", node),
-            high=_field(summary, f"{stem}_high", node),
-        )
-
-    return Evaluation(
-        split=_field(record, "split", node),
-        policy_id=_field(record, "policy_id", node),
-        attempts=_field(summary, "attempts", node),
-        successes=_field(summary, "successes", node),
-        success=estimate("success", "success"),
-        throughput=estimate("throughput_per_hour", "throughput"),
-        mean_steps=_field(summary, "mean_steps", node),
-        trials=tuple(
-            Trial(
-                start_seed=_field(row, "start_seed", node),
-                outcome=Outcome(_field(row, "outcome", node)),
-                steps=_field(row, "steps", node),
-                inference_s=inference.get(row["start_seed"], row.get("inference_s")),
-                human_steps=_field(row, "human_steps", node),
-                metrics=row.get("metrics", {}),
-            )
-            for row in _field(record, "attempts", node)
-        ),
-    )
-
-
-def _filmed(outputs: Mapping[str, Outputs]) -> list[Filmed]:
-    return [
-        Filmed(
-            iteration=int(match[1]),
-            start_seed=_field(row, "start_seed", node),
-            episode_id=_field(row, "episode_id", node),
-            outcome=Outcome(_field(row, "outcome", node)),
-        )
-        for node, made in outputs.items()
-        if "evaluation" in made and (match := _OF_ITERATION.fullmatch(node)) is not None
-        for row in made["evaluation"].json().get("films", [])
-    ]
-
-
 def _task(outputs: Mapping[str, Outputs], attempts: Mapping[str, Mapping[str, Any]]) -> TaskSpec | None:
     """The task that the steps were told to work on; None before the first step has begun."""
     named = [(attempt["facts"]["config"] or {}).get("task") for attempt in attempts.values()]
     named += [made["summary"].json().get("task") for made in outputs.values() if "summary" in made]
     task = next((name for name in named if name), None)
     return TASKS.get(task).spec if task is not None else None
-
-
-def _episode_ids(iterations: Sequence[Iteration], outputs: Mapping[str, Outputs], filmed: Sequence[Filmed]) -> set[str]:
-    ids = {film.episode_id for film in filmed}
-    ids |= {recording.episode_id for iteration in iterations for recording in iteration.recordings or ()}
-    for made in outputs.values():
-        if "demos" in made:
-            ids |= set(EpisodeSet.from_json(made["demos"].json()))
-    return ids
 
 
 def _data_facts(store: EpisodeStore, wanted: set[str]) -> tuple[DataFacts | None, list[str]]:
@@ -355,11 +223,3 @@ def _commands(workspace: Workspace, run_name: str) -> tuple[Command, ...]:
     if database.exists():
         lines.append(("Browse the metrics", ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{database}"]))
     return tuple(Command(purpose=purpose, line=shlex.join(line)) for purpose, line in lines)
-
-
-def _field(record: Any, name: str, node: str) -> Any:
-    """`record[name]`; an output of another shape is named rather than shown half."""
-    if not isinstance(record, Mapping) or name not in record:
-        got = sorted(record) if isinstance(record, Mapping) else type(record).__name__
-        raise ConfigError(f"report: an output of {node} has no '{name}' (got {got})", hint="recap data verify")
-    return record[name]

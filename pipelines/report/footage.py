@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.episodes import EpisodeStore
+from pipelines.report.figures import Recording
 from pipelines.report.filmstrip import evenly_spaced
 from pipelines.report.formats import words
-from pipelines.report.model import Film, FilmRow, Mark, Recording
+from pipelines.report.pictures import Film, FilmRow, Mark
 from recap.errors import EpisodeCorrupt, UnknownName
 from recap.types import Outcome
 
@@ -81,13 +82,18 @@ def cut(store: EpisodeStore, choices: Sequence[Choice]) -> tuple[tuple[Film, ...
     missing: list[str] = []
     for choice in choices:
         try:
-            films.append(_film(store, choice))
+            films.append(film_of(store, choice))
         except (EpisodeCorrupt, UnknownName) as error:
             missing.append(f"film of {choice.slug.replace('-', ' ')}: {error.message}")
     return tuple(films), tuple(missing)
 
 
-def _film(store: EpisodeStore, choice: Choice) -> Film:
+def film_of(store: EpisodeStore, choice: Choice) -> Film:
+    """Evenly spaced frames of the main camera and of one wrist, with the simulator's errors and milestones as marks.
+
+    Raises:
+        EpisodeCorrupt, UnknownName: the episode cannot be read, or is not there.
+    """
     episode = store.load(choice.episode_id)
     steps = evenly_spaced(episode.length, FRAMES_SHOWN)
     cameras = sorted(episode.frames)

@@ -1,8 +1,8 @@
 """What a report says, as plain frozen data.
 
 Owns the shape of a report as a whole; its numbers are in `figures`, its films in `pictures`. Knows no file, no store
-and no HTML: `collect` fills it from a workspace, `write` turns it into a page. Whatever a killed run has not produced is
-None or an empty tuple here, and is named in `ReportData.missing`.
+and no HTML: `collect` fills it from a workspace, `write` turns it into a page. Whatever a killed run has not produced
+is None or an empty tuple here, and is named in `ReportData.missing`.
 """
 
 from __future__ import annotations

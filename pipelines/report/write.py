@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from pipelines.report import formats
 from pipelines.report.filmstrip import film_strip, nearest, save_png, stack_cameras
-from pipelines.report.model import Film, ReportData, merge_sides
+from pipelines.report.model import ReportData
+from pipelines.report.pictures import Film, merge_sides
 from pipelines.report.section import Section, all_sections
 
 FILE_NAME = "report.html"

@@ -8,7 +8,8 @@ from typing import Any
 
 from pipelines.report.filmstrip import nearest, png_bytes
 from pipelines.report.formats import figure, words
-from pipelines.report.model import Film, ReportData, merge_sides
+from pipelines.report.model import ReportData
+from pipelines.report.pictures import Film, merge_sides
 from pipelines.report.section import Section
 
 _MOST_PIXELS = 192

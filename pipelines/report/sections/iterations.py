@@ -25,7 +25,7 @@ _TEMPLATE = """
 <td class="wide">{{ m.interval(e.throughput, top, figure(e.throughput.low) ~ " to " ~ figure(e.throughput.high)) }}</td>
 <td class="n">{{ m.num(e.mean_steps, figure(e.mean_steps)) }}</td>
 {% else %}<td colspan="5" class="sub">not evaluated</td>{% endif %}
-{% if gated %}<td>{{ it.promotion or "-" }}</td>{% endif %}
+{% if gated %}<td>{{ it.gate.verdict if it.gate else "-" }}</td>{% endif %}
 <td>{% if e %}<code>{{ e.policy_id[:8] }}</code>{% endif %}</td></tr>
 {% endfor %}
 </tbody></table></div>
@@ -53,7 +53,7 @@ def _context(data: ReportData) -> Mapping[str, Any] | str:
     return {
         "rows": data.iterations,
         "top": nice_end(max(ends, default=0.0)),
-        "gated": any(i.promotion is not None for i in data.iterations),
+        "gated": any(i.gate is not None for i in data.iterations),
     }
 
 

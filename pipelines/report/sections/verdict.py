@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.report.charts import nice_end
+from pipelines.report.figures import Evaluation, Iteration
 from pipelines.report.formats import figure, share
-from pipelines.report.model import Evaluation, Iteration, ReportData
+from pipelines.report.model import ReportData
 from pipelines.report.section import Section
 
 _TEMPLATE = """

@@ -9,24 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.report.figures import Estimate, Evaluation, Iteration, Recording, Training, Trial
 from pipelines.report.filmstrip import evenly_spaced
-from pipelines.report.model import (
-    Command,
-    DataFacts,
-    Estimate,
-    Evaluation,
-    Film,
-    FilmRow,
-    Iteration,
-    Mark,
-    Node,
-    NodeState,
-    Provenance,
-    Recording,
-    ReportData,
-    Training,
-    Trial,
-)
+from pipelines.report.model import Command, DataFacts, Node, NodeState, Provenance, ReportData
+from pipelines.report.pictures import Film, FilmRow, Mark
 from recap.types import FrameArray, Outcome, Source
 
 
@@ -134,14 +120,12 @@ def complete_run(**changes: Any) -> ReportData:
             recordings=recordings(30, Source.ROLLOUT),
             training=training(1200, 1),
             evaluation=evaluation(19, 40),
-            promotion="PROMOTED",
         ),
         Iteration(
             index=2,
             recordings=recordings(30, Source.ROLLOUT),
             training=training(1200, 2),
             evaluation=evaluation(28, 40),
-            promotion="PROMOTED",
         ),
     )
     nodes = tuple(
@@ -200,6 +184,7 @@ def complete_run(**changes: Any) -> ReportData:
         "iterations": iterations,
         "nodes": nodes,
         "films": films,
+        "strips": (),
         "data": DataFacts(
             episodes=240,
             frames=38_112,

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from pipelines.report import ReportData, write_report
-from pipelines.report.model import Command, Estimate, Film, FilmRow, Iteration, NodeState, Provenance
+from pipelines.report.figures import Estimate, Iteration
+from pipelines.report.model import Command, NodeState, Provenance
+from pipelines.report.pictures import Film, FilmRow
 from pipelines.report.section import all_sections
 from pipelines.report.write import render
 from recap.errors import ConfigError
@@ -131,7 +133,6 @@ def test_hostile_names_stay_text_everywhere(make_run: MakeRun) -> None:
         run.iterations[0],
         evaluation=dataclasses.replace(evaluation, policy_id=evil, split=evil),
         recordings=(dataclasses.replace(recordings[0], flaw=evil, episode_id=evil),),
-        promotion=evil,
     )
     html = render(
         make_run(

@@ -11,7 +11,7 @@ from PIL import Image
 from pipelines.report.charts import Axis, Line, line_chart, linear_ticks, log_ticks, nice_end
 from pipelines.report.filmstrip import evenly_spaced, film_strip, nearest, save_png, stack_cameras
 from pipelines.report.formats import duration, figure, flatten, percent, share, size
-from pipelines.report.model import Mark, merge_sides
+from pipelines.report.pictures import Mark, merge_sides
 from recap.errors import ConfigError
 from recap.types import FrameArray
 

@@ -1,0 +1,165 @@
+"""Builds the iterations of a report from the outputs of a run's steps: what each turn recorded and measured.
+
+Owns which output of which step belongs to which part of an iteration. Knows no page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from data.episode_set import EpisodeSet
+from data.frame_table import FrameTable
+from pipelines.report import parse
+from pipelines.report.figures import Iteration, Recording, ValueTraining
+from pipelines.report.footage import Filmed
+from pipelines.report.model import Node
+from pipelines.report.parse import Outputs, take
+from pipelines.report.tables import Origin, advantage_facts
+from recap.errors import ArtifactCorrupt, ConfigError
+from recap.journal import read_journal
+from recap.step import Artifact
+from recap.types import Outcome, Source
+from recap.workspace import Workspace
+
+Curves = Mapping[str, Mapping[str, tuple[tuple[int, float], ...]]]
+"""{node: {metric: (step, value) pairs}}"""
+
+_OF_ITERATION = re.compile(r"(\d+)/(.+)")
+_COLLECTING = ("collect", "rollout")
+_LOSS = "loss"
+
+
+def loss_curves(workspace: Workspace, run_name: str) -> Curves:
+    """The losses of each node, of its latest settings only; a gradient step repeated after a kill counts once."""
+    records, _ = read_journal(workspace.run_dir(run_name) / "journal.jsonl")
+    keys: dict[str, str] = {}
+    curves: dict[str, dict[str, dict[int, float]]] = {}
+    for record in records:
+        node = record["node"]
+        if record["kind"] == "step_started" and keys.get(node) != record["key"]:
+            keys[node], curves[node] = record["key"], {}
+        elif record["kind"] == "metrics":
+            for name, value in record["values"].items():
+                if name.endswith(_LOSS):
+                    curves.setdefault(node, {}).setdefault(name, {})[record["step"]] = float(value)
+    return {
+        node: {name: tuple(sorted(curve.items())) for name, curve in named.items()} for node, named in curves.items()
+    }
+
+
+def build(
+    nodes: Sequence[Node], outputs: Mapping[str, Outputs], curves: Curves, *, task: str
+) -> tuple[tuple[Iteration, ...], list[str]]:
+    """The iterations, and a sentence for each part that its outputs do not allow.
+
+    Raises:
+        ConfigError: an output lacks a field that the report reads.
+    """
+    parts: dict[int, dict[str, Any]] = {}
+    missing: list[str] = []
+    for node, index, made in _of_iterations(nodes, outputs):
+        part = parts.setdefault(index, {})
+        if "summary" in made and node.step in _COLLECTING:
+            source = Source.DEMO if node.step == "collect" and index == 0 else Source.ROLLOUT
+            part["recordings"] = parse.recordings(made["summary"], node.name, source=source)
+        if "annotations" in made:
+            part["labels"] = parse.labels(made["annotations"], node.name)
+        if "values" in made:
+            part |= _value(made, node, curves.get(node.name, {}))
+        elif "training" in made:
+            loss = curves.get(node.name, {}).get(_LOSS, ())
+            part["training"] = parse.training(made["training"], node.name, seconds=node.seconds, loss=loss)
+        if "selection" in made:
+            part["selection"] = parse.selection(made["selection"], node.name)
+        if "decision" in made:
+            part["gate"] = parse.gate(made["decision"], node.name)
+        if "evaluation" in made:
+            part["evaluation"] = parse.evaluation(made, node.name)
+    missing += _differences(parts)
+    origins = _origins({index: part.get("recordings") or () for index, part in parts.items()})
+    for node, index, made in _of_iterations(nodes, outputs):
+        if "labels" not in made:
+            continue
+        table = read_table(made["labels"], node.name, missing)
+        if table is not None:
+            health = made["health"].json() if "health" in made else {}
+            parts[index]["advantage"] = advantage_facts(table, health, task=task, origins=origins)
+    return tuple(Iteration(index=index, **parts[index]) for index in sorted(parts)), missing
+
+
+def read_table(artifact: Artifact, node: str, missing: list[str]) -> FrameTable | None:
+    """The table of an output; None, and a sentence in `missing`, if it cannot be read."""
+    try:
+        return FrameTable.read(artifact.path)
+    except ArtifactCorrupt as error:
+        missing.append(f"{node}: its {artifact.name} cannot be read ({error.message})")
+        return None
+
+
+def filmed(outputs: Mapping[str, Outputs]) -> list[Filmed]:
+    """The evaluation attempts that were kept as episodes."""
+    return [
+        Filmed(
+            iteration=int(match[1]),
+            start_seed=take(row, "start_seed", node),
+            episode_id=take(row, "episode_id", node),
+            outcome=Outcome(take(row, "outcome", node)),
+        )
+        for node, made in outputs.items()
+        if "evaluation" in made and (match := _OF_ITERATION.fullmatch(node)) is not None
+        for row in made["evaluation"].json().get("films", [])
+    ]
+
+
+def episode_ids(iterations: Sequence[Iteration], outputs: Mapping[str, Outputs], films: Sequence[Filmed]) -> set[str]:
+    """Every episode that the run's outputs refer to."""
+    ids = {film.episode_id for film in films}
+    ids |= {recording.episode_id for iteration in iterations for recording in iteration.recordings or ()}
+    for made in outputs.values():
+        for name in ("demos", "episodes"):
+            if name in made:
+                ids |= set(EpisodeSet.from_json(made[name].json()))
+    return ids
+
+
+def _of_iterations(nodes: Sequence[Node], outputs: Mapping[str, Outputs]) -> Iterator[tuple[Node, int, Outputs]]:
+    for node in nodes:
+        match = _OF_ITERATION.fullmatch(node.name)
+        if match is not None:
+            yield node, int(match[1]), outputs.get(node.name, {})
+
+
+def _value(made: Outputs, node: Node, losses: Mapping[str, tuple[tuple[int, float], ...]]) -> dict[str, Any]:
+    part: dict[str, Any] = {}
+    if "training" in made:
+        part["value_training"] = ValueTraining(facts=made["training"].json(), seconds=node.seconds, loss=losses)
+    if "health" in made:
+        part["value"] = parse.value_facts(made["health"].json(), _model_name(made["values"]))
+    return part
+
+
+def _model_name(values: Artifact) -> str | None:
+    try:
+        return FrameTable.read(values.path).facts.get("model")
+    except ArtifactCorrupt:
+        # Whoever shows the table itself names the damage.
+        return None
+
+
+def _differences(parts: Mapping[int, dict[str, Any]]) -> list[str]:
+    """Adds to each later iteration its difference to the first evaluated one; a sentence for each that has none."""
+    evaluated = [index for index in sorted(parts) if "evaluation" in parts[index]]
+    missing: list[str] = []
+    for index in evaluated[1:]:
+        first = parts[evaluated[0]]["evaluation"]
+        try:
+            parts[index]["difference"] = parse.difference(parts[index]["evaluation"], first, since=evaluated[0])
+        except ConfigError as error:
+            missing.append(f"difference of iteration {index} to iteration {evaluated[0]}: {error.message}")
+    return missing
+
+
+def _origins(recordings: Mapping[int, Sequence[Recording]]) -> dict[str, Origin]:
+    return {r.episode_id: (r.source.value, index) for index, made in sorted(recordings.items()) for r in made}
