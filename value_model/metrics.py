@@ -1,0 +1,163 @@
+"""Correlations, ranks and the area under the ROC curve, in plain numpy, and figures with bootstrap intervals.
+
+A figure that cannot be had is None with a reason, never a number. It must not know what the numbers mean.
+
+Letters: n points, E episodes (the unit that is resampled), R resamples.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recap.errors import ConfigError
+
+Floats = NDArray[np.float64]
+_MIN_POINTS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One number about a model, or why there is none."""
+
+    value: float | None
+    low: float | None = None
+    """Lower end of the bootstrap interval over episodes; None where there is none."""
+    high: float | None = None
+    count: int = 0
+    """Episodes (or events, where the name says so) behind it."""
+    note: str = ""
+    """Why there is no value or interval, or what it was taken from."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high, "count": self.count, "note": self.note}
+
+
+def ranks(values: ArrayLike) -> Floats:
+    """[n] ranks from 1; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> float | None:
+    """Pearson's correlation of two [n]; None below three points or where one of them is constant."""
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ConfigError(f"correlation of shapes {a.shape} and {b.shape}: expected two of the same length")
+    if len(a) < _MIN_POINTS or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    a, b = a - a.mean(), b - b.mean()
+    bottom = float(np.sqrt(np.sum(a * a)) * np.sqrt(np.sum(b * b)))
+    return float(np.clip(np.sum(a * b) / bottom, -1.0, 1.0)) if bottom > 0 else None
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float | None:
+    """Spearman's rank correlation of two [n], ties by mean ranks; None as `pearson`."""
+    return pearson(ranks(x), ranks(y))
+
+
+def auc(positive: ArrayLike, negative: ArrayLike) -> float | None:
+    """Probability that a draw of `positive` exceeds one of `negative`, ties counting half; None if one is empty."""
+    a, b = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
+    if a.size == 0 or b.size == 0:
+        return None
+    top = ranks(np.concatenate([a, b]))[: a.size].sum() - a.size * (a.size + 1) / 2
+    return float(top / (a.size * b.size))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bootstrap:
+    """Percentile intervals over episodes. Every figure has its own stream, so that none moves another."""
+
+    seed: int
+    resamples: int = 1000
+    confidence: float = 0.95
+
+    def mean(self, name: str, values: Floats, *, note: str = "") -> Figure:
+        """Mean of one number per episode [E]."""
+        return self.ratio(name, values, np.ones_like(values), note=note)
+
+    def median(self, name: str, values: Floats, *, note: str = "") -> Figure:
+        """Median of one number per episode [E]."""
+        if not len(values):
+            return Figure(value=None, note=note or "no episodes")
+        drawn = self._rng(name).integers(0, len(values), size=(self.resamples, len(values)))
+        return self._figure(float(np.median(values)), np.median(values[drawn], axis=1), len(values), note)
+
+    def ratio(self, name: str, top: Floats, bottom: Floats, *, note: str = "", count: int | None = None) -> Figure:
+        """sum(top) / sum(bottom) over episodes [E]: a mean over all frames or events, with episodes resampled."""
+        if not len(top) or bottom.sum() == 0:
+            return Figure(value=None, note=note or "no episodes")
+        weight = self._weights(name, len(top))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = (weight @ top) / (weight @ bottom)
+        return self._figure(float(top.sum() / bottom.sum()), drawn, len(top), note, count=count)
+
+    def pooled_pearson(self, name: str, x: Floats, y: Floats, episode: NDArray[np.int64], *, note: str = "") -> Figure:
+        """Pearson's correlation of all points [n] together; the episodes that the points belong to are resampled."""
+        value = pearson(x, y)
+        if value is None:
+            return Figure(value=None, note="fewer than three points, or one side is constant")
+        _, place = np.unique(episode, return_inverse=True)
+        x, y = x - x.mean(), y - y.mean()
+        moments = np.stack([np.bincount(place, m) for m in (np.ones_like(x), x, y, x * x, y * y, x * y)], axis=1)
+        n, sx, sy, sxx, syy, sxy = (self._weights(name, len(moments)) @ moments).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = (n * sxy - sx * sy) / np.sqrt((n * sxx - sx * sx) * (n * syy - sy * sy))
+        return self._figure(value, drawn, len(moments), note)
+
+    def auc(self, name: str, positive: Floats, negative: Floats, *, note: str = "") -> Figure:
+        """`auc` of one score per episode; positives and negatives are resampled apart."""
+        value = auc(positive, negative)
+        if value is None:
+            return Figure(value=None, note=note)
+        count = len(positive) + len(negative)
+        if min(len(positive), len(negative)) < 2:
+            return Figure(value=value, count=count, note=f"{note}; no interval: needs two of each")
+        wins = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
+        up = self._weights(f"{name}/positive", len(positive)) / len(positive)
+        down = self._weights(f"{name}/negative", len(negative)) / len(negative)
+        return self._figure(value, np.sum((up @ wins) * down, axis=1), count, note)
+
+    def pooled_auc(
+        self, name: str, score: Floats, positive: NDArray[np.bool_], episode: NDArray[np.int64], *, note: str = ""
+    ) -> Figure:
+        """`auc` of all points [n] together; the episodes that the points belong to are resampled."""
+        value = auc(score[positive], score[~positive])
+        if value is None:
+            return Figure(value=None, note="no point is positive, or every point is")
+        _, place = np.unique(episode, return_inverse=True)
+        order = np.argsort(score, kind="stable")
+        starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf) > 0)
+        place, up = place[order], positive[order]
+        drawn = np.empty(self.resamples)
+        for index, weight in enumerate(self._weights(name, int(place.max()) + 1)):
+            each = weight[place]
+            # Per group of equal scores: weight of positives and of negatives; negatives below count whole, ties half.
+            ups = np.add.reduceat(np.where(up, each, 0.0), starts)
+            downs = np.add.reduceat(np.where(up, 0.0, each), starts)
+            pairs = ups.sum() * downs.sum()
+            drawn[index] = np.sum(ups * (np.cumsum(downs) - downs / 2)) / pairs if pairs else np.nan
+        return self._figure(value, drawn, int(place.max()) + 1, note)
+
+    def _rng(self, name: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+    def _weights(self, name: str, count: int) -> Floats:
+        """[R, E] how often each episode is drawn."""
+        return self._rng(name).multinomial(count, np.full(count, 1 / count), size=self.resamples).astype(np.float64)
+
+    def _figure(self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None = None) -> Figure:
+        count = episodes if count is None else count
+        drawn = drawn[np.isfinite(drawn)]
+        if episodes < 2 or len(drawn) < self.resamples / 2:
+            why = "no interval: one episode" if episodes < 2 else "no interval: undefined in most resamples"
+            return Figure(value=value, count=count, note=f"{note}; {why}" if note else why)
+        low, high = np.quantile(drawn, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
+        return Figure(value=value, low=float(low), high=float(high), count=count, note=note)

@@ -1,0 +1,156 @@
+"""Controls: the best and the worst that labels can be. Neither learns anything.
+
+`oracle` reads the simulator's progress; `random` is noise. A loop in which `random` does as well as a value model has
+not shown that the value model matters, whatever its curves look like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recap.config import setting, validate
+from recap.errors import ConfigError
+from recap.hashing import canonical_json
+from recap.protocols import Journal
+from recap.types import FloatArray
+from value_model.models import VALUE_MODELS, ValueData, ValueFamily
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OracleConfig:
+    """The oracle has no settings."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomConfig:
+    """Settings of the random control."""
+
+    low: float = setting(-1.0, minimum=-1, maximum=0, help="values are uniform between this and 0")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Oracle:
+    """V = -(1 - true progress)."""
+
+    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+        """See ValueModel.label.
+
+        Raises:
+            ConfigError: the data holds no truth, or not of every frame.
+        """
+        del draws, noise_seed
+        packed = data.packed
+        episode_id = packed.episode_ids[episode]
+        if data.truth is None:
+            raise ConfigError(
+                "oracle: this data holds no simulator truth", hint="it exists for simulated episodes only"
+            )
+        value = np.asarray(data.truth(episode_id), dtype=np.float32) - 1
+        length = int(packed.offsets[episode + 1] - packed.offsets[episode])
+        if value.shape != (length,):
+            raise ConfigError(f"oracle: truth of episode {episode_id} has shape {value.shape}, expected ({length},)")
+        return value, np.zeros_like(value)
+
+
+class Random:
+    """Uniform values, a function of (noise_seed, episode, frame, draw)."""
+
+    def __init__(self, low: float) -> None:
+        self.low = low
+
+    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+        """See ValueModel.label; ConfigError for draws < 1."""
+        if draws < 1:
+            raise ConfigError(f"random: draws = {draws}, expected >= 1")
+        packed = data.packed
+        length = int(packed.offsets[episode + 1] - packed.offsets[episode])
+        text = f"random-value:{noise_seed}:{packed.episode_ids[episode]}"
+        key = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], dtype="<u8")
+        words = np.stack(
+            [
+                np.random.Philox(key=key, counter=np.array([0, 0, 0, d], dtype=np.uint64)).random_raw(length)
+                for d in range(draws)
+            ]
+        )
+        values = (self.low * (words >> np.uint64(11)) * 2.0**-53).astype(np.float32)
+        return values.mean(0), values.std(0)
+
+
+def _train_oracle(
+    config: OracleConfig,
+    data: ValueData,
+    episodes: NDArray[np.integer[Any]],
+    *,
+    seed: int,
+    scratch: Path,
+    out: Path,
+    journal: Journal,
+    data_identity: str,
+) -> dict[str, float]:
+    del config, episodes, seed, scratch, data_identity
+    if data.truth is None:
+        raise ConfigError("oracle: this data holds no simulator truth", hint="it exists for simulated episodes only")
+    _write(out, {"family": "oracle"})
+    journal.progress(1, 1, "fits")
+    return {}
+
+
+def _train_random(
+    config: RandomConfig,
+    data: ValueData,
+    episodes: NDArray[np.integer[Any]],
+    *,
+    seed: int,
+    scratch: Path,
+    out: Path,
+    journal: Journal,
+    data_identity: str,
+) -> dict[str, float]:
+    del data, episodes, seed, scratch, data_identity
+    _write(out, {"family": "random", "low": config.low})
+    journal.progress(1, 1, "fits")
+    return {}
+
+
+def _write(out: Path, described: dict[str, Any]) -> None:
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / "value.json").write_bytes(canonical_json({"format": 1, **described}))
+
+
+def _load_oracle(path: Path) -> Oracle:
+    _read(path)
+    return Oracle()
+
+
+def _load_random(path: Path) -> Random:
+    return Random(float(_read(path)["low"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import json
+
+    from recap.errors import ArtifactCorrupt
+
+    try:
+        content: dict[str, Any] = json.loads((path / "value.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtifactCorrupt(f"value bundle {path}: value.json: {error}") from error
+    return content
+
+
+VALUE_MODELS.add(
+    "oracle",
+    ValueFamily(name="oracle", config=OracleConfig, train=_train_oracle, load=_load_oracle, privileged=True),
+)
+VALUE_MODELS.add("random", ValueFamily(name="random", config=RandomConfig, train=_train_random, load=_load_random))

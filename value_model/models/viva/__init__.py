@@ -1,0 +1,32 @@
+"""ViVa (arXiv 2604.08168): a video transformer that denoises the value of what it sees, as one more latent frame.
+
+Registering imports neither torch nor diffusers: both wait until a model is trained or loaded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from value_model.models import VALUE_MODELS, ValueFamily
+from value_model.models.viva.config import VivaConfig, full_config, small_config, tiny_config
+
+if TYPE_CHECKING:
+    from value_model.models.viva.label import Viva
+
+__all__ = ["VivaConfig", "full_config", "small_config", "tiny_config"]
+
+
+def _train(*args: Any, **kwargs: Any) -> dict[str, float]:
+    from value_model.models.viva.train import train
+
+    return train(*args, **kwargs)
+
+
+def _load(path: Path) -> Viva:
+    from value_model.models.viva.label import load
+
+    return load(path)
+
+
+VALUE_MODELS.add("viva", ValueFamily(name="viva", config=VivaConfig, train=_train, load=_load))

@@ -1,0 +1,167 @@
+"""Values of whole episodes: every frame and every noise draw in batches, each image encoded once.
+
+x0 = z1 - v(z1, tau = 1)   in one Euler step;   V = (mean(x0) - 1) / 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recap.errors import ConfigError
+from recap.types import FloatArray
+from value_model.models import ValueData
+from value_model.models.viva.bundle import Parts, read_bundle
+from value_model.models.viva.frames import clean_frames, decode_value, gather_numbers
+from value_model.models.viva.model import velocity
+from value_model.models.viva.noise import frame_noise
+
+
+class Viva:
+    """A trained ViVa model.
+
+    Example:
+        value, spread = load(bundle).label(data, 0, draws=4, noise_seed=0)
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+        """See ValueModel.label.
+
+        Raises:
+            ConfigError: the data has other cameras, image sizes, state dimensions or prompts than the training data.
+        """
+        packed = data.packed
+        rows = slice(int(packed.offsets[episode]), int(packed.offsets[episode + 1]))
+        latents = self.encode(data, episode)
+        return self.label_latents(
+            latents,
+            torch.from_numpy(packed.state[rows].copy()),
+            data.prompts[episode],
+            packed.episode_ids[episode],
+            draws=draws,
+            noise_seed=noise_seed,
+        )
+
+    def encode(self, data: ValueData, episode: int) -> Tensor:
+        """Latents [T, V, C, H, W] of one episode; what `label_latents` takes, worth keeping for a second labelling."""
+        parts, packed = self.parts, data.packed
+        views = view_positions(packed.cameras, parts.views)
+        if packed.images.shape[2:4] != parts.image_size or packed.state.shape[1] != parts.layout.state_dim:
+            raise ConfigError(
+                f"viva: images {packed.images.shape[2:4]} and {packed.state.shape[1]} state values, "
+                f"the model was trained on {parts.image_size} and {parts.layout.state_dim}"
+            )
+        first, last = int(packed.offsets[episode]), int(packed.offsets[episode + 1])
+        pieces = []
+        with torch.inference_mode():
+            for start in range(first, last, parts.config.label_batch):
+                images = packed.images[start : min(start + parts.config.label_batch, last)][:, views]
+                pieces.append(parts.encoder(torch.from_numpy(images)))
+        return torch.cat(pieces)
+
+    def label_latents(
+        self,
+        latents: Tensor,
+        state: Tensor,
+        prompt: str,
+        episode_id: str,
+        *,
+        draws: int,
+        noise_seed: int,
+        start: int = 0,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Values of frames `start`, `start` + 1, ... of an episode.
+
+        Args:
+            latents: [T, V, C, H, W] of those frames.
+            state: [T, S] in robot units.
+            prompt: the instruction, in words.
+            episode_id: selects the noise, with `noise_seed` and the frame's number.
+            draws: M >= 1.
+            noise_seed: seed.
+            start: number of the first frame.
+
+        Returns:
+            value [T], spread [T].
+        """
+        values = np.empty((len(latents), draws), dtype=np.float32)
+        if draws < 1:
+            raise ConfigError(f"viva: draws = {draws}, expected >= 1")
+        for piece, denoised in self._denoised(latents, state, prompt, episode_id, draws, noise_seed, start):
+            values[piece] = decode_value(denoised[:, :, -1]).unflatten(0, (-1, draws)).numpy()
+        return values.mean(1), values.std(1)
+
+    def predicted_states(self, data: ValueData, episode: int, *, noise_seed: int) -> FloatArray:
+        """Predicted q_{t+K} [T, S] in robot units, one draw; ConfigError for a model without future state."""
+        parts, packed = self.parts, data.packed
+        if not parts.layout.future_state:
+            raise ConfigError("viva: this model was trained with use_future_state = false and predicts no state")
+        rows = slice(int(packed.offsets[episode]), int(packed.offsets[episode + 1]))
+        state = torch.from_numpy(packed.state[rows].copy())
+        pieces = self._denoised(
+            self.encode(data, episode), state, data.prompts[episode], packed.episode_ids[episode], 1, noise_seed, 0
+        )
+        numbers = torch.cat([gather_numbers(denoised[:, :, 0], state.shape[1]) for _, denoised in pieces])
+        return parts.state_range.invert(numbers).numpy()
+
+    def _denoised(
+        self, latents: Tensor, state: Tensor, prompt: str, episode_id: str, draws: int, noise_seed: int, start: int
+    ) -> Sequence[tuple[slice, Tensor]]:
+        """(frames, denoised targets [frames * draws, C, Fn, H, W]), batch by batch."""
+        parts, layout = self.parts, self.parts.layout
+        if prompt not in parts.prompts:
+            raise ConfigError(
+                f"viva: prompt {prompt!r} was not in the training data, only {sorted(parts.prompts)}",
+                hint="label episodes of the tasks that the model was trained on",
+            )
+        text = parts.prompts[prompt][None]
+        shape = (layout.channels, layout.noisy, layout.height, layout.width)
+        per_batch = max(1, parts.config.label_batch // draws)
+        out = []
+        with torch.inference_mode():
+            numbers = parts.state_range.apply(state)
+            for first in range(0, len(latents), per_batch):
+                piece = slice(first, min(first + per_batch, len(latents)))
+                clean = clean_frames(numbers[piece], latents[piece], layout).repeat_interleave(draws, dim=0)
+                noise = torch.from_numpy(
+                    np.concatenate(
+                        [
+                            frame_noise(noise_seed, episode_id, start + frame, draws, layout.noisy * layout.cells)
+                            for frame in range(piece.start, piece.stop)
+                        ]
+                    )
+                ).view(-1, *shape)
+                out.append((piece, self._integrate(clean, noise, text.expand(len(noise), -1, -1))))
+        return out
+
+    def _integrate(self, clean: Tensor, sample: Tensor, text: Tensor) -> Tensor:
+        """Euler steps of equal length from tau = 1 to 0."""
+        steps = self.parts.config.euler_steps
+        for step in range(steps):
+            tau = torch.full((len(sample),), 1 - step / steps)
+            sample = sample - velocity(self.parts.transformer, clean, sample, tau, text) / steps
+        return sample
+
+
+def load(path: Path) -> Viva:
+    """The model of a bundle folder; ArtifactCorrupt if it is not whole."""
+    return Viva(read_bundle(path))
+
+
+def view_positions(cameras: Sequence[str], views: Sequence[str]) -> list[int]:
+    """Where each of `views` stands among `cameras`; all of them for no views.
+
+    Raises:
+        ConfigError: a camera is not there.
+    """
+    missing = sorted(set(views) - set(cameras))
+    if missing:
+        raise ConfigError(f"viva: views {missing} are not among the cameras {tuple(cameras)}")
+    return [cameras.index(view) for view in views or cameras]

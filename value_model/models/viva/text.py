@@ -1,0 +1,77 @@
+"""Prompt embeddings for the transformer's cross-attention: hashed words, or embeddings computed beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recap.errors import ConfigError
+from recap.types import FloatArray
+
+
+def embed_prompts(prompts: Iterable[str], *, tokens: int, dim: int, file: str) -> dict[str, Tensor]:
+    """{prompt: [tokens, dim]} of every distinct prompt, zero-padded.
+
+    Args:
+        prompts: instructions, in words.
+        tokens: length, padding included.
+        dim: width.
+        file: safetensors file of {prompt: [n, dim]} with n <= tokens; empty for hashed words: each word is a fixed
+            random vector, and so is its place, so that different prompts differ and equal ones are equal anywhere.
+
+    Raises:
+        ConfigError: a prompt is not in the file or has another size there; or it has too many words.
+    """
+    distinct = sorted(set(prompts))
+    if file:
+        return _from_file(distinct, tokens, dim, Path(file))
+    embedded = {}
+    for prompt in distinct:
+        words = prompt.lower().split()
+        if len(words) > tokens:
+            raise ConfigError(
+                f"viva: prompt {prompt!r} has {len(words)} words, expected at most {tokens}",
+                hint=f"raise transformer.text_tokens to {len(words)}",
+            )
+        rows = np.zeros((tokens, dim), dtype=np.float32)
+        for place, word in enumerate(words):
+            rows[place] = _hashed(f"word:{word}", dim) + 0.5 * _hashed(f"place:{place}", dim)
+        embedded[prompt] = torch.from_numpy(rows)
+    return embedded
+
+
+def _hashed(text: str, dim: int) -> FloatArray:
+    key = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], dtype="<u8")
+    # Signs of raw bits: the same under every version of numpy.
+    bits = np.random.Philox(key=key).random_raw(dim) & np.uint64(1)
+    return bits.astype(np.float32) * 2 - 1
+
+
+def _from_file(prompts: list[str], tokens: int, dim: int, file: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(file)
+    except OSError as error:
+        raise ConfigError(f"viva: prompt_file {file}: {error}") from error
+    embedded = {}
+    for prompt in prompts:
+        if prompt not in stored:
+            raise ConfigError(
+                f"viva: prompt_file {file} holds no embedding of {prompt!r}, only of {sorted(stored)}",
+                hint="embed every task's prompt with UMT5 and save them under the prompt itself",
+            )
+        found = stored[prompt]
+        if found.ndim != 2 or found.shape[0] > tokens or found.shape[1] != dim:
+            raise ConfigError(
+                f"viva: prompt_file {file}: {prompt!r} has shape {tuple(found.shape)}, expected (<= {tokens}, {dim})"
+            )
+        rows = torch.zeros(tokens, dim)
+        rows[: len(found)] = found.float()
+        embedded[prompt] = rows
+    return embedded

@@ -1,0 +1,123 @@
+"""Training a ViVa model from experience to a bundle on disk. Resumable at any moment; deterministic with one thread."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recap.config import semantic_dict
+from recap.errors import ConfigError
+from recap.protocols import Journal
+from recap.training.fit import fit
+from value_model.models import ValueData, training_rows
+from value_model.models.viva.batches import ValueBatches, cached_latents
+from value_model.models.viva.bundle import Parts, write_bundle
+from value_model.models.viva.config import VivaConfig
+from value_model.models.viva.encoder import make_encoder
+from value_model.models.viva.frames import Layout, StateRange
+from value_model.models.viva.label import view_positions
+from value_model.models.viva.learner import VivaLearner
+from value_model.models.viva.model import build_transformer, initialise
+from value_model.models.viva.text import embed_prompts
+from value_model.models.viva.weights import load_weights
+
+
+def train(
+    config: VivaConfig,
+    data: ValueData,
+    episodes: NDArray[np.integer[Any]],
+    *,
+    seed: int,
+    scratch: Path,
+    out: Path,
+    journal: Journal,
+    data_identity: str,
+) -> dict[str, float]:
+    """Trains and writes the bundle to `out`; see ValueFamily.train.
+
+    Returns:
+        steps, parameters, frames, and loss if a step was taken; equal for a resumed and an uninterrupted run.
+
+    Raises:
+        ConfigError: nothing to learn from, or data and config do not fit.
+        ResumeRefused: `scratch` holds a checkpoint of another training, or an incomplete one.
+    """
+    packed = data.packed
+    rows = training_rows(data, episodes)
+    if not len(rows):
+        raise ConfigError(f"viva: none of the {len(episodes)} training episodes has a return")
+    views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
+    encoder = make_encoder(config.encoder, packed.images, rows, views)
+    size = (int(packed.images.shape[2]), int(packed.images.shape[3]))
+    channels, height, width = encoder.latent_size(*size)
+    if channels != config.encoder.channels:
+        raise ConfigError(f"viva: the encoder has {channels} channels, encoder.channels is {config.encoder.channels}")
+    patch = config.transformer.patch
+    if height % patch or width % patch:
+        raise ConfigError(f"viva: latents of {height} x {width} cells, expected multiples of transformer.patch {patch}")
+    layout = Layout(
+        views=len(views),
+        channels=channels,
+        height=height,
+        width=width,
+        state_dim=int(packed.state.shape[1]),
+        future_state=config.use_future_state,
+    )
+    prompts = embed_prompts(
+        data.prompts, tokens=config.transformer.text_tokens, dim=config.transformer.text_dim, file=config.prompt_file
+    )
+    state_range = StateRange.of(torch.from_numpy(packed.state[rows]))
+    transformer = build_transformer(config.transformer, channels)
+    if config.start:
+        load_weights(transformer, Path(config.start))
+    else:
+        initialise(transformer, seed=seed)
+    order = sorted(prompts)
+    learner = VivaLearner(transformer, encoder, layout, state_range, [prompts[name] for name in order], config)
+    latents = None if config.shift_pixels else cached_latents(encoder, packed, rows, views, scratch, journal)
+    batches = ValueBatches(
+        data,
+        rows,
+        views=views,
+        prompt_numbers=np.array([order.index(prompt) for prompt in data.prompts]),
+        batch_size=config.batch_size,
+        seed=seed,
+        latents=latents,
+    )
+    result = fit(
+        learner,
+        batches,
+        config.fit,
+        seed=seed,
+        scratch=scratch,
+        journal=journal,
+        fingerprint={
+            "value_model": semantic_dict(config),
+            "data": data_identity,
+            "episodes": sorted(packed.episode_ids[int(e)] for e in episodes),
+            "lookahead": data.lookahead,
+        },
+    )
+    if out.exists():
+        shutil.rmtree(out)
+    write_bundle(
+        out,
+        Parts(
+            config=config,
+            layout=layout,
+            views=tuple(packed.cameras[v] for v in views),
+            lookahead=data.lookahead,
+            image_size=size,
+            transformer=transformer,
+            encoder=encoder,
+            state_range=state_range,
+            prompts=prompts,
+        ),
+    )
+    figures = {"steps": float(result.steps), "parameters": float(result.parameters), "frames": float(len(rows))}
+    return figures if result.steps == 0 else {**figures, "loss": result.loss}

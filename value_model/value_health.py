@@ -1,0 +1,70 @@
+"""Are held-out values good enough to label with? Floors and ceilings on the figures of a value report.
+
+Off unless they catch a model that cannot work at all: constant values, or values that fall as successes proceed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recap.config import setting, validate
+from recap.errors import HealthError
+from value_model.evaluation import ValueReport
+
+_FLOORS = {
+    "min_value_std": "value_std",
+    "min_spearman": "spearman_time_median",
+    "min_auc_75": "auc_75",
+    "min_difference_correlation": "difference_correlation",
+    "min_oracle_auc": "oracle_auc",
+}
+_CEILINGS = {
+    "max_constant_share": "constant_share",
+    "max_mse": "mse_return",
+    "max_gap": "mse_gap",
+    "max_outside_share": "outside_share",
+    "max_flip_rate": "flip_rate",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueHealthConfig:
+    """What held-out values must satisfy; none turns a check off. A figure that cannot be had fails no check."""
+
+    min_value_std: float | None = setting(1e-3, minimum=0, help="smallest spread of all values")
+    max_constant_share: float | None = setting(0.5, minimum=0, maximum=1, help="largest share of constant episodes")
+    min_spearman: float | None = setting(0.0, minimum=-1, maximum=1, help="median Spearman with time on successes")
+    min_auc_75: float | None = setting(None, minimum=0, maximum=1, help="AUC at 75 % of the median success length")
+    min_difference_correlation: float | None = setting(None, minimum=-1, maximum=1, help="with true progress")
+    min_oracle_auc: float | None = setting(None, minimum=0, maximum=1, help="agreement with oracle labels")
+    max_mse: float | None = setting(None, minimum=0, help="error against the return")
+    max_gap: float | None = setting(None, help="held-out minus train error")
+    max_outside_share: float | None = setting(None, minimum=0, maximum=1, help="share of values not in [-1, 0]")
+    max_flip_rate: float | None = setting(None, minimum=0, maximum=1, help="labels that change with the noise")
+    enforce: bool = setting(True, help="fail the step; off: list the problems and go on")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def check_values(report: ValueReport, config: ValueHealthConfig) -> tuple[str, ...]:
+    """The checks that the report fails, in words; none if all is well.
+
+    Raises:
+        HealthError: with `enforce`: every failed check, with numbers.
+    """
+    problems = []
+    for bounds, word, wrong in ((_FLOORS, "at least", -1), (_CEILINGS, "at most", 1)):
+        for name, figure_name in bounds.items():
+            bound, figure = getattr(config, name), report.figures[figure_name]
+            if bound is not None and figure.value is not None and (figure.value - bound) * wrong > 0:
+                problems.append(
+                    f"{report.task}: {figure_name} {figure.value:.4g} over {figure.count} episodes, "
+                    f"expected {word} {bound:g} ({name})"
+                )
+    if config.enforce and problems:
+        raise HealthError(
+            "held-out values are not fit to label with:\n  - " + "\n  - ".join(problems),
+            hint="train the value model longer or on more episodes; compare with `clock` on the same folds",
+        )
+    return tuple(problems)
