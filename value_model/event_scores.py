@@ -92,7 +92,10 @@ def event_figures(scores: EventScores, bootstrap: Bootstrap) -> Mapping[str, Fig
                 figures[name] = Figure(value=None, note=f"no {what} are marked with frames on both sides")
                 continue
             _, place = np.unique(scores.episode[chosen], return_inverse=True)
-            top, bottom = (np.bincount(place, weights) for weights in (number[chosen], np.ones(total)))
+            size = int(place.max()) + 1
+            top, bottom = np.zeros(size), np.zeros(size)
+            np.add.at(top, place, number[chosen])
+            np.add.at(bottom, place, 1.0)
             left_out = int(np.sum(scores.kind == kind)) - total
             note = f"{total} {what}" + (f", {left_out} left out: value below -1" if left_out else "")
             figures[name] = bootstrap.ratio(name, top, bottom, note=note, count=total)

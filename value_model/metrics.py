@@ -121,9 +121,9 @@ class Bootstrap:
         if min(len(positive), len(negative)) < 2:
             return Figure(value=value, count=count, note=f"{note}; no interval: needs two of each")
         wins = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
-        up = self._weights(f"{name}/positive", len(positive)) / len(positive)
-        down = self._weights(f"{name}/negative", len(negative)) / len(negative)
-        return self._figure(value, np.sum((up @ wins) * down, axis=1), count, note)
+        up = self._weights(f"{name}/positive", len(positive))
+        down = self._weights(f"{name}/negative", len(negative))
+        return self._figure(value, np.sum((up @ wins) * down, axis=1) / wins.size, count, note)
 
     def pooled_auc(
         self, name: str, score: Floats, positive: NDArray[np.bool_], episode: NDArray[np.int64], *, note: str = ""
