@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from policy.models import POLICIES
+from policy.conditioning import ConditionedBatches
+from policy.models import POLICIES, candidates
+from recap.protocols import BatchSource
 from recap.specs import CameraSpec, RobotSpec
 from recap.types import Observation
 
@@ -20,6 +22,8 @@ TASK = "fold the shirt"
 CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
 NAMES = tuple(f"{side}_{part}" for side in ("left", "right") for part in (*(f"joint_{i}" for i in range(6)), "gripper"))
 PAIR_GRIPPERS = (6, 13)
+SYNTHETIC_ROWS = 64
+"""Rows that the batches' "index" counts through: how many labels they need."""
 
 
 def arm_pair(image_size: int = 64) -> RobotSpec:
@@ -57,6 +61,7 @@ class SyntheticBatches:
             "state": state,
             "action": action,
             "action_is_pad": np.arange(self.chunk)[None] >= last[:, None],
+            "index": np.arange(step * self.batch_size, (step + 1) * self.batch_size) % SYNTHETIC_ROWS,
         }
 
 
@@ -97,13 +102,29 @@ class MemoryJournal:
         self.told.append((step, dict(values)))
 
 
-def train_synthetic(family: str, config: Any, folder: Path, journal: MemoryJournal | None = None) -> dict[str, float]:
-    """Trains on SyntheticBatches: scratch in `folder`/scratch, the bundle in `folder`/policy."""
+def train_synthetic(
+    family: str,
+    config: Any,
+    folder: Path,
+    journal: MemoryJournal | None = None,
+    *,
+    tag: str = "",
+    base: Path | None = None,
+) -> dict[str, float]:
+    """Trains on SyntheticBatches: scratch in `folder`/scratch, candidates in `folder`/policy.
+
+    With a tag every second row counts as positive.
+    """
     chosen, robot = POLICIES.get(family), arm_pair()
     relative = chosen.relative_dims(config, robot)
+    batches: BatchSource = SyntheticBatches(
+        batch_size=config.batch_size, chunk=config.chunk, seed=config.seed, relative=relative
+    )
+    if tag:
+        batches = ConditionedBatches(batches, np.arange(SYNTHETIC_ROWS) % 2 == 0, seed=config.seed)
     return chosen.train(
         config,
-        SyntheticBatches(batch_size=config.batch_size, chunk=config.chunk, seed=config.seed, relative=relative),
+        batches,
         synthetic_stats(config.chunk, relative),
         task=TASK,
         robot=robot,
@@ -112,4 +133,11 @@ def train_synthetic(family: str, config: Any, folder: Path, journal: MemoryJourn
         out=folder / "policy",
         journal=journal or MemoryJournal(),
         data_identity="synthetic",
+        base=base,
+        tag=tag,
     )
+
+
+def last_candidate(folder: Path) -> Path:
+    """The bundle at the end of the training that `train_synthetic` did in `folder`."""
+    return candidates(folder / "policy")[-1][1]

@@ -29,10 +29,13 @@ class PolicyFamily:
     relative_dims: Callable[[Any, RobotSpec], tuple[int, ...]]
     """Action dimensions that training batches must hold relative to the state."""
     train: Callable[..., dict[str, float]]
-    """train(config, batches, stats_json, *, task, robot, cameras, scratch, out, journal, data_identity) -> figures;
-    writes the bundle folder `out`."""
+    """train(config, batches, stats_json, *, task, robot, cameras, scratch, out, journal, data_identity="", base=None,
+    tag="") -> figures; writes a bundle folder `out`/step-<n> per candidate (see `candidates`). `base` is a bundle to
+    start from, `tag` the words of policy.conditioning that the bundles act with."""
     load: Callable[[Path], Policy]
     """The policy of a bundle folder."""
+    reguide: Callable[[Path, Path, float], str]
+    """reguide(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
 
 
 POLICIES: Registry[PolicyFamily] = Registry("policy", packages=("policy.models",))
@@ -50,6 +53,28 @@ def family_of(config: Any) -> PolicyFamily:
     raise ConfigError(f"{type(config).__name__} belongs to no policy family; registered: {', '.join(POLICIES.names())}")
 
 
+def candidates(folder: Path) -> tuple[tuple[int, Path], ...]:
+    """(gradient steps, bundle folder) of every candidate that a training wrote to `folder`, in order of steps.
+
+    Raises:
+        ArtifactCorrupt: there is none.
+    """
+    found = sorted((int(path.name.removeprefix("step-")), path) for path in folder.glob("step-*") if path.is_dir())
+    if not found:
+        raise ArtifactCorrupt(f"{folder} holds no candidate policy: expected folders step-<number of steps>")
+    return tuple(found)
+
+
+def reguide(bundle: Path, out: Path, beta: float) -> str:
+    """Writes to `out` (not there yet) the policy of any bundle, acting with guidance `beta`; returns its policy id.
+
+    Raises:
+        ArtifactCorrupt: the folder has no readable recap.json.
+        ConfigError: that policy cannot act so.
+    """
+    return _family_of_bundle(bundle).reguide(bundle, out, beta)
+
+
 def load_policy(path: Path) -> Policy:
     """The policy of any bundle folder, by the family its recap.json names.
 
@@ -57,8 +82,12 @@ def load_policy(path: Path) -> Policy:
         ArtifactCorrupt: the folder has no readable recap.json.
         UnknownName: no such family.
     """
+    return _family_of_bundle(path).load(path)
+
+
+def _family_of_bundle(path: Path) -> PolicyFamily:
     try:
         family = json.loads((path / "recap.json").read_bytes())["family"]
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json does not name a family ({error!r})") from error
-    return POLICIES.get(family).load(path)
+    return POLICIES.get(family)

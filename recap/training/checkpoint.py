@@ -43,6 +43,17 @@ class Checkpoint:
     """{component: {name: tensor}} for every one of COMPONENTS."""
 
 
+def checkpoint_folder(scratch: Path) -> Path:
+    """Where a training with this scratch folder keeps its checkpoints."""
+    return scratch / "checkpoints"
+
+
+def newest_step(folder: Path) -> int | None:
+    """Gradient steps taken at the newest checkpoint under `folder`; None if there is none. Reads no tensor."""
+    found = _found(folder)
+    return int(found[-1].name.removeprefix("step-")) if found else None
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Commits a checkpoint under `folder` and removes older ones."""
     faults.point("train.before_checkpoint")
@@ -64,9 +75,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "components": files,
     }
     (temporary / _MANIFEST).write_bytes(canonical_json(manifest))
-    for path in temporary.iterdir():
-        _sync(path)
-    _sync(temporary)
+    sync_folder(temporary)
     faults.point("train.before_rename")
     if final.exists():  # the same step, of an attempt that was resumed right there
         shutil.rmtree(final)
@@ -84,7 +93,7 @@ def load_checkpoint(folder: Path, config: Mapping[str, Any]) -> Checkpoint | Non
     Raises:
         ResumeRefused: a component is missing or altered, or the checkpoint was made under another config.
     """
-    found = sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []
+    found = _found(folder)
     if not found:
         return None
     place = found[-1]
@@ -112,6 +121,17 @@ def load_checkpoint(folder: Path, config: Mapping[str, Any]) -> Checkpoint | Non
             raise ResumeRefused(f"checkpoint {place}: {name} is not what was saved (size or checksum)", hint=_HINT)
         tensors[name] = load_file(path)
     return Checkpoint(step=manifest["step"], config=wanted, figures=manifest["figures"], tensors=tensors)
+
+
+def sync_folder(path: Path) -> None:
+    """Forces a folder of plain files to the disk, so that a rename may follow."""
+    for file in path.iterdir():
+        _sync(file)
+    _sync(path)
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []
 
 
 def _sync(path: Path) -> None:

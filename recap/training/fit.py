@@ -2,14 +2,15 @@
 
 Everything random is a function of (seed, step): the batch, the noise (a generator seeded per step) and the learning
 rate. What remains (weights, moments, average, torch's own generator) is in every checkpoint. With one thread a run
-that was killed anywhere ends with the digest of one that was not. Knows no model and no data.
+that was killed anywhere ends with the digest of one that was not, snapshots along the way included. Knows no model and
+no data.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,9 @@ from torch import Tensor, nn
 
 from recap import faults
 from recap.config import semantic_dict
-from recap.errors import RecapError, ResumeRefused
+from recap.errors import ConfigError, RecapError, ResumeRefused
 from recap.protocols import BatchSource, Journal
-from recap.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from recap.training.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
 from recap.training.config import FitConfig
 from recap.training.ema import Ema
 from recap.training.schedule import learning_rate
@@ -64,6 +65,8 @@ def fit(
     scratch: Path,
     journal: Journal,
     fingerprint: Mapping[str, Any] | None = None,
+    snapshots: Sequence[int] = (),
+    on_snapshot: Callable[[int], None] | None = None,
 ) -> FitResult:
     """Trains `module` in place and leaves the averaged weights in it.
 
@@ -75,13 +78,23 @@ def fit(
         scratch: where checkpoints lie; survives attempts.
         journal: told progress (steps), loss, learning rate, gradient norm and samples per second.
         fingerprint: what else a resume must agree on (model, data), as plain JSON.
+        snapshots: gradient steps taken (0 .. steps) at which `on_snapshot` is called, the module in evaluation mode
+            and holding the averaged weights. A checkpoint follows every call: a run that resumes after a snapshot
+            has made it, and one killed in between makes the same one again.
+        on_snapshot: on_snapshot(step) keeps what it wants of the module; it must not change it.
 
     Raises:
+        ConfigError: snapshots out of range, or without `on_snapshot`.
         ResumeRefused: a checkpoint lies there that does not fit, or lacks a component.
         RecapError: the loss is not finite.
     """
+    taken = frozenset(snapshots)
+    if taken and (on_snapshot is None or not taken <= set(range(config.steps + 1))):
+        raise ConfigError(f"fit: snapshots {sorted(taken)} of {config.steps} steps, expected a callback and 0..steps")
     asked = {"fit": semantic_dict(config), "seed": seed, **(fingerprint or {})}
-    folder = scratch / "checkpoints"
+    if taken:
+        asked["snapshots"] = sorted(taken)
+    folder = checkpoint_folder(scratch)
     with _threads(config.threads):
         torch.manual_seed(seed)
         ema = Ema(module, limit=config.ema_decay)
@@ -93,6 +106,8 @@ def fit(
             _restore(saved, module, ema, optimizer)
             start, figures = saved.step, dict(saved.figures)
         module.train()
+        if start == 0 and 0 in taken and on_snapshot is not None:
+            _snapshot(0, module, ema, on_snapshot)
         meter = _Meter(config, journal, start)
         for step in range(start, config.steps):
             rate = learning_rate(
@@ -108,12 +123,29 @@ def fit(
             figures["loss"] = _SMOOTHING * previous + (1 - _SMOOTHING) * loss
             meter.tell(step + 1, {"loss": loss, "learning_rate": rate, **extra})
             faults.point("train.step")
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+            if step + 1 in taken and on_snapshot is not None:
+                _snapshot(step + 1, module, ema, on_snapshot)
+                faults.point("train.after_snapshot")
+            if step + 1 in taken or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
                 save_checkpoint(folder, _capture(step + 1, asked, figures, module, ema, optimizer))
         ema.copy_to(module)
         module.eval()
     parameters = sum(value.numel() for value in module.parameters() if value.requires_grad)
     return FitResult(steps=config.steps, loss=figures.get("loss", math.nan), parameters=parameters)
+
+
+def _snapshot(step: int, module: LossModule, ema: Ema, on_snapshot: Callable[[int], None]) -> None:
+    """Calls `on_snapshot` over the averaged weights and puts everything back, torch's generator included."""
+    raw = [value.detach().clone() for value in module.parameters()]
+    state = torch.get_rng_state()
+    ema.copy_to(module)
+    module.eval()
+    on_snapshot(step)
+    module.train()
+    torch.set_rng_state(state)
+    with torch.no_grad():
+        for value, kept in zip(module.parameters(), raw, strict=True):
+            value.copy_(kept)
 
 
 def _one_step(

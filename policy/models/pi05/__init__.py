@@ -27,6 +27,12 @@ def _load(path: Path) -> Pi05Actor:
     return load_policy(path)
 
 
+def _reguide(path: Path, out: Path, beta: float) -> str:
+    from policy.models.pi05.bundle import with_guidance
+
+    return with_guidance(path, out, beta)
+
+
 POLICIES.add(
     "pi05",
     PolicyFamily(
@@ -36,5 +42,6 @@ POLICIES.add(
         relative_dims=relative_dims,
         train=_train,
         load=_load,
+        reguide=_reguide,
     ),
 )

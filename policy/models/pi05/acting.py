@@ -1,7 +1,8 @@
 """A trained pi0.5 bundle as a Policy: one observation and a noise seed in, a chunk of robot actions out.
 
-Deterministic: one torch thread, float32, noise from the seed alone. Costs torch to load, neither transformers nor
-LeRobot; that LeRobot's factory gives the same actions from the same folder is a test.
+Deterministic: one torch thread, float32, noise from the seed alone. The bundle says which advantage tag the prompt
+carries and how far the flow is pushed towards it (guidance beta; 1 is one pass, as without tags). Costs torch to load,
+neither transformers nor LeRobot; that LeRobot's factory gives the same actions from the same folder is a test.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from policy.conditioning import TEXTS, Tag
 from policy.models.pi05.bundle import BundleInfo, read_bundle
 from policy.models.pi05.learner import check_images, float_images
-from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import prompt_tokens
+from policy.models.pi05.network import Pi05Network, Prefix
+from policy.models.pi05.prompt import prompt_tokens, tagged_prompt_tokens
 from recap.errors import ConfigError
 from recap.types import FloatArray, FrameArray, Observation
 
@@ -67,14 +69,28 @@ class Pi05Actor:
         state = np.stack([observation.state for observation in observations]).astype(np.float32)
         if state.shape[1] != len(info.state_names):
             raise ConfigError(f"pi05: state of {state.shape[1]} numbers, expected {len(info.state_names)}")
-        tokens = torch.from_numpy(prompt_tokens(observations[0].prompt, info.stats.state.apply(state)))
+        scaled = info.stats.state.apply(state)
         noise = torch.stack([chunk_noise(seed, info.chunk, len(info.action_names)) for seed in noise_seeds])
         noise = F.pad(noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
         with torch.inference_mode():
-            prefix = self.network.prefix(float_images(images), tokens)
-            sampled = self.network.sample(prefix, noise[:, None], info.euler_steps)[:, 0]
+            prefix = self._prefix(float_images(images), observations[0].prompt, scaled)
+            sampled = self.network.sample(prefix, noise[:, None], info.euler_steps, guidance=info.guidance)[:, 0]
         action = info.stats.action.invert(sampled[..., : len(info.action_names)].numpy())
         return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)
+
+    def _prefix(self, images: Tensor, prompt: str, state: FloatArray) -> Prefix:
+        """Of B observations; with guidance of 2 B, first with tag, then without, over the same image features."""
+        network, info = self.network, self.info
+        if info.guidance == 1.0:
+            return network.prefix(images, torch.from_numpy(prompt_tokens(prompt, state, tag=info.tag)))
+        codes = np.repeat([TEXTS.index(info.tag), Tag.NONE], len(state))
+        tokens, written = tagged_prompt_tokens(prompt, np.concatenate([state, state]), codes)
+        features = network.embed_images(images)
+        return network.prefix_after(
+            torch.cat([features, features]),
+            torch.from_numpy(tokens),
+            token_valid=None if written is None else torch.from_numpy(written),
+        )
 
     def _frames(self, observation: Observation) -> FrameArray:
         missing = [name for name in self.info.cameras if name not in observation.frames]

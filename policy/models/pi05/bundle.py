@@ -5,7 +5,7 @@
     policy_preprocessor.json ...   LeRobot processors with the statistics they need
     policy_postprocessor.json ...
     tokenizer.json                 the prompt's tokens, for the `tokenizers` library
-    recap.json                     prompt, chunk, executed steps, cameras, names, scaling, versions
+    recap.json                     prompt, tag, guidance, chunk, executed steps, cameras, names, scaling, versions
 
 The JSON files are written here rather than by LeRobot's own savers, because importing those costs seconds; a contract
 test loads the folder with LeRobot, saves it again with LeRobot, and compares.
@@ -13,8 +13,12 @@ test loads the folder with LeRobot, saves it again with LeRobot, and compares.
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+import math
+import os
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +33,11 @@ from policy.models.pi05.prompt import tokenizer_json
 from policy.models.pi05.scaling import PolicyStats, Scaling
 from policy.models.pi05.sizes import NetworkSizes
 from recap.config import from_json, to_json
-from recap.errors import ArtifactCorrupt
+from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree
 
-FORMAT = 1
+FORMAT = 2
+_WEIGHTS = "model.safetensors"
 _LIBRARIES = ("torch", "lerobot", "numpy", "recap-rl")
 
 
@@ -54,6 +59,10 @@ class BundleInfo:
     relative_dims: tuple[int, ...]
     """Action dimensions predicted relative to the state."""
     stats: PolicyStats
+    tag: str = ""
+    """Words of the advantage tag it acts with (policy.conditioning.POSITIVE), or "": none."""
+    guidance: float = 1.0
+    """beta: 1 acts by the tagged flow alone, otherwise by untagged + beta (tagged - untagged)."""
     policy_id: str = ""
     """Identity of the folder's logical content; known once it is written."""
 
@@ -61,12 +70,12 @@ class BundleInfo:
 def write_bundle(path: Path, network: Pi05Network, info: BundleInfo) -> str:
     """Writes the folder and returns its policy id. Nothing is renamed: the caller commits the folder."""
     path.mkdir(parents=True, exist_ok=True)
-    _write_json(path / "config.json", config_json(info))
     save_file(
         {f"model.{name}": value.detach().contiguous() for name, value in network.state_dict().items()},
-        path / "model.safetensors",
+        path / _WEIGHTS,
         metadata={"format": "pt"},
     )
+    _write_json(path / "config.json", config_json(info))
     for files in (preprocessor_files(info), postprocessor_files(info)):
         for name, content in files.items():
             if isinstance(content, Mapping) and name.endswith(".safetensors"):
@@ -74,26 +83,71 @@ def write_bundle(path: Path, network: Pi05Network, info: BundleInfo) -> str:
             else:
                 _write_json(path / name, content)
     _write_json(path / "tokenizer.json", tokenizer_json())
-    _write_json(
-        path / "recap.json",
-        {
-            "format": FORMAT,
-            "family": "pi05",
-            "network": to_json(info.network),
-            "task": info.task,
-            "chunk": info.chunk,
-            "execute": info.execute,
-            "euler_steps": info.euler_steps,
-            "prompt_tokens": info.prompt_tokens,
-            "cameras": list(info.cameras),
-            "state_names": list(info.state_names),
-            "action_names": list(info.action_names),
-            "relative_dims": list(info.relative_dims),
-            "stats": {"state": _scaling_json(info.stats.state), "action": _scaling_json(info.stats.action)},
-            "libraries": {name: version(name) for name in _LIBRARIES},
-        },
-    )
+    _write_json(path / "recap.json", _description(info))
     return digest_tree(path)
+
+
+def with_guidance(source: Path, out: Path, beta: float) -> str:
+    """Writes to `out` the bundle `source` with guidance `beta`; returns the policy id. `out` must not exist.
+
+    Only the number changes, in recap.json and in LeRobot's config.json; all other files are hard-linked, or copied
+    where that is impossible. The guidance a bundle already has gives its id again. The caller commits the folder.
+
+    Raises:
+        ArtifactCorrupt: `source` is not a bundle.
+        ConfigError: beta is negative or not finite, or not 1 for a policy without tag, which has nothing to mix.
+    """
+    info = read_info(source)
+    if not (math.isfinite(beta) and beta >= 0):
+        raise ConfigError(f"guidance {beta}, expected a finite number >= 0")
+    if beta != 1 and not info.tag:
+        raise ConfigError(
+            f"policy bundle {source} was trained without advantage tags: guidance {beta}, expected 1",
+            hint="train it on ConditionedBatches with tag=POSITIVE",
+        )
+    link_folder(source, out, other=("config.json", "recap.json"))
+    for name in ("config.json", "recap.json"):
+        _write_json(out / name, {**json.loads((source / name).read_bytes()), "guidance": float(beta)})
+    return digest_tree(out)
+
+
+def link_folder(source: Path, out: Path, *, other: Collection[str] = ()) -> None:
+    """Makes `out`, a folder of the same files as the flat folder `source` but for the names in `other`.
+
+    Hard links cost no space and no time; a bundle is never written again once it is whole. Copies where the two
+    folders lie on different file systems, or the file system knows no links.
+    """
+    out.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.name in other:
+            continue
+        try:
+            os.link(file, out / file.name)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            shutil.copyfile(file, out / file.name)
+
+
+def _description(info: BundleInfo) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "family": "pi05",
+        "network": to_json(info.network),
+        "task": info.task,
+        "tag": info.tag,
+        "guidance": info.guidance,
+        "chunk": info.chunk,
+        "execute": info.execute,
+        "euler_steps": info.euler_steps,
+        "prompt_tokens": info.prompt_tokens,
+        "cameras": list(info.cameras),
+        "state_names": list(info.state_names),
+        "action_names": list(info.action_names),
+        "relative_dims": list(info.relative_dims),
+        "stats": {"state": _scaling_json(info.stats.state), "action": _scaling_json(info.stats.action)},
+        "libraries": {name: version(name) for name in _LIBRARIES},
+    }
 
 
 def read_info(path: Path) -> BundleInfo:
@@ -108,7 +162,8 @@ def read_info(path: Path) -> BundleInfo:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {error}") from error
     if raw.get("format") != FORMAT or raw.get("family") != "pi05":
         raise ArtifactCorrupt(
-            f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 {FORMAT}"
+            f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 {FORMAT}",
+            hint="train it again with this version of recap",
         )
     stats = {name: Scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")}
     return BundleInfo(
@@ -123,6 +178,8 @@ def read_info(path: Path) -> BundleInfo:
         action_names=tuple(raw["action_names"]),
         relative_dims=tuple(raw["relative_dims"]),
         stats=PolicyStats(**stats),
+        tag=raw["tag"],
+        guidance=raw["guidance"],
         policy_id=digest_tree(path),
     )
 
@@ -135,9 +192,9 @@ def read_bundle(path: Path) -> tuple[Pi05Network, BundleInfo]:
     """
     info = read_info(path)
     try:
-        weights = load_file(path / "model.safetensors")
+        weights = load_file(path / _WEIGHTS)
     except OSError as error:
-        raise ArtifactCorrupt(f"policy bundle {path}: model.safetensors: {error}") from error
+        raise ArtifactCorrupt(f"policy bundle {path}: {_WEIGHTS}: {error}") from error
     with torch.device("meta"):
         network = Pi05Network(info.network)
     weights = {name.removeprefix("model."): value for name, value in weights.items()}

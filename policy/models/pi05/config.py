@@ -29,6 +29,7 @@ class Pi05Config:
     relative_actions: bool = setting(False, help="predict joint targets relative to the state (grippers stay absolute)")
     shift_pixels: int = setting(2, minimum=0, help="random shift of training images, pixels each way")
     prompt_tokens: int = setting(64, minimum=8, help="longest prompt, tokens")
+    candidates: int = setting(3, minimum=1, help="bundles kept, evenly over the last half of training")
     seed: int = setting(0, minimum=0, help="of starting weights and training noise")
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
 
@@ -45,6 +46,17 @@ def relative_dims(config: Pi05Config, robot: RobotSpec) -> tuple[int, ...]:
     return tuple(dim for dim in range(len(robot.action_names)) if dim not in robot.gripper_dims)
 
 
+def candidate_steps(config: Pi05Config) -> tuple[int, ...]:
+    """Gradient steps at which a bundle is kept: increasing, the last step always among them.
+
+    Example:
+        >>> candidate_steps(Pi05Config(fit=FitConfig(steps=600)))
+        (400, 500, 600)
+    """
+    steps, count = config.fit.steps, config.candidates
+    return tuple(sorted({steps - (count - 1 - index) * steps // (2 * count) for index in range(count)}))
+
+
 def small_config(**changes: object) -> Pi05Config:
     """For simulation on one core; `changes` replace fields."""
     return replace(Pi05Config(), **changes)  # type: ignore[arg-type]
@@ -52,5 +64,7 @@ def small_config(**changes: object) -> Pi05Config:
 
 def tiny_config(**changes: object) -> Pi05Config:
     """For tests and the `micro` preset."""
-    base = Pi05Config(network=tiny(), chunk=8, execute=4, batch_size=8, draws=2, euler_steps=3, fit=FitConfig(steps=4))
+    base = Pi05Config(
+        network=tiny(), chunk=8, execute=4, batch_size=8, draws=2, euler_steps=3, candidates=2, fit=FitConfig(steps=4)
+    )
     return replace(base, **changes)  # type: ignore[arg-type]

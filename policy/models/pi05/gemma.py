@@ -131,6 +131,16 @@ def _unfold(x: Tensor, heads: int) -> Tensor:
     return x.view(batch, kv_heads, rows // group, group, dim).transpose(1, 2).reshape(batch, rows // group, -1)
 
 
+def _bias(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, 1, 1, P] what to add to scores: 0 for valid tokens, else so little that their weight is exactly 0.
+
+    Added in place it costs nothing in the backward pass; filling by a mask costs two copies of all scores.
+    """
+    return torch.zeros(valid.shape, dtype=dtype, device=valid.device).masked_fill_(~valid, torch.finfo(dtype).min)[
+        :, None, None, :
+    ]
+
+
 def attend_prefix(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
     """Every valid token attends to every valid token.
 
@@ -146,7 +156,7 @@ def attend_prefix(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tens
     kv_heads = k.shape[2]
     scores = _fold(q, kv_heads) @ k.permute(0, 2, 3, 1)
     if valid is not None:
-        scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
+        scores.add_(_bias(valid, scores.dtype))
     return _unfold(scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v.transpose(1, 2), q.shape[2])
 
 
@@ -168,7 +178,7 @@ def attend_suffix(q: Tensor, own: tuple[Tensor, Tensor], prefix: tuple[Tensor, T
     q_pre = _fold(q.flatten(1, 2), kv_heads)
     to_prefix = q_pre @ k_pre.permute(0, 2, 3, 1)
     if valid is not None:
-        to_prefix = to_prefix.masked_fill(~valid[:, None, None, :], torch.finfo(q.dtype).min)
+        to_prefix.add_(_bias(valid, q.dtype))
     q_own = q_pre.unflatten(2, (draws, -1)).transpose(1, 2).reshape(batch * draws, kv_heads, -1, dim)
     to_own = q_own @ k_own.flatten(0, 1).permute(0, 2, 3, 1)
     to_own = to_own.view(batch, draws, kv_heads, -1, steps).transpose(1, 2).reshape(batch, kv_heads, -1, steps)

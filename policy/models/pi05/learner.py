@@ -1,7 +1,8 @@
 """The pi0.5 network with its flow-matching loss: what the fit loop trains.
 
 Owns how a raw batch becomes network inputs and what the loss is. Several (time, noise) draws per observation share
-one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them).
+one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them). A tag changes the words
+of the sample's prompt and nothing else: weight, noise and targets are those of the untagged sample.
 
 Letters: B observations, K draws, H action steps, A real action dimensions, F padded action width.
 """
@@ -17,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import prompt_tokens
+from policy.models.pi05.prompt import prompt_tokens, tagged_prompt_tokens
 from policy.models.pi05.scaling import PolicyStats
 from recap.errors import ConfigError
 from recap.training.fit import LossModule
@@ -43,29 +44,45 @@ class Pi05Learner(LossModule):
 
         Args:
             batch: images [B, C, h, w, 3] uint8, state [B, S], action [B, H, A] (relative where configured),
-                action_is_pad [B, H] bool.
+                action_is_pad [B, H] bool; optional tag [B] (codes of policy.conditioning.Tag).
             generator: of image shifts, times and noise.
         """
         images = torch.from_numpy(np.asarray(batch["images"]))
         if self.shift_pixels:
             images = shift_images(images, self.shift_pixels, generator)
-        tokens = torch.from_numpy(prompt_tokens(self.task, self.stats.state.apply(np.asarray(batch["state"]))))
+        tokens, written = self._prompt(batch)
         action = self._target(np.asarray(batch["action"]))
         time = sample_times(len(action), self.draws, generator)
         shape = (len(action), self.draws, *action.shape[1:])
         noise = torch.randn(shape, generator=generator)
-        losses = self.losses(float_images(images), tokens, action, noise, time)
+        losses = self.losses(float_images(images), tokens, action, noise, time, token_valid=written)
         real = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
         loss = masked_mean(losses[..., : batch["action"].shape[-1]], real)
         return loss, {}
 
-    def losses(self, images: Tensor, tokens: Tensor, action_BHF: Tensor, noise_BKHF: Tensor, time_BK: Tensor) -> Tensor:  # noqa: N803
-        """Squared velocity errors [B, K, H, F], nothing masked."""
+    def losses(
+        self,
+        images: Tensor,
+        tokens: Tensor,
+        action_BHF: Tensor,  # noqa: N803
+        noise_BKHF: Tensor,  # noqa: N803
+        time_BK: Tensor,  # noqa: N803
+        *,
+        token_valid: Tensor | None = None,
+    ) -> Tensor:
+        """Squared velocity errors [B, K, H, F], no action masked; `token_valid` [B, T] where prompts are padded."""
         time = time_BK[..., None, None]
         action = action_BHF[:, None]
-        prefix = self.network.prefix(images, tokens)
+        prefix = self.network.prefix(images, tokens, token_valid=token_valid)
         velocity = self.network.velocity(prefix, time * noise_BKHF + (1 - time) * action, time_BK)
         return (velocity - (noise_BKHF - action)).square()
+
+    def _prompt(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        state = self.stats.state.apply(np.asarray(batch["state"]))
+        if "tag" not in batch:
+            return torch.from_numpy(prompt_tokens(self.task, state)), None
+        tokens, written = tagged_prompt_tokens(self.task, state, np.asarray(batch["tag"]))
+        return torch.from_numpy(tokens), None if written is None else torch.from_numpy(written)
 
     def _target(self, action: FloatArray) -> Tensor:
         scaled = torch.from_numpy(self.stats.action.apply(action))

@@ -18,6 +18,7 @@ from torch import Tensor
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
 from policy.models.pi05.learner import masked_mean
 from policy.models.pi05.network import Pi05Network, Prefix
+from policy.models.pi05.prompt import PAD, untag_tokens
 
 
 class _Core(Pi05Network):
@@ -69,13 +70,25 @@ class _Core(Pi05Network):
         noise: Tensor | None = None,
         num_steps: int | None = None,
     ) -> Tensor:
-        """[B, H, A] normalised actions."""
+        """[B, H, A] normalised actions, by the mixed flow where the config's guidance is not 1."""
         config = self.config
         if noise is None:
             shape = (len(tokens), config.chunk_size, config.max_action_dim)
             noise = self.sample_noise(shape, tokens.device)
-        prefix = self._prefix(images, img_masks, tokens, masks)
-        return self.sample(prefix, noise[:, None], num_steps or config.num_inference_steps)[:, 0]
+        steps = num_steps or config.num_inference_steps
+        if config.guidance == 1.0:
+            prefix = self._prefix(images, img_masks, tokens, masks)
+            return self.sample(prefix, noise[:, None], steps)[:, 0]
+        plain = torch.from_numpy(untag_tokens(tokens.cpu().numpy(), masks.sum(1).cpu().numpy(), tag=config.tag))
+        tokens = torch.cat([tokens, plain.to(tokens.device)])
+        features, seen = self.embed_images(torch.stack(images, dim=1)), torch.stack(img_masks, dim=1)
+        prefix = self.prefix_after(
+            torch.cat([features, features]),
+            tokens,
+            image_valid=torch.cat([seen, seen]),
+            token_valid=tokens != PAD,
+        )
+        return self.sample(prefix, noise[:, None], steps, guidance=config.guidance)[:, 0]
 
     def _prefix(self, images: list[Tensor], img_masks: list[Tensor], tokens: Tensor, masks: Tensor) -> Prefix:
         return self.prefix(

@@ -158,19 +158,33 @@ class Pi05Network(nn.Module):
             image_valid: [B, C] bool; None when every camera is present.
             token_valid: [B, T] bool, padding on the right; None when there is no padding.
         """
-        image_tokens = self.embed_images(images)
-        x = torch.cat([image_tokens, self.embed_prompt(tokens)], dim=1)
-        batch, length = x.shape[:2]
+        return self.prefix_after(self.embed_images(images), tokens, image_valid=image_valid, token_valid=token_valid)
+
+    def prefix_after(
+        self,
+        image_tokens_BID: Tensor,  # noqa: N803
+        tokens: Tensor,
+        *,
+        image_valid: Tensor | None = None,
+        token_valid: Tensor | None = None,
+    ) -> Prefix:
+        """`prefix` of images that are embedded already, so that several prompts can share them."""
+        x = torch.cat([image_tokens_BID, self.embed_prompt(tokens)], dim=1)
+        (batch, length), views = x.shape[:2], image_tokens_BID.shape[1]
         valid: Tensor | None = None
         if image_valid is None and token_valid is None:
             position = torch.arange(length, device=x.device)[None]
             count = torch.full((batch,), length, device=x.device)
         else:
-            seen = torch.ones(batch, images.shape[1], dtype=torch.bool, device=x.device)
-            seen = seen if image_valid is None else image_valid
             written = torch.ones_like(tokens, dtype=torch.bool) if token_valid is None else token_valid
-            valid = torch.cat([seen.repeat_interleave(image_tokens.shape[1] // images.shape[1], dim=1), written], dim=1)
-            position = valid.cumsum(1) - 1
+            if image_valid is None:
+                # Padding stands on the right: whatever place it is given, no valid token's place depends on it.
+                valid = F.pad(written, (views, 0), value=True)
+                position = torch.arange(length, device=x.device)[None]
+            else:
+                seen = image_valid.repeat_interleave(views // image_valid.shape[1], dim=1)
+                valid = torch.cat([seen, written], dim=1)
+                position = valid.cumsum(1) - 1
             count = valid.sum(1)
         rope = make_rope(position, self.sizes.head_dim, x.dtype)
         cache: list[tuple[Tensor, Tensor]] = []
@@ -208,13 +222,32 @@ class Pi05Network(nn.Module):
         result: Tensor = self.action_out_proj(expert.norm(x, modulation).float())
         return result
 
-    def sample(self, prefix: Prefix, noise_BKHA: Tensor, num_steps: int) -> Tensor:  # noqa: N803
-        """Euler integration from t = 1 to 0: [B, K, H, A] noise -> [B, K, H, A] normalised actions."""
+    def sample(self, prefix: Prefix, noise_BKHA: Tensor, num_steps: int, *, guidance: float = 1.0) -> Tensor:  # noqa: N803
+        """Euler integration from t = 1 to 0: [B, K, H, A] noise -> [B, K, H, A] normalised actions.
+
+        Args:
+            prefix: of B observations; with guidance other than 1 of 2 B, first with tag, then without.
+            noise_BKHA: starting point.
+            num_steps: Euler steps.
+            guidance: beta; the flow is `guided_velocity`. 1 is the conditional flow and costs one pass.
+        """
         x, dt = noise_BKHA, -1.0 / num_steps
         for index in range(num_steps):
             time = torch.full(x.shape[:2], 1.0 + index * dt, device=x.device)
-            x = x + dt * self.velocity(prefix, x, time)
+            if guidance == 1.0:
+                x = x + dt * self.velocity(prefix, x, time)
+            else:
+                x = x + dt * self.guided_velocity(prefix, x, time, guidance)
         return x
+
+    def guided_velocity(self, prefix: Prefix, noisy_BKHA: Tensor, time_BK: Tensor, guidance: float) -> Tensor:  # noqa: N803
+        """v_none + beta (v_tag - v_none), [B, K, H, A]; `prefix` holds 2 B rows, first with tag, then without.
+
+        The mixed flow of classifier-free guidance (pi*0.6, appendix): beta > 1 sharpens towards what the tag means.
+        """
+        both = self.velocity(prefix, torch.cat([noisy_BKHA, noisy_BKHA]), torch.cat([time_BK, time_BK]))
+        with_tag, without = both.chunk(2)
+        return torch.lerp(without, with_tag, guidance)
 
     def _time_condition(self, time_BK: Tensor) -> Tensor:  # noqa: N803
         half = self.sizes.expert_width // 2

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policy.conditioning import NEGATIVE, POSITIVE, TEXTS
 from recap.errors import ConfigError
-from recap.types import FloatArray
+from recap.types import BoolArray, FloatArray
 
 NUM_BINS = 257
 """Bins -1..255: pi0.5 cuts [-1, 1] into 256 and gives -1 to anything below."""
@@ -25,7 +27,8 @@ _BYTES = 1
 FIRST_BIN = _BYTES + 256
 """Token id of bin -1."""
 MARKER = ", State:"
-_TEMPLATE = ("Task:", MARKER, ";\nAction: ", ";\nAdvantage: positive", ";\nAdvantage: negative", "\nAction: ")
+ACTION_LINE = ";\nAction: "
+_TEMPLATE = ("Task:", MARKER, ACTION_LINE, f";\n{POSITIVE}", f";\n{NEGATIVE}", "\nAction: ")
 _WORDS = (
     "the a an and then of in on onto into to from with by at up down over under out off left right top bottom middle "
     "front back side near far first second third last each both one two three all it its "
@@ -73,8 +76,22 @@ def prompt_text(task: str, bins: Sequence[int], *, tag: str = "") -> str:
         >>> prompt_text("fold the_shirt", [0, 128])
         'Task: fold the shirt, State: 0 128;\nAction: '
     """
-    middle = f";\n{tag}\nAction: " if tag else ";\nAction: "
-    return f"Task: {clean_task(task)}, State: {' '.join(map(str, bins))}{middle}"
+    return tag_prompt(f"Task: {clean_task(task)}, State: {' '.join(map(str, bins))}{ACTION_LINE}", tag)
+
+
+def tag_prompt(text: str, tag: str) -> str:
+    r"""A prompt without tag, with one: pi*0.6 writes it last before the actions, so that it bears on them alone.
+
+    Example:
+        >>> tag_prompt("Task: fold, State: 0;\nAction: ", "Advantage: positive")
+        'Task: fold, State: 0;\nAdvantage: positive\nAction: '
+
+    Raises:
+        ConfigError: the text does not end with the action line.
+    """
+    if not text.endswith(ACTION_LINE):
+        raise ConfigError(f"a prompt that ends with {text[-16:]!r} has no place for a tag, expected {ACTION_LINE!r}")
+    return f"{text.removesuffix(ACTION_LINE)};\n{tag}\nAction: " if tag else text
 
 
 def encode(text: str) -> list[int]:
@@ -115,6 +132,58 @@ def prompt_tokens(task: str, state: FloatArray, *, tag: str = "") -> NDArray[np.
     return rows
 
 
+def tagged_prompt_tokens(
+    task: str, state: FloatArray, tag: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int64], BoolArray | None]:
+    """Tokens of prompts that differ in their tags.
+
+    Args:
+        task: the instruction, in words.
+        state: [B, S] normalised states.
+        tag: [B] codes of policy.conditioning.Tag.
+
+    Returns:
+        (tokens [B, T], padded on the right by PAD; [B, T] True where a token is written, or None where all are).
+
+    Raises:
+        ConfigError: an unknown code.
+    """
+    codes = sorted(set(np.asarray(tag).tolist()))
+    if codes and not 0 <= codes[0] <= codes[-1] < len(TEXTS):
+        raise ConfigError(f"tags {codes}, expected codes 0..{len(TEXTS) - 1} of policy.conditioning.Tag")
+    if len(codes) == 1:
+        return prompt_tokens(task, state, tag=TEXTS[codes[0]]), None
+    groups = [(np.flatnonzero(tag == code), TEXTS[code]) for code in codes]
+    parts = [(rows, prompt_tokens(task, state[rows], tag=text)) for rows, text in groups]
+    tokens = np.full((len(state), max(part.shape[1] for _, part in parts)), PAD, np.int64)
+    written = np.zeros(tokens.shape, np.bool_)
+    for rows, part in parts:
+        tokens[rows, : part.shape[1]] = part
+        written[rows, : part.shape[1]] = True
+    return tokens, None if written.all() else written
+
+
+def untag_tokens(tokens: NDArray[np.int64], lengths: NDArray[np.int64], *, tag: str) -> NDArray[np.int64]:
+    """The same prompts [B, T] without their tag, padded on the right.
+
+    Args:
+        tokens: [B, T] prompts that all end with `tag` and the action line, padded on the right.
+        lengths: [B] tokens of every prompt.
+        tag: words of the tag.
+
+    Raises:
+        ConfigError: a prompt does not end so.
+    """
+    tail, plain = encode(tag_prompt(ACTION_LINE, tag)), encode(ACTION_LINE)
+    out = tokens.copy()
+    for row, end in zip(out, lengths.tolist(), strict=True):
+        if row[end - len(tail) : end].tolist() != tail:
+            raise ConfigError(f"a prompt does not end with the tag {tag!r}", hint="use the bundle's own preprocessor")
+        row[end - len(tail) : end] = [*plain, *[PAD] * (len(tail) - len(plain))]
+    return out
+
+
+@lru_cache(maxsize=64)
 def _around_numbers(task: str, tag: str) -> tuple[list[int], list[int]]:
     whole = encode(prompt_text(task, [0], tag=tag))
     at = len(encode(f"Task: {clean_task(task)}{MARKER}"))

@@ -1,24 +1,33 @@
-"""Training a pi0.5 policy from batches to a bundle on disk. Resumable at any moment; deterministic with one thread."""
+"""Training a pi0.5 policy from batches to candidate bundles on disk. Resumable anywhere; deterministic with one thread.
+
+Starts from seeded weights or from those of a base bundle. Candidates are bundles of the averaged weights along the way;
+which of them is best is for whoever can roll them out to say.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from policy.models.pi05.bundle import BundleInfo, write_bundle
-from policy.models.pi05.config import Pi05Config, relative_dims
+import numpy as np
+
+from policy.conditioning import TEXTS
+from policy.models.pi05.bundle import BundleInfo, link_folder, read_bundle, write_bundle
+from policy.models.pi05.config import Pi05Config, candidate_steps, relative_dims
 from policy.models.pi05.initialise import initialise
 from policy.models.pi05.learner import Pi05Learner, check_images
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import FIRST_BIN
 from policy.models.pi05.scaling import PolicyStats
+from policy.models.pi05.sizes import NetworkSizes
 from recap.config import semantic_dict, to_json
-from recap.errors import ConfigError
+from recap.errors import ConfigError, ResumeRefused
 from recap.protocols import BatchSource, Journal
 from recap.specs import RobotSpec
+from recap.training.checkpoint import checkpoint_folder, newest_step, sync_folder
 from recap.training.fit import fit
 
 
@@ -34,27 +43,34 @@ def train(
     out: Path,
     journal: Journal,
     data_identity: str = "",
+    base: Path | None = None,
+    tag: str = "",
 ) -> dict[str, float]:
-    """Trains from scratch and writes the bundle to `out`.
+    """Trains and writes one bundle per candidate: `out`/step-<six digits>, sorted by step, the last step among them.
 
     Args:
         config: what to train.
         batches: batches of `config.batch_size` with chunks of `config.chunk`, actions relative on
-            `relative_dims(config, robot)` (data.batches.TrainingBatches).
-        stats: `data.normalise.Stats.to_json()` of the same data, chunk and relative dimensions.
+            `relative_dims(config, robot)` (data.batches.TrainingBatches); with the field "tag" where it is conditioned
+            (policy.conditioning.ConditionedBatches).
+        stats: `data.normalise.Stats.to_json()` of the same data, chunk and relative dimensions. Not used with a base,
+            whose weights mean what they mean under the base's own figures: those are kept, also in the new bundles.
         task: the instruction, in words.
         robot: names and units of state and action.
         cameras: names in the order of the batches' images.
-        scratch: survives attempts; checkpoints lie there.
+        scratch: survives attempts; checkpoints and finished candidates lie there.
         out: folder to make; replaced if an earlier attempt left it half written.
         journal: told how training goes.
-        data_identity: identity of the training data; a resume on other data is refused.
+        data_identity: identity of the training data, labels included; a resume on other data is refused.
+        base: bundle whose weights training starts from; None: weights drawn from `config.seed`.
+        tag: words that the bundles act with (policy.conditioning.POSITIVE), or "" for a policy without tags.
 
     Returns:
         Figures of the training (loss, parameters, steps), equal for a resumed and an uninterrupted run.
 
     Raises:
-        ConfigError: batches and config do not fit.
+        ConfigError: batches, config, tag or base do not fit together.
+        ArtifactCorrupt: the base is not a whole bundle.
         ResumeRefused: `scratch` holds a checkpoint of another training, or an incomplete one.
     """
     relative = relative_dims(config, robot)
@@ -62,25 +78,12 @@ def train(
     sizes = replace(
         sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras)
     )
-    scaling = PolicyStats.from_json(stats, relative=bool(relative))
-    _check(config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim)
+    _check(config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim, tag=tag)
     if relative and (tuple(stats["relative_dims"]) != relative or stats["chunk"] != config.chunk):
         raise ConfigError(
             f"pi05: stats of chunk {stats['chunk']} relative on {stats['relative_dims']}, "
             f"expected chunk {config.chunk} relative on {list(relative)}"
         )
-    network = Pi05Network(sizes)
-    initialise(network, seed=config.seed, first_bin=FIRST_BIN)
-    learner = Pi05Learner(network, task=task, stats=scaling, draws=config.draws, shift_pixels=config.shift_pixels)
-    result = fit(
-        learner,
-        batches,
-        config.fit,
-        seed=config.seed,
-        scratch=scratch,
-        journal=journal,
-        fingerprint={"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity},
-    )
     info = BundleInfo(
         network=sizes,
         task=task,
@@ -92,17 +95,96 @@ def train(
         state_names=robot.state_names,
         action_names=robot.action_names,
         relative_dims=relative,
-        stats=scaling,
+        stats=PolicyStats.from_json(stats, relative=bool(relative)),
+        tag=tag,
+    )
+    fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
+    network = Pi05Network(sizes)
+    if base is None:
+        initialise(network, seed=config.seed, first_bin=FIRST_BIN)
+    else:
+        weights, start = read_bundle(base)
+        _check_base(base, start, info)
+        network.load_state_dict(weights.state_dict())  # a copy, so that memory layouts are those of a fresh network
+        info = replace(info, stats=start.stats)
+        fingerprint["base"] = start.policy_id
+    candidates = _Candidates(folder=scratch / "candidates", network=network, info=info)
+    steps = candidate_steps(config)
+    candidates.check(steps, newest_step(checkpoint_folder(scratch)))
+    learner = Pi05Learner(network, task=task, stats=info.stats, draws=config.draws, shift_pixels=config.shift_pixels)
+    result = fit(
+        learner,
+        batches,
+        config.fit,
+        seed=config.seed,
+        scratch=scratch,
+        journal=journal,
+        fingerprint={**fingerprint, "tag": tag},
+        snapshots=steps,
+        on_snapshot=candidates.keep,
     )
     if out.exists():
         shutil.rmtree(out)
-    write_bundle(out, network, info)
+    for step in steps:
+        link_folder(candidates.path(step), out / candidates.path(step).name)
     figures = {"steps": float(result.steps), "parameters": float(result.parameters)}
     return figures if result.steps == 0 else {**figures, "loss": result.loss}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Candidates:
+    """Bundles beside the checkpoints, each whole or not there: a resume after a snapshot finds it made."""
+
+    folder: Path
+    network: Pi05Network
+    info: BundleInfo
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:06d}"
+
+    def keep(self, step: int) -> None:
+        """Commits the bundle of the weights that the network holds now."""
+        final, temporary = self.path(step), self.folder / f".tmp-{step:06d}"
+        for left in (temporary, final):  # of an attempt that was killed before its checkpoint
+            if left.exists():
+                shutil.rmtree(left)
+        write_bundle(temporary, self.network, self.info)
+        sync_folder(temporary)
+        temporary.rename(final)
+
+    def check(self, steps: tuple[int, ...], resumed: int | None) -> None:
+        """ResumeRefused if a checkpoint lies beyond a candidate that is gone."""
+        missing = [step for step in steps if resumed is not None and step <= resumed and not self.path(step).is_dir()]
+        if missing:
+            raise ResumeRefused(
+                f"training stands at step {resumed}, but its candidate {self.path(missing[0])} is gone",
+                hint=f"delete {self.folder.parent} to train from the start",
+            )
+
+
+def _check_base(base: Path, start: BundleInfo, wanted: BundleInfo) -> None:
+    names = ("network", "cameras", "state_names", "action_names", "relative_dims", "chunk")
+    for name in names:
+        got, expected = getattr(start, name), getattr(wanted, name)
+        if got != expected:
+            raise ConfigError(
+                f"pi05: base {base} has {name} {_short(got)}, expected {_short(expected)}",
+                hint="train the base with the same policy.model settings, robot and cameras",
+            )
+
+
+def _short(value: Any) -> str:
+    return str(to_json(value)) if isinstance(value, NetworkSizes) else str(value)
+
+
 def _check(
-    config: Pi05Config, batch: Mapping[str, Any], robot: RobotSpec, cameras: tuple[str, ...], *, action_dim: int
+    config: Pi05Config,
+    batch: Mapping[str, Any],
+    robot: RobotSpec,
+    cameras: tuple[str, ...],
+    *,
+    action_dim: int,
+    tag: str,
 ) -> None:
     images, action = batch["images"], batch["action"]
     if action.shape[1:] != (config.chunk, len(robot.action_names)):
@@ -117,3 +199,12 @@ def _check(
     if action_dim < action.shape[2]:
         raise ConfigError(f"pi05: network.action_dim = {action_dim} is less than the robot's {action.shape[2]} actions")
     check_images(images, config.network.image_size)
+    if tag not in TEXTS:
+        raise ConfigError(f"pi05: tag {tag!r}, expected one of {', '.join(map(repr, TEXTS))}")
+    if tag and "tag" not in batch:
+        raise ConfigError(
+            f'pi05: a policy that acts with {tag!r} needs batches with the field "tag", got {sorted(batch)}',
+            hint="wrap the batches in policy.conditioning.ConditionedBatches",
+        )
+    if not tag and np.any(batch.get("tag", 0)):
+        raise ConfigError("pi05: the batches are tagged, but tag='' would have the policy act without a tag")

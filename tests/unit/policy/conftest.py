@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from policy.models.pi05 import tiny_config
-from policy.testing import train_synthetic
+from policy.testing import last_candidate, train_synthetic
 
 
 @pytest.fixture(scope="session")
@@ -13,4 +13,4 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pi05 bundle after four gradient steps."""
     folder = tmp_path_factory.mktemp("tiny")
     train_synthetic("pi05", tiny_config(relative_actions=True), folder)
-    return folder / "policy"
+    return last_candidate(folder)

@@ -15,7 +15,7 @@ import pytest
 from policy.models import POLICIES, load_policy
 from policy.models.pi05 import Pi05Config, small_config, tiny_config
 from policy.models.pi05.sizes import NetworkSizes, full, small, tiny
-from policy.testing import MemoryJournal, make_observation, train_synthetic
+from policy.testing import MemoryJournal, last_candidate, make_observation, train_synthetic
 from recap.config import override
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.hashing import digest_tree
@@ -95,7 +95,7 @@ def test_actions_are_relative_to_the_state_but_for_grippers(tmp_path: Path) -> N
     from policy.models.pi05.acting import load_policy as load
 
     train_synthetic("pi05", tiny_config(relative_actions=True, fit=FitConfig(steps=0)), tmp_path)
-    policy = load(tmp_path / "policy")
+    policy = load(last_candidate(tmp_path))
     with torch.no_grad():  # a network that always answers "no change"
         policy.network.action_out_proj.weight.zero_()
         policy.network.action_out_proj.bias.zero_()
@@ -110,7 +110,7 @@ def test_zero_steps_give_an_untrained_bundle(tmp_path: Path) -> None:
     figures = train_synthetic("pi05", tiny_config(fit=FitConfig(steps=0)), tmp_path)
     assert figures["steps"] == 0
     assert "loss" not in figures
-    assert load_policy(tmp_path / "policy").act(make_observation(0), noise_seed=0).shape == (8, 14)
+    assert load_policy(last_candidate(tmp_path)).act(make_observation(0), noise_seed=0).shape == (8, 14)
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_starting_weights_depend_on_the_seed_only(tmp_path: Path) -> None:
     ids = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         train_synthetic("pi05", tiny_config(seed=seed, fit=FitConfig(steps=0)), tmp_path / name)
-        ids.append(load_policy(tmp_path / name / "policy").policy_id)
+        ids.append(load_policy(last_candidate(tmp_path / name)).policy_id)
     assert ids[0] == ids[1] != ids[2]
 
 

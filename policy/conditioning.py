@@ -1,0 +1,106 @@
+"""What a policy is told of the advantage of its actions: the words, their codes, and which sample hears them.
+
+pi*0.6 writes "Advantage: positive" or "Advantage: negative" into the prompt and leaves it out for 30 % of the samples,
+so that one network holds the conditional and the unconditional policy. Owns the words and the draw. Knows neither
+where labels come from nor how a network reads a prompt; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recap.errors import ConfigError
+from recap.hashing import canonical_json, digest_array, sha256_hex
+from recap.protocols import BatchSource
+from recap.types import BoolArray
+
+POSITIVE = "Advantage: positive"
+NEGATIVE = "Advantage: negative"
+
+_STREAM = 0x7461_6773
+
+
+class Tag(IntEnum):
+    """Code of a sample's tag in batch["tag"] (int8)."""
+
+    NONE = 0
+    POSITIVE = 1
+    NEGATIVE = 2
+
+
+TEXTS = ("", POSITIVE, NEGATIVE)
+"""Words of every Tag, by its code."""
+
+
+class ConditionedBatches:
+    """The batches of another source, with the field "tag".
+
+    Example:
+        batches = ConditionedBatches(TrainingBatches(...), labels.arrays["positive"], seed=0)
+        batches.batch(12)["tag"]          # int8 [B]: the same codes whenever it is asked for
+
+    Args:
+        batches: any source; with labels its batches need the field "index" [B], row of the pack.
+        positive: [N] bool, label of every row; None: every sample is positive (iteration 0).
+        dropout: share of samples that hear no tag, in [0, 1]; 1 trains the unconditional policy alone.
+        seed: of the draw, >= 0.
+
+    Raises:
+        ConfigError: dropout or seed out of range, or labels that are not a vector of bools.
+    """
+
+    def __init__(self, batches: BatchSource, positive: BoolArray | None, *, dropout: float = 0.3, seed: int) -> None:
+        if not 0 <= dropout <= 1 or seed < 0:
+            raise ConfigError(f"ConditionedBatches: dropout {dropout}, seed {seed}: expected within [0, 1] and >= 0")
+        if positive is not None and (positive.ndim != 1 or positive.dtype != np.bool_):
+            raise ConfigError(
+                f"ConditionedBatches: labels of shape {positive.shape} and type {positive.dtype}, expected [N] bool"
+            )
+        self.batches = batches
+        self.positive = positive
+        self.dropout = dropout
+        self.seed = seed
+
+    @property
+    def identity(self) -> str:
+        """sha256 of labels, dropout and seed: belongs to the identity of the training data."""
+        labels = None if self.positive is None else digest_array("positive", self.positive)
+        return sha256_hex(canonical_json({"positive": labels, "dropout": float(self.dropout), "seed": self.seed}))
+
+    def batch(self, step: int) -> Mapping[str, Any]:
+        """Batch number `step` of the source and "tag" int8 [B] (codes of Tag).
+
+        Raises:
+            ConfigError: the batch has no "index", or a row beyond the labels.
+        """
+        batch = self.batches.batch(step)
+        count = len(batch["state"])
+        tag = np.full(count, Tag.POSITIVE, np.int8)
+        if self.positive is not None:
+            tag[~self._labels(batch)] = Tag.NEGATIVE
+        tag[self._dropped(step, count)] = Tag.NONE
+        return {**batch, "tag": tag}
+
+    def _labels(self, batch: Mapping[str, Any]) -> BoolArray:
+        assert self.positive is not None
+        if "index" not in batch:
+            raise ConfigError(f'ConditionedBatches: batches without "index" cannot be labelled; got {sorted(batch)}')
+        index = np.asarray(batch["index"])
+        if index.min() < 0 or index.max() >= len(self.positive):
+            raise ConfigError(
+                f"ConditionedBatches: row {index.max()} of the pack, but {len(self.positive)} labels",
+                hint="label the same episodes as the batches are drawn from",
+            )
+        labels: BoolArray = self.positive[index]
+        return labels
+
+    def _dropped(self, step: int, count: int) -> NDArray[np.bool_]:
+        # Raw counter-based words, as in data.batches: no state runs through training, and no version of numpy matters.
+        philox = np.random.Philox(key=np.array([self.seed, _STREAM], np.uint64), counter=[0, step, 0, 0])
+        uniform = (philox.random_raw(count) >> np.uint64(11)) * 2.0**-53
+        return np.asarray(uniform < self.dropout)
