@@ -1,0 +1,151 @@
+"""What must hold of returns, advantages and labels whatever the episodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from recap.errors import HealthError
+from recap.types import Outcome, Source
+from value_model.advantage import LabelConfig, advantages, label, make_labels, positive_threshold
+from value_model.episodes import EpisodeFacts
+from value_model.health import LabelHealthConfig, check_labels
+from value_model.returns import ReturnConfig, returns
+from value_model.testing_facts import make_facts
+
+T_MAX = 60
+CONFIGS = st.builds(ReturnConfig, kind=st.sampled_from(["recap", "viva"]), c_fail=st.floats(0, 4))
+LENGTHS = st.lists(st.integers(1, T_MAX), min_size=1, max_size=8)
+OUTCOMES = st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE])
+
+
+@st.composite
+def facts(draw: st.DrawFn, outcome: Any = OUTCOMES) -> EpisodeFacts:
+    lengths = draw(LENGTHS)
+    return make_facts(lengths, draw(st.lists(outcome, min_size=len(lengths), max_size=len(lengths))), max_steps=T_MAX)
+
+
+def values_for(made: EpisodeFacts, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 0, made.num_frames).astype(np.float32)
+
+
+@given(made=facts(), lookahead=st.integers(1, 2 * T_MAX), config=CONFIGS)
+def test_a_perfect_critic_sees_no_advantage(made: EpisodeFacts, lookahead: int, config: ReturnConfig) -> None:
+    shape = (made.offsets, made.success, made.max_steps)
+    perfect = returns(*shape, config)
+    assert np.abs(advantages(perfect, *shape, lookahead, config)).max() <= 1e-6
+
+
+@given(made=facts(), config=CONFIGS)
+def test_returns_rise_within_an_episode_and_stay_in_range(made: EpisodeFacts, config: ReturnConfig) -> None:
+    got = returns(made.offsets, made.success, made.max_steps, config)
+    assert got.min() >= -1
+    assert got.max() <= 0
+    for begin, end in zip(made.offsets, made.offsets[1:], strict=False):
+        assert np.all(np.diff(got[begin:end]) > 0)
+
+
+@given(length=st.integers(1, T_MAX), kind=st.sampled_from(["recap", "viva"]), c_fail=st.floats(0.01, 4))
+def test_success_is_above_failure_at_equal_time_and_length(length: int, kind: str, c_fail: float) -> None:
+    offsets = np.array([0, length, 2 * length])
+    got = returns(offsets, np.array([True, False]), np.array([T_MAX] * 2), ReturnConfig(kind=kind, c_fail=c_fail))
+    assert np.all(got[:length] > got[length:])
+
+
+@given(made=facts(), lookahead=st.integers(1, T_MAX), shift=st.floats(-0.5, 0.5), seed=st.integers(0, 99))
+def test_a_shift_of_all_values_moves_only_frames_whose_lookahead_passes_the_end(
+    made: EpisodeFacts, lookahead: int, shift: float, seed: int
+) -> None:
+    shape = (made.offsets, made.success, made.max_steps, lookahead, ReturnConfig())
+    value = values_for(made, seed)
+    moved = advantages(value + np.float32(shift), *shape) - advantages(value, *shape)
+    rows = np.arange(made.num_frames)
+    past_end = rows + lookahead >= np.repeat(made.offsets[1:], made.lengths)
+    np.testing.assert_allclose(moved[past_end], -shift, atol=1e-6)
+    np.testing.assert_allclose(moved[~past_end], 0, atol=1e-6)
+
+
+@given(made=facts(st.sampled_from(list(Outcome))), lookahead=st.integers(1, T_MAX), seed=st.integers(0, 99))
+def test_order_of_episodes_does_not_matter(made: EpisodeFacts, lookahead: int, seed: int) -> None:
+    value = values_for(made, seed)
+    order = np.random.default_rng(seed).permutation(made.num_episodes)
+    rows = np.concatenate([np.arange(made.offsets[e], made.offsets[e + 1]) for e in order])
+    offsets = np.concatenate([[0], np.cumsum(made.lengths[order])]).astype(np.int64)
+    straight = advantages(
+        value, made.offsets, made.success, made.max_steps, lookahead, ReturnConfig(), aborted=made.aborted
+    )
+    mixed = advantages(
+        value[rows],
+        offsets,
+        made.success[order],
+        made.max_steps[order],
+        lookahead,
+        ReturnConfig(),
+        aborted=made.aborted[order],
+    )
+    np.testing.assert_array_equal(straight[rows], mixed)
+
+
+@given(
+    scores=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=300),
+    share=st.floats(0.01, 0.99),
+)
+def test_never_more_positive_than_asked_and_ties_fall_below(scores: list[float], share: float) -> None:
+    advantage = np.array(scores, dtype=np.float32)
+    threshold = positive_threshold(advantage, share)
+    positive = label(advantage, threshold, np.zeros(len(scores), dtype=bool))
+    assert threshold in advantage
+    assert positive.sum() <= share * len(scores) + 1e-6
+    assert not positive[advantage == np.float32(threshold)].any()
+    if len(np.unique(advantage)) == len(scores):
+        assert positive.sum() > share * len(scores) - 1
+
+
+@given(made=facts(), seed=st.integers(0, 99), levels=st.integers(1, 6), share=st.floats(0.2, 0.8))
+def test_healthy_labels_reach_their_share(made: EpisodeFacts, seed: int, levels: int, share: float) -> None:
+    """With few distinct values labels may be unfit, but then they are refused, never passed on."""
+    rng = np.random.default_rng(seed)
+    value = (-rng.integers(0, levels, made.num_frames) / levels).astype(np.float32)
+    made_labels = make_labels(
+        value, made, LabelConfig(positive_share=share), lookahead=5, returns=ReturnConfig(), shares={}
+    )
+    try:
+        report = check_labels(value, made_labels, made, LabelHealthConfig())
+    except HealthError:
+        return
+    achieved = float(np.mean(made_labels.positive[made_labels.on_threshold]))
+    assert report.tasks["fold"].achieved_share == pytest.approx(achieved)
+    assert abs(achieved - share) <= 0.05
+    assert 0 < achieved < 1
+
+
+@given(made=facts(), constant=st.floats(-1, 0, width=32), lookahead=st.integers(1, 2 * T_MAX))
+def test_a_constant_critic_is_always_refused(made: EpisodeFacts, constant: float, lookahead: int) -> None:
+    value = np.full(made.num_frames, constant, dtype=np.float32)
+    made_labels = make_labels(
+        value, made, LabelConfig(positive_share=0.4), lookahead=lookahead, returns=ReturnConfig(), shares={}
+    )
+    with pytest.raises(HealthError, match="hardly differ"):
+        check_labels(value, made_labels, made, LabelHealthConfig())
+
+
+@given(made=facts(), seed=st.integers(0, 99))
+def test_old_episodes_do_not_move_the_threshold(made: EpisodeFacts, seed: int) -> None:
+    assume(made.num_episodes > 1)
+    old = make_facts(
+        made.lengths.tolist(),
+        made.outcomes,
+        sources=[Source.DEMO] + [Source.ROLLOUT] * (made.num_episodes - 1),
+        max_steps=T_MAX,
+    )
+    value = values_for(made, seed)
+    other = value.copy()
+    other[: made.lengths[0]] = -0.123
+    kwargs: dict[str, Any] = {"lookahead": 4, "returns": ReturnConfig(), "shares": {"fold": 0.4}}
+    first = make_labels(value, old, LabelConfig(), **kwargs)
+    second = make_labels(other, old, LabelConfig(), **kwargs)
+    assert first.thresholds == second.thresholds
