@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from cli.annotate import annotate
 from cli.data import data_app
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich would cost half of the 0.3 s
 )
 app.add_typer(data_app, name="data")
+app.command()(annotate)
 
 Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
 DEFAULT_WORKSPACE = Path("runs")
@@ -38,6 +40,15 @@ def run(
         str | None, typer.Option(help="Name of the run; by default made from task, preset and seed.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
+    iterations: Annotated[
+        int | None, typer.Option(help="RECAP iterations after imitation; by default the preset's.")
+    ] = None,
+    value_model: Annotated[
+        str | None, typer.Option(help="viva, clock, state_only, ...; by default the preset's.")
+    ] = None,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="stop (and wait for labels) or skip episodes without a label.")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="ray or local; by default the preset's.")] = None,
     tracker: Annotated[str | None, typer.Option(help="mlflow, none, or by default the preset's.")] = None,
     settings: Annotated[
@@ -51,7 +62,16 @@ def run(
     from pipelines.invocation import Invocation
 
     invocation = Invocation.of(
-        task=task, preset=preset, name=name, seed=seed, executor=executor, tracker=tracker, settings=settings or []
+        task=task,
+        preset=preset,
+        name=name,
+        seed=seed,
+        executor=executor,
+        tracker=tracker,
+        settings=settings or [],
+        iterations=iterations,
+        value_model=value_model,
+        unlabelled=unlabelled,
     )
     run_and_show(workspace, invocation, as_json=as_json)
 
@@ -98,6 +118,8 @@ def explain(
     preset: Annotated[str, typer.Option(help="Preset, as for run.")] = "sim",
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
+    iterations: Annotated[int | None, typer.Option(help="Iterations, as for run.")] = None,
+    value_model: Annotated[str | None, typer.Option(help="Value model, as for run.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Settings, as for run.")] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
@@ -110,7 +132,13 @@ def explain(
         invocation = Invocation.load(workspace, name)
     else:
         invocation = Invocation.of(
-            task=task, preset=preset, name=name, seed=seed, executor=None, tracker=None, settings=settings or []
+            task=task,
+            preset=preset,
+            name=name,
+            seed=seed,
+            settings=settings or [],
+            iterations=iterations,
+            value_model=value_model,
         )
     show_plan(workspace, invocation, as_json=as_json)
 
