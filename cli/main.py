@@ -16,6 +16,7 @@ import typer
 
 from cli.annotate import annotate
 from cli.data import data_app
+from cli.gc import gc
 
 app = typer.Typer(
     name="recap",
@@ -26,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich would cost half of the 0.3 s
 )
 app.add_typer(data_app, name="data")
+app.command()(gc)
 app.command()(annotate)
 
 Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
