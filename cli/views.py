@@ -35,6 +35,14 @@ def run_and_show(root: Path, invocation: Invocation, *, as_json: bool) -> None:
             f"  throughput  {figures['throughput_per_hour']:.1f}/h"
             f"   95 % interval {figures['throughput_low']:.1f} .. {figures['throughput_high']:.1f}"
         )
+        if "to_imitation" in figures:
+            paired = figures["to_imitation"]
+            typer.echo(
+                f"  minus imitation on the same {paired['starts']} starts  {100 * paired['difference']:+.1f} points"
+                f"   95 % interval {100 * paired['low']:+.1f} .. {100 * paired['high']:+.1f}"
+            )
+    for node, decision in result.decisions.items():
+        typer.echo(f"{node}  {decision['verdict'].upper()}: {decision['reason']}")
     typer.echo(f"steps run {len(result.executed)}, cached {len(result.cached)}, in {_span(result.seconds)}")
     typer.echo(f"report  {result.report}")
     if result.tracking_uri is not None:

@@ -6,7 +6,10 @@ backends. Knows no policy and no statistics.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipelines.ledger import Ledger
@@ -112,3 +115,16 @@ def attempt_shares(attempts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "frames": float(sum(row["steps"] for row in attempts)),
         "success_share": sum(row["outcome"] == "success" for row in attempts) / len(attempts),
     }
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Copies a directory without its bytes: artifacts are never written again, so their files can be shared."""
+    shutil.copytree(source, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
+    return target

@@ -31,6 +31,12 @@ class Invocation:
     """None: the preset's."""
     settings: tuple[str, ...]
     """As typed: "policy.model.fit.steps=500"."""
+    iterations: int | None = None
+    """None: the preset's."""
+    value_model: str | None = None
+    """Name of a value model family with its default settings; None: the preset's model."""
+    unlabelled: str | None = None
+    """"stop" or "skip"; None: the preset's."""
 
     @classmethod
     def of(
@@ -43,6 +49,9 @@ class Invocation:
         executor: str | None = None,
         tracker: str | None = None,
         settings: Sequence[str] = (),
+        iterations: int | None = None,
+        value_model: str | None = None,
+        unlabelled: str | None = None,
     ) -> Invocation:
         """The invocation with its name filled in: task, then preset and seed where they are not the default."""
         from data.tasks import TASKS
@@ -58,6 +67,9 @@ class Invocation:
             executor=executor,
             tracker=tracker,
             settings=tuple(settings),
+            iterations=iterations,
+            value_model=value_model,
+            unlabelled=unlabelled,
         )
 
     @classmethod
@@ -93,8 +105,16 @@ class Invocation:
         """
         from recap.config import override
 
-        config = PRESETS.get(self.preset)(self.task)
-        config = replace(config, policy=replace(config.policy, model=replace(config.policy.model, seed=self.seed)))
+        config = _seeded(PRESETS.get(self.preset)(self.task), self.seed)
+        if self.iterations is not None:
+            config = replace(config, iterations=self.iterations)
+        if self.value_model is not None:
+            from value_model.models import VALUE_MODELS
+
+            model = VALUE_MODELS.get(self.value_model).config()
+            config = replace(config, value=replace(config.value, model=model))
+        if self.unlabelled is not None:
+            config = replace(config, annotate=replace(config.annotate, unlabelled=self.unlabelled))
         if self.executor is not None:
             config = replace(config, executor=self.executor)
         if self.tracker is not None:
@@ -114,9 +134,12 @@ class Invocation:
             ("--seed", str(self.seed), "0"),
             ("--executor", self.executor, None),
             ("--tracker", self.tracker, None),
+            ("--iterations", self.iterations, None),
+            ("--value-model", self.value_model, None),
+            ("--unlabelled", self.unlabelled, None),
         ):
             if value is not None and value != usual:
-                parts += [flag, value]
+                parts += [flag, str(value)]
         if self.name != Invocation.of(task=self.task, preset=self.preset, seed=self.seed).name:
             parts += ["--name", self.name]
         for text in self.settings:
@@ -124,3 +147,16 @@ class Invocation:
         if workspace != Path("runs"):
             parts += ["--workspace", str(workspace)]
         return shlex.join(parts)
+
+
+def _seeded(config: LoopConfig, seed: int) -> LoopConfig:
+    """`seed` for every training but that of the base weights, and for the noise of rollouts.
+
+    The base plays the part of published weights: the same for all arms and seeds.
+    """
+    return replace(
+        config,
+        policy=replace(config.policy, model=replace(config.policy.model, seed=seed)),
+        value=replace(config.value, seed=seed, noise_seed=seed),
+        rollout=replace(config.rollout, noise_seed=seed),
+    )

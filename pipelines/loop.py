@@ -1,22 +1,130 @@
-"""The loop as a graph of steps. Iteration 0: demonstrations -> policy (imitation) -> evaluation.
+"""The loop as a graph of steps.
 
-    0/collect --demos--> 0/policy --policy--> 0/evaluate
+    0/collect --demos--> 0/pretrain --base--> 0/policy --candidates--> 0/select --policy--> 0/evaluate
+    k/collect (by the champion) -> k/annotate -> k/value -> k/advantage -> k/policy (from base) -> k/select
+      -> k/promote (against the champion) -> k/evaluate
 
 Composition only: what a step does stands in `pipelines/steps/<step>.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipelines.config import LoopConfig
-from recap.graph import Graph
+from recap.errors import ConfigError
+from recap.graph import Graph, OutputRef
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _State:
+    """What one iteration hands to the next."""
+
+    champion: OutputRef
+    experience: OutputRef
+    """All episodes so far."""
+    base: OutputRef
+    """Weights that every training starts from."""
 
 
 def build_graph(config: LoopConfig) -> Graph:
-    """The steps of a run, wired. Settings that must agree between steps are checked by the steps themselves."""
+    """The steps of a run, wired. Settings that must agree between steps are set here, once.
+
+    Raises:
+        ConfigError: more rollouts in all than there are start seeds, or a setting of a step is impossible.
+    """
     graph = Graph()
-    collect = graph.add("0/collect", "collect", replace(config.collect, task=config.task))
-    policy = graph.add("0/policy", "policy", replace(config.policy, task=config.task), demos=collect["demos"])
-    graph.add("0/evaluate", "evaluate", replace(config.evaluate, task=config.task), policy=policy["policy"])
+    state = _imitation(graph, config)
+    for iteration in range(1, config.iterations + 1):
+        state = _improvement(graph, config, state, iteration)
     return graph
+
+
+def lookahead_steps(config: LoopConfig) -> int:
+    """N = K = round(lookahead_s * rate_hz), at least the executed part of an action chunk."""
+    from data.tasks import TASKS
+
+    spec = TASKS.get(config.task).spec
+    return max(round(spec.lookahead_s * spec.rate_hz), config.policy.model.execute)
+
+
+def _imitation(graph: Graph, config: LoopConfig) -> _State:
+    """Iteration 0: demonstrations, weights to start from, imitation with every frame positive."""
+    task = config.task
+    collect = graph.add("0/collect", "collect", replace(config.collect, task=task))
+    pretrain = graph.add(
+        "0/pretrain", "policy", replace(config.pretrain, task=task, tags="none"), experience=collect["demos"]
+    )
+    policy = graph.add(
+        "0/policy",
+        "policy",
+        replace(config.policy, task=task, tags="positive"),
+        experience=collect["demos"],
+        base=pretrain["candidates"],
+    )
+    # All positive: there is no other condition for a guidance to push away from.
+    select = graph.add(
+        "0/select",
+        "select",
+        replace(config.select, task=task, guidance=(1.0,)),
+        candidates=policy["candidates"],
+    )
+    graph.add("0/evaluate", "evaluate", replace(config.evaluate, task=task), policy=select["policy"])
+    return _State(champion=select["policy"], experience=collect["demos"], base=pretrain["candidates"])
+
+
+def _improvement(graph: Graph, config: LoopConfig, state: _State, k: int) -> _State:
+    """Iteration k >= 1: experience of the champion, values, labels, a challenger, the gate."""
+    task = config.task
+    rollout, value = config.rollout, config.value
+    attempts = rollout.attempts + rollout.corrections
+    if config.collect.first_seed + config.collect.episodes > rollout.first_seed:
+        raise ConfigError(
+            f"rollouts begin at TRAIN start {rollout.first_seed}, which demonstrations use as well",
+            hint=f"--set rollout.first_seed={config.collect.first_seed + config.collect.episodes}",
+        )
+    collect = graph.add(
+        f"{k}/collect",
+        "rollout",
+        replace(rollout, task=task, first_seed=rollout.first_seed + (k - 1) * attempts),
+        policy=state.champion,
+        previous=state.experience,
+    )
+    annotate = graph.add(f"{k}/annotate", "annotate", config.annotate, experience=collect["experience"])
+    values = graph.add(
+        f"{k}/value",
+        "value",
+        replace(value, task=task, lookahead=lookahead_steps(config)),
+        experience=collect["experience"],
+        annotations=annotate["annotations"],
+    )
+    labels = graph.add(
+        f"{k}/advantage",
+        "advantage",
+        replace(config.advantage, task=task, returns=value.returns),
+        values=values["values"],
+        annotations=annotate["annotations"],
+        episodes=collect["episodes"],
+    )
+    policy = graph.add(
+        f"{k}/policy",
+        "policy",
+        replace(config.policy, task=task, tags="labels"),
+        experience=collect["experience"],
+        labels=labels["labels"],
+        base=state.base,
+    )
+    select = graph.add(f"{k}/select", "select", replace(config.select, task=task), candidates=policy["candidates"])
+    champion = state.champion
+    if config.gate:
+        # Other starts in every iteration: what one promotion was decided on must not decide the next.
+        promote = graph.add(
+            f"{k}/promote",
+            "promote",
+            replace(config.promote, task=task, first_seed=(k - 1) * config.promote.gate.cap),
+            champion=state.champion,
+            challenger=select["policy"],
+        )
+        champion = promote["champion"]
+    graph.add(f"{k}/evaluate", "evaluate", replace(config.evaluate, task=task), policy=select["policy"])
+    return replace(state, champion=champion, experience=collect["experience"])

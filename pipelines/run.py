@@ -45,7 +45,9 @@ class LoopResult:
     tracking_uri: str | None
     """None: no tracker."""
     evaluations: Mapping[str, Mapping[str, Any]]
-    """{node: summary figures} of every evaluation, in order."""
+    """{node: summary figures} of every evaluation, in order; after iteration 0 with the paired difference to it."""
+    decisions: Mapping[str, Mapping[str, Any]]
+    """{node: verdict, reason and figures} of every promotion decision, in order."""
     command: str
     """Issues this run again."""
 
@@ -103,6 +105,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
         report=report,
         tracking_uri=_tracking_uri(workspace) if config.tracker == "mlflow" else None,
         evaluations=_evaluations(summary),
+        decisions=_decisions(summary),
         command=invocation.command(root),
     )
 
@@ -144,8 +147,26 @@ def _tracking_uri(workspace: Workspace) -> str:
 
 
 def _evaluations(summary: RunSummary) -> dict[str, dict[str, Any]]:
+    from pipelines.summary import paired_summary
+
+    found: dict[str, dict[str, Any]] = {}
+    first: list[Mapping[str, Any]] | None = None
+    for node, outputs in summary.outputs.items():
+        if "evaluation" not in outputs:
+            continue
+        evaluation = outputs["evaluation"].json()
+        found[node] = evaluation["summary"] | outputs["timing"].json()["summary"]
+        if first is None:
+            first = evaluation["attempts"]
+        else:
+            found[node]["to_imitation"] = paired_summary(evaluation["attempts"], first)
+    return found
+
+
+def _decisions(summary: RunSummary) -> dict[str, dict[str, Any]]:
+    shown = ("verdict", "reason", "pairs", "difference")
     return {
-        node: outputs["evaluation"].json()["summary"] | outputs["timing"].json()["summary"]
+        node: {name: value for name, value in outputs["decision"].json().items() if name in shown}
         for node, outputs in summary.outputs.items()
-        if "evaluation" in outputs
+        if "decision" in outputs
     }

@@ -22,7 +22,7 @@ BOOTSTRAP_SEED = 0
 
 def success_summary(rows: Sequence[Row]) -> dict[str, float | int]:
     """Counts, success rate with its 95 % Wilson interval, and mean control steps of an attempt."""
-    attempts = [_attempt(row) for row in rows]
+    attempts = [attempt_of(row) for row in rows]
     successes = sum(map(is_success, attempts))
     interval = wilson_interval(successes, len(attempts))
     return {
@@ -38,7 +38,7 @@ def success_summary(rows: Sequence[Row]) -> dict[str, float | int]:
 def throughput_summary(rows: Sequence[Row], spec: TaskSpec) -> dict[str, float]:
     """Successes per hour over all attempts with its 95 % bootstrap interval; late inference counts as robot time."""
     estimate = throughput_estimate(
-        [_attempt(row) for row in rows],
+        [attempt_of(row) for row in rows],
         max_steps=spec.max_steps,
         rate_hz=spec.rate_hz,
         reset_s=spec.reset_s,
@@ -59,7 +59,7 @@ def paired_summary(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> dict[str, fl
         ConfigError: not the same starts, a start attempted twice, or none.
     """
     won_a, won_b = (
-        {attempt.start_seed: is_success(attempt) for attempt in map(_attempt, rows)} for rows in (rows_a, rows_b)
+        {attempt.start_seed: is_success(attempt) for attempt in map(attempt_of, rows)} for rows in (rows_a, rows_b)
     )
     if won_a.keys() != won_b.keys() or (len(rows_a), len(rows_b)) != (len(won_a), len(won_b)):
         raise ConfigError(
@@ -72,7 +72,8 @@ def paired_summary(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> dict[str, fl
     return {"difference": estimate.value, "low": estimate.low, "high": estimate.high, "starts": len(seeds)}
 
 
-def _attempt(row: Row) -> Attempt:
+def attempt_of(row: Row) -> Attempt:
+    """The attempt that a worker's row tells of."""
     return Attempt(
         start_seed=row["start_seed"],
         outcome=Outcome(row["outcome"]),

@@ -1,7 +1,7 @@
-"""The long-lived workers of the loop: each is built once, in its own process, and then given one job after another.
+"""The long-lived workers of the loop that act: each is built once, in its own process, then given job after job.
 
 A worker composes the layers below (a simulator, an expert or a policy, the episode store) and returns plain rows.
-Heavy imports happen inside, in the process that needs them.
+Heavy imports happen inside, in the process that needs them. The workers of the value model are in value_workers.py.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
+    from data.corrections import CorrectionConfig
     from data.sim.flaws import FlawConfig
     from pipelines.steps.policy import PolicyConfig
     from recap.protocols import Journal, Policy
@@ -37,8 +38,10 @@ class Collector:
         return {
             "start_seed": job,
             "episode_id": episode_id,
+            "source": draft.source.value,
             "outcome": truth.outcome.value,
             "steps": draft.length,
+            "human_steps": draft.length,
             "flaw": draw_flaws(self._flaws, job).mode,
         }
 
@@ -46,11 +49,18 @@ class Collector:
         self._robot.close()
 
 
-class Evaluator:
-    """Plays one attempt per job. Job: (start seed, record it as an episode?). Result: a row of the evaluation."""
+class RolloutCollector:
+    """Records one attempt of a policy per job. Job: (start seed, with a supervisor?). Result: a row of the summary."""
 
     def __init__(
-        self, task: str, renderer: str, image_size: int, policy_dir: str, noise_seed: int, store_root: str
+        self,
+        task: str,
+        renderer: str,
+        image_size: int,
+        policy_dir: str,
+        noise_seed: int,
+        correction: CorrectionConfig,
+        store_root: str,
     ) -> None:
         from data.episodes import EpisodeStore
         from data.tasks import TASKS
@@ -60,23 +70,67 @@ class Evaluator:
         self._robot = self._task.make_robot(renderer=renderer, image_size=image_size)
         self._policy: Policy = load_policy(Path(policy_dir))
         self._noise_seed = noise_seed
+        self._correction = correction
         self._store = EpisodeStore(Path(store_root))
 
     def run(self, job: tuple[int, bool]) -> dict[str, Any]:
+        from data.corrections import rollout_with_corrections
         from data.rollout import rollout
 
-        seed, film = job
+        seed, supervised = job
+        play: dict[str, Any] = {"noise_seed": self._noise_seed, "execute": self._policy.execute}
+        if supervised:
+            attempt, draft, truth = rollout_with_corrections(
+                self._task, self._robot, self._policy, seed, correction=self._correction, **play
+            )
+        else:
+            attempt, recorded, truth = rollout(self._task, self._robot, self._policy, seed, record=True, **play)
+            assert recorded is not None, "record=True gives an episode"
+            draft = recorded
+        return {
+            "start_seed": seed,
+            "episode_id": self._store.commit(draft, truth),
+            "source": draft.source.value,
+            "outcome": attempt.outcome.value,
+            "steps": attempt.steps,
+            "human_steps": attempt.human_steps,
+            "supervised": supervised,
+        }
+
+    def close(self) -> None:
+        self._robot.close()
+
+
+class Evaluator:
+    """Plays one attempt per job. Job: (key, policy bundle, start seed, record it as an episode?). Result: its row."""
+
+    def __init__(self, task: str, renderer: str, image_size: int, noise_seed: int, store_root: str) -> None:
+        from data.episodes import EpisodeStore
+        from data.tasks import TASKS
+
+        self._task = TASKS.get(task)
+        self._robot = self._task.make_robot(renderer=renderer, image_size=image_size)
+        self._policies: dict[str, Policy] = {}
+        self._noise_seed = noise_seed
+        self._store = EpisodeStore(Path(store_root))
+
+    def run(self, job: tuple[str | int, str, int, bool]) -> dict[str, Any]:
+        from data.rollout import rollout
+
+        key, policy_dir, seed, film = job
+        policy = self._policy(policy_dir)
         attempt, draft, truth = rollout(
             self._task,
             self._robot,
-            self._policy,
+            policy,
             seed,
             noise_seed=self._noise_seed,
-            execute=self._policy.execute,
+            execute=policy.execute,
             record=film,
         )
         episode_id = self._store.commit(draft, truth) if draft is not None else None
         return {
+            "key": key,
             "start_seed": seed,
             "outcome": attempt.outcome.value,
             "steps": attempt.steps,
@@ -84,8 +138,18 @@ class Evaluator:
             "human_steps": attempt.human_steps,
             "metrics": dict(attempt.metrics),
             "episode_id": episode_id,
-            "policy_id": self._policy.policy_id,
+            "policy_id": policy.policy_id,
         }
+
+    def _policy(self, folder: str) -> Policy:
+        """The policy of a bundle; two are kept, because the gate plays two in turn."""
+        from policy.models import load_policy
+
+        if folder not in self._policies:
+            while len(self._policies) >= 2:
+                del self._policies[next(iter(self._policies))]
+            self._policies[folder] = load_policy(Path(folder))
+        return self._policies[folder]
 
     def close(self) -> None:
         self._robot.close()
@@ -93,52 +157,61 @@ class Evaluator:
 
 def train_policy(
     config: PolicyConfig,
-    demos: Mapping[str, Any],
+    experience: Mapping[str, Any],
+    labels: Path | None,
+    base: Path | None,
     episodes: Path,
     cache: Path,
     scratch: Path,
     out: Path,
     journal: Journal,
 ) -> dict[str, float]:
-    """Packs the episodes, takes their statistics, trains, and writes the bundle to `out`; returns its figures.
+    """Packs the episodes, takes their statistics, trains, and writes the candidates to `out`; returns its figures.
 
     Args:
         config: settings of the policy step.
-        demos: JSON of the EpisodeSet to learn from.
+        experience: JSON of the EpisodeSet to learn from; with labels, those of its episodes that have any.
+        labels: frame table with `positive`, or None.
+        base: candidates of the training whose last weights are the start, or None: from scratch.
         episodes: the episode store.
         cache: where the packed frames go.
         scratch: keeps checkpoints between attempts.
-        out: the bundle folder to make.
+        out: the folder of candidates to make.
         journal: told how it goes.
     """
     from data.batches import TrainingBatches
     from data.episode_set import EpisodeSet
     from data.episodes import EpisodeStore
-    from data.framecache import PackedExperience
+    from data.frame_table import FrameTable
     from data.normalise import stats_of_store
     from data.tasks import TASKS
-    from policy.models import family_of
+    from pipelines.experience import pack
+    from policy.conditioning import POSITIVE, ConditionedBatches
+    from policy.models import candidates, family_of
 
     task = TASKS.get(config.task)
     store = EpisodeStore(episodes)
-    ids = EpisodeSet.from_json(demos)
-    packed = PackedExperience.build(
-        store,
-        ids,
-        cache,
-        cameras=task.robot.camera_names,
-        progress=lambda done, total: journal.progress(done, total, "episodes packed"),
-    )
+    table = None if labels is None else FrameTable.read(labels)
+    ids = EpisodeSet.from_json(experience)
+    if table is not None:
+        ids = EpisodeSet.of(set(ids) & set(table.ids))
+    packed = pack(store, ids.ids, cache, config.task, journal)
+    positive = None
+    if table is not None:
+        table.check_same_frames(packed.episode_ids, packed.offsets, where="labels of the policy's experience")
+        positive = table.arrays["positive"]
     model = config.model
     family = family_of(model)
     relative = family.relative_dims(model, task.robot)
     batches = TrainingBatches(
         packed, chunk=model.chunk, batch_size=model.batch_size, seed=model.seed, relative_dims=relative
     )
+    tagged = config.tags != "none"
+    conditioned = ConditionedBatches(batches, positive, dropout=config.dropout if tagged else 1.0, seed=model.seed)
     stats = stats_of_store(store, ids, chunk=model.chunk, relative_dims=relative)
     figures = family.train(
         model,
-        batches,
+        conditioned,
         stats.to_json(),
         task=task.spec.prompt,
         robot=task.robot,
@@ -146,14 +219,22 @@ def train_policy(
         scratch=scratch,
         out=out,
         journal=journal,
-        data_identity=ids.root,
+        data_identity=f"{ids.root}+{conditioned.identity}",
+        base=None if base is None else candidates(base)[-1][1],
+        tag=POSITIVE if tagged else "",
     )
-    return {**figures, "episodes": float(len(ids)), "frames": float(packed.num_frames)}
+    share = {} if positive is None else {"positive_share": float(positive.mean())}
+    return {**figures, **share, "episodes": float(len(ids)), "frames": float(packed.num_frames)}
 
 
 def make_collector(*args: Any) -> Collector:
     """A Collector; arguments as its constructor's."""
     return Collector(*args)
+
+
+def make_rollout_collector(*args: Any) -> RolloutCollector:
+    """A RolloutCollector; arguments as its constructor's."""
+    return RolloutCollector(*args)
 
 
 def make_evaluator(*args: Any) -> Evaluator:

@@ -4,18 +4,20 @@ from dataclasses import replace
 
 from pipelines.config import PRESETS, LoopConfig
 from pipelines.presets.sim import sim
-from policy.models.pi05.config import tiny_config
-from recap.training.config import FitConfig
+from pipelines.presets.tiny import tiny
 
 
 @PRESETS.register("micro")
 def micro(task: str) -> LoopConfig:
-    """3 demonstrations, a tiny pi0.5 for a few steps, 2 test starts."""
-    base = sim(task)
+    """3 demonstrations, tiny networks for a few steps, one iteration of 3 attempts, 2 test starts."""
+    base = tiny(sim(task), policy_steps=12, value_steps=8)
     return replace(
         base,
         collect=replace(base.collect, episodes=3, workers=1),
-        policy=replace(base.policy, model=tiny_config(fit=FitConfig(steps=12))),
+        rollout=replace(base.rollout, attempts=2, corrections=1, workers=1),
+        select=replace(base.select, attempts=1, guidance=(1.0,), workers=1),
+        value=replace(base.value, workers=1),
+        promote=replace(base.promote, gate=replace(base.promote.gate, block=1, cap=1, min_pairs=1), workers=1),
         evaluate=replace(base.evaluate, attempts=2, films=1, workers=1),
         executor="local",
         tracker="none",

@@ -1,19 +1,33 @@
 """sim: the default. Enough demonstrations and gradient steps to learn in simulation on two CPU cores."""
 
+from dataclasses import replace
+
 from pipelines.config import PRESETS, LoopConfig
+from pipelines.steps.advantage import AdvantageConfig
 from pipelines.steps.collect import CollectConfig
 from pipelines.steps.evaluate import EvaluateConfig
 from pipelines.steps.policy import PolicyConfig
+from pipelines.steps.promote import PromoteConfig
+from pipelines.steps.rollout import RolloutConfig
+from pipelines.steps.select import SelectConfig
+from pipelines.steps.value import ValueConfig
 from policy.models.pi05.config import small_config
 from recap.training.config import FitConfig
 
 
 @PRESETS.register("sim")
 def sim(task: str) -> LoopConfig:
-    """200 demonstrations, a small pi0.5, 120 test starts."""
+    """200 demonstrations, a small pi0.5, 160 attempts of its own per iteration, a small ViVa, 120 test starts."""
+    base = small_config(fit=FitConfig(steps=4000), candidates=1)
     return LoopConfig(
         task=task,
         collect=CollectConfig(task=task),
-        policy=PolicyConfig(task=task, model=small_config(fit=FitConfig(steps=4000))),
+        pretrain=PolicyConfig(task=task, model=base, tags="none"),
+        policy=PolicyConfig(task=task, model=replace(base, fit=FitConfig(steps=2000), candidates=2)),
+        select=SelectConfig(task=task, attempts=24, guidance=(1.0, 2.0)),
         evaluate=EvaluateConfig(task=task),
+        rollout=RolloutConfig(task=task),
+        value=ValueConfig(task=task),
+        advantage=AdvantageConfig(task=task),
+        promote=PromoteConfig(task=task),
     )

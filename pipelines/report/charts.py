@@ -7,13 +7,14 @@ width of the page, so its text lives outside of the SVG, placed in percent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from pipelines.report.figures import Estimate
 from pipelines.report.formats import figure
 from recap.errors import ConfigError
 
@@ -86,6 +87,12 @@ def nice_end(value: float) -> float:
         return 1.0
     unit = 10.0 ** math.floor(math.log10(value))
     return next(unit * f for f in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if unit * f >= value * (1 - 1e-9))
+
+
+def difference_reach(estimates: Iterable[Estimate]) -> float:
+    """Either end of an axis around 0 that holds the intervals of differences in [-1, 1]."""
+    ends = [abs(end) for e in estimates for end in (e.value, e.low, e.high) if end is not None]
+    return min(nice_end(max(ends, default=1.0)), 1.0)
 
 
 def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, log_y: bool = False) -> Markup:

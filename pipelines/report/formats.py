@@ -31,6 +31,27 @@ def share(value: float | None) -> str:
     return ABSENT if value is None else f"{figure(100 * value)}{_GAP}%"
 
 
+def points(difference: float | None) -> str:
+    """A difference of two shares, in [-1, 1], as percentage points with its sign.
+
+    Example:
+        >>> points(0.125).replace(_GAP, " "), points(-0.5).replace(_GAP, " "), points(0.0).replace(_GAP, " ")
+        ('+12.5 points', '-50 points', '0 points')
+    """
+    return ABSENT if difference is None else f"{signed(100 * difference)}{_GAP}points"
+
+
+def signed(value: float) -> str:
+    """With its sign and one digit after the point at most.
+
+    Example:
+        >>> signed(12.04), signed(-0.04)
+        ('+12', '0')
+    """
+    text = f"{value:+.1f}".removesuffix(".0")
+    return "0" if text in ("+0", "-0") else text
+
+
 def figure(value: float | None, digits: int = 3) -> str:
     """`digits` significant digits, never in exponent form between 0.001 and 10 million.
 

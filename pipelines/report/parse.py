@@ -29,7 +29,8 @@ from recap.types import Outcome, Source
 Outputs = Mapping[str, Artifact]
 
 _CLEAN_FLAW = "clean"
-_NOT_A_MODEL = ("controls", "problems")
+_NOT_FIGURES = ("model", "tasks", "controls", "problems")
+_PER_EPISODE = ("task", "per_episode")
 
 
 def take(record: Any, name: str, node: str) -> Any:
@@ -131,7 +132,7 @@ def gate(artifact: Artifact, node: str) -> Gate:
     found = record.get("difference")
     pairs = record.get("pairs")
     return Gate(
-        verdict=str(take(record, "verdict", node)),
+        verdict=str(take(record, "verdict", node)).upper(),
         reason=str(record.get("reason", "")),
         # Some rules keep the pairs themselves, others their number.
         pairs=len(pairs) if isinstance(pairs, list) else pairs,
@@ -176,22 +177,29 @@ def labels(artifact: Artifact, node: str) -> LabelFacts:
     )
 
 
-def value_facts(health: Mapping[str, Any], model: str | None) -> ValueFacts:
+def value_facts(health: Mapping[str, Any], model: str | None, *, task: str) -> ValueFacts:
     """The value model's figures beside those of the controls.
 
     Args:
-        health: {model: {figure: value}, "controls": {name: {figure: value}}, "problems": [...]}, or the figures of
-            the one model without its name around them.
-        model: its name, where the step says it.
+        health: {"tasks": {task: report}} or {model: report} or the figures themselves, beside "controls" ({name: the
+            same}) and "problems". A report is {"figures": {name: figure}, ...} or {name: figure}.
+        model: its name, where the table of values says it.
+        task: whose report is shown.
     """
-    own = {name: value for name, value in health.items() if name not in _NOT_A_MODEL}
-    name = model or "value model"
-    named = [key for key, value in own.items() if isinstance(value, Mapping)]
-    if isinstance(own.get(name), Mapping):
-        figures = {name: own.pop(name), **{key: own[key] for key in named if key != name}}
-    elif named and len(named) == len(own):
-        figures = {key: own[key] for key in named}
-    else:
-        figures = {name: own}
-    controls = {key: value for key, value in (health.get("controls") or {}).items() if isinstance(value, Mapping)}
-    return ValueFacts(model=name, figures={**figures, **controls}, problems=tuple(map(str, health.get("problems", []))))
+    name = str(model or health.get("model") or "value model")
+    own = {key: value for key, value in health.items() if key not in _NOT_FIGURES}
+    figures = {name: _report_figures(health.get("tasks", own.get(name, own)), task)}
+    for control, report in (health.get("controls") or {}).items():
+        figures[str(control)] = _report_figures(report, task)
+    return ValueFacts(model=name, figures=figures, problems=tuple(map(str, health.get("problems", []))))
+
+
+def _report_figures(report: Any, task: str) -> dict[str, Any]:
+    """{figure: JSON value} of one model on one task."""
+    if not isinstance(report, Mapping):
+        return {}
+    if isinstance(report.get(task), Mapping):
+        return _report_figures(report[task], task)
+    if isinstance(report.get("figures"), Mapping):
+        return dict(report["figures"])
+    return {str(key): value for key, value in report.items() if key not in _PER_EPISODE}

@@ -19,6 +19,8 @@ _BINS = 48
 _TAIL = 0.002
 """Share of the frames beyond either end of the bins, when a few extreme ones would squeeze all others together."""
 
+_NOT_SHOWN = ("sources", "per_source", "problems", "healthy", "threshold")
+
 Origin = tuple[str, int | None]
 """(source, iteration that recorded it)"""
 
@@ -84,10 +86,16 @@ def advantage_facts(
         shares=shares,
         beyond=int(np.sum(finite & ((advantage < edges[0]) | (advantage > edges[-1])))),
         not_finite=int(np.sum(~finite)),
-        # Shares per source are counted from the labels themselves, once.
-        health={name: value for name, value in health.items() if name not in ("per_source", "problems", "threshold")},
+        health=_figures_of(health, task),
         problems=tuple(map(str, health.get("problems", []))),
     )
+
+
+def _figures_of(health: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The step's figures on `task`. Shares per source are counted from the labels themselves, once."""
+    tasks = health.get("tasks", {})
+    own = tasks[task] if task in tasks else {name: value for name, value in health.items() if name != "tasks"}
+    return {name: value for name, value in own.items() if name not in _NOT_SHOWN}
 
 
 def _rank(source: str) -> int:

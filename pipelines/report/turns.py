@@ -67,7 +67,7 @@ def build(
         if "annotations" in made:
             part["labels"] = parse.labels(made["annotations"], node.name)
         if "values" in made:
-            part |= _value(made, node, curves.get(node.name, {}))
+            part |= _value(made, node, curves.get(node.name, {}), task=task)
         elif "training" in made:
             loss = curves.get(node.name, {}).get(_LOSS, ())
             part["training"] = parse.training(made["training"], node.name, seconds=node.seconds, loss=loss)
@@ -131,12 +131,14 @@ def _of_iterations(nodes: Sequence[Node], outputs: Mapping[str, Outputs]) -> Ite
             yield node, int(match[1]), outputs.get(node.name, {})
 
 
-def _value(made: Outputs, node: Node, losses: Mapping[str, tuple[tuple[int, float], ...]]) -> dict[str, Any]:
+def _value(
+    made: Outputs, node: Node, losses: Mapping[str, tuple[tuple[int, float], ...]], *, task: str
+) -> dict[str, Any]:
     part: dict[str, Any] = {}
     if "training" in made:
         part["value_training"] = ValueTraining(facts=made["training"].json(), seconds=node.seconds, loss=losses)
     if "health" in made:
-        part["value"] = parse.value_facts(made["health"].json(), _model_name(made["values"]))
+        part["value"] = parse.value_facts(made["health"].json(), _model_name(made["values"]), task=task)
     return part
 
 

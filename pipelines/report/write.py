@@ -75,6 +75,8 @@ def _environment() -> jinja2.Environment:
     environment.globals.update(
         percent=formats.percent,
         share=formats.share,
+        points=formats.points,
+        signed=formats.signed,
         figure=formats.figure,
         duration=formats.duration,
         when=formats.when,

@@ -29,3 +29,66 @@ class AdvantageConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+@step(
+    name="advantage",
+    version=1,
+    config=AdvantageConfig,
+    inputs=("values", "annotations", "episodes"),
+    outputs=("labels", "health"),
+    libraries=("numpy",),
+    code=("value_model.advantage", "value_model.returns", "value_model.health", "value_model.episodes"),
+)
+def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
+    """Labels every frame of all experience; `episodes` are those of this iteration, which set the threshold.
+
+    Raises:
+        HealthError: the labels are not fit to be trained on; says what is wrong and what to do.
+    """
+    from data.annotation import Annotations
+    from data.episode_set import EpisodeSet
+    from data.episodes import EpisodeStore
+    from data.frame_table import FrameTable
+    from data.tasks import TASKS
+    from pipelines.experience import episode_facts
+    from value_model.advantage import make_labels
+    from value_model.health import check_labels
+
+    table = FrameTable.read(inputs["values"].path)
+    facts = episode_facts(
+        EpisodeStore(ctx.workspace.episodes),
+        Annotations.from_json(inputs["annotations"].json()),
+        table.ids,
+        table.offsets,
+        current=EpisodeSet.from_json(inputs["episodes"].json()),
+    )
+    value = table.arrays["value"]
+    labels = make_labels(
+        value,
+        facts,
+        config.label,
+        lookahead=table.facts["lookahead"],
+        returns=config.returns,
+        shares={task: TASKS.get(task).spec.positive_share for task in facts.task_ids},
+    )
+    health = check_labels(value, labels, facts, config.health)
+    out = ctx.out / "labels"
+    FrameTable(
+        ids=table.ids,
+        offsets=table.offsets,
+        arrays={
+            "advantage": labels.advantage,
+            "positive": labels.positive,
+            "forced": labels.forced,
+            "returns": labels.returns,
+            "value": value,
+        },
+        facts={
+            "thresholds": dict(labels.thresholds),
+            "positive_share": dict(labels.shares),
+            "lookahead": table.facts["lookahead"],
+            "model": table.facts["model"],
+        },
+    ).write(out)
+    return {"labels": DirOutput(out), "health": JsonOutput(health.to_json())}

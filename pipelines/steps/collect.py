@@ -48,7 +48,7 @@ def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str
     inputs=(),
     outputs=("demos", "summary"),
     libraries=("mujoco", "numpy"),
-    code=("data.rollout", "data.tasks", "data.sim", "data.episodes", "pipelines.workers"),
+    code=("data.rollout", "data.tasks", "data.sim", "data.episodes", "pipelines.attempts", "pipelines.workers"),
     check=_lost_episodes,
 )
 def collect(ctx: StepContext, config: CollectConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:

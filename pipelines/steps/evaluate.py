@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from pipelines.attempts import pin_renderer, play_missing
 from pipelines.ledger import Ledger
 from pipelines.summary import success_summary, throughput_summary
 from recap.config import setting, validate
@@ -51,45 +51,30 @@ class EvaluateConfig:
         "data.tasks",
         "data.sim",
         "recap.stats",
+        "pipelines.attempts",
         "pipelines.summary",
         "pipelines.workers",
     ),
 )
 def evaluate(ctx: StepContext, config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Attempts every start once; outputs the attempts and their summary."""
-    from data.sim.backend import choose_renderer
     from data.tasks import TASKS
     from pipelines.workers import make_evaluator
 
     seeds = start_seeds(Split[config.split.upper()], config.attempts)
     filmed = set(seeds[: config.films])
-    renderer = choose_renderer(config.renderer)
-    ledger = Ledger(ctx.scratch / "attempts.jsonl", key="start_seed")
-    done = ledger.rows()
-    todo = [(seed, seed in filmed) for seed in seeds if seed not in done]
-    ctx.journal.progress(len(done), len(seeds), "attempts")
-
-    def keep(_: int, row: dict[str, Any]) -> None:
-        ledger.append(row)
-        done[row["start_seed"]] = row
-        ctx.journal.progress(len(done), len(seeds), "attempts")
-
-    ctx.executor.map(
-        "evaluator",
-        make_evaluator,
-        (
-            config.task,
-            renderer,
-            config.image_size,
-            str(inputs["policy"].path),
-            config.noise_seed,
-            str(ctx.workspace.episodes),
-        ),
-        todo,
-        keep,
-        num_workers=config.workers,
+    renderer = pin_renderer(ctx, config.renderer, setting="evaluate.renderer")
+    policy = str(inputs["policy"].path)
+    played = play_missing(
+        ctx,
+        Ledger(ctx.scratch / "attempts.jsonl", key="key"),
+        {seed: (seed, policy, seed, seed in filmed) for seed in seeds},
+        role="evaluator",
+        make_worker=make_evaluator,
+        worker_args=(config.task, renderer, config.image_size, config.noise_seed, str(ctx.workspace.episodes)),
+        workers=config.workers,
     )
-    rows = [done[seed] for seed in seeds]
+    rows = list(played.values())
     summary = success_summary(rows)
     throughput = throughput_summary(rows, TASKS.get(config.task).spec)
     ctx.journal.metrics({name: float(value) for name, value in (summary | throughput).items()}, step=0)

@@ -1,6 +1,7 @@
-"""policy: trains the policy on an EpisodeSet. In iteration 0, by imitation of the demonstrations.
+"""policy: trains the policy on experience, by imitation or conditioned on the advantage of every frame.
 
-Composition only: which episodes, which model. Training itself, with its exact resume, belongs to the policy's family.
+Composition only: which episodes, which tags, which model, from which starting weights. Training itself, with its exact
+resume, belongs to the policy's family.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policy.models.pi05.config import Pi05Config
-from recap.config import validate
+from recap.config import setting, validate
+from recap.errors import ConfigError
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
 
 
@@ -21,6 +23,12 @@ class PolicyConfig:
     """Task id."""
     model: Pi05Config = field(default_factory=Pi05Config)
     """The policy family is the one that this configuration belongs to."""
+    tags: str = setting(
+        "labels",
+        choices=("labels", "positive", "none"),
+        help="the advantage in the prompt: of the labels, positive throughout (iteration 0), or none (pretraining)",
+    )
+    dropout: float = setting(0.3, minimum=0, maximum=1, help="share of samples whose tag is left out")
 
     def __post_init__(self) -> None:
         validate(self)
@@ -28,31 +36,46 @@ class PolicyConfig:
 
 @step(
     name="policy",
-    version=1,
+    version=2,
     config=PolicyConfig,
-    inputs=("demos",),
-    outputs=("policy", "training"),
+    inputs=("experience",),
+    optional=("labels", "base"),
+    outputs=("candidates", "training"),
     libraries=("torch", "numpy"),
     code=(
+        "policy.conditioning",
         "policy.models.pi05",
         "recap.training",
         "data.batches",
         "data.framecache",
+        "data.frame_table",
         "data.normalise",
         "pipelines.workers",
     ),
 )
 def policy(ctx: StepContext, config: PolicyConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
-    """Trains in the long-lived trainer; outputs the policy bundle and the figures of its training."""
+    """Trains in the long-lived trainer; outputs candidate bundles and the figures of the training.
+
+    `labels` says which frames are positive and which episodes may be learned from; `base` holds the weights to start
+    from (the last candidate of another training).
+
+    Raises:
+        ConfigError: tags of labels without labels, or labels that nothing uses.
+    """
     from pipelines.workers import train_policy
 
-    out = ctx.scratch / "bundle"
+    if (config.tags == "labels") != ("labels" in inputs):
+        got = "labels" if "labels" in inputs else "no labels"
+        raise ConfigError(f"{ctx.node}: tags = '{config.tags}' with {got} among its inputs")
+    out = ctx.scratch / "candidates"
     training = ctx.executor.call(
         "trainer",
         train_policy,
         (
             config,
-            inputs["demos"].json(),
+            inputs["experience"].json(),
+            inputs["labels"].path if "labels" in inputs else None,
+            inputs["base"].path if "base" in inputs else None,
             ctx.workspace.episodes,
             ctx.workspace.cache,
             ctx.scratch / "fit",
@@ -60,4 +83,4 @@ def policy(ctx: StepContext, config: PolicyConfig, inputs: Mapping[str, Artifact
             ctx.journal,
         ),
     )
-    return {"policy": DirOutput(out), "training": JsonOutput(training)}
+    return {"candidates": DirOutput(out), "training": JsonOutput(training)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.charts import nice_end
+from pipelines.report.charts import difference_reach, nice_end
 from pipelines.report.model import ReportData
 from pipelines.report.section import Section
 
@@ -13,7 +13,8 @@ _TEMPLATE = """
 <div class="scroll"><table class="iterations">
 <thead><tr><th>Iteration</th><th class="n">Success</th><th class="wide">95 % interval</th>
 <th class="n">Per hour</th><th class="wide">95 % interval</th>
-<th class="n">Mean steps</th>{% if gated %}<th>Promotion</th>{% endif %}<th>Policy</th></tr></thead>
+{% if paired %}<th class="wide">Difference to {{ base }}, paired</th>{% endif %}
+<th class="n">Mean steps</th>{% if gated %}<th>Gate</th>{% endif %}<th>Policy</th></tr></thead>
 <tbody>
 {% for it in rows %}{% set e = it.evaluation %}
 <tr><th scope="row">{{ it.index }}</th>
@@ -23,13 +24,33 @@ _TEMPLATE = """
 <td class="wide">{{ m.interval(e.success, 1.0, percent(e.success.low) ~ " to " ~ percent(e.success.high)) }}</td>
 <td class="n"><b>{{ m.num(e.throughput.value, figure(e.throughput.value)) }}</b></td>
 <td class="wide">{{ m.interval(e.throughput, top, figure(e.throughput.low) ~ " to " ~ figure(e.throughput.high)) }}</td>
+{% if paired %}<td class="wide">{% if it.difference %}{% set d = it.difference.estimate %}
+{{ m.difference(d, reach, points(d.value) ~ " (" ~ signed(100 * d.low) ~ " to " ~ signed(100 * d.high) ~ ")") }}
+{% if it.difference.same_policy %}<span class="sub">same policy</span>{% endif %}
+{% else %}<span class="sub">{{ "-" if it is sameas first else "other starts" }}</span>{% endif %}</td>{% endif %}
 <td class="n">{{ m.num(e.mean_steps, figure(e.mean_steps)) }}</td>
-{% else %}<td colspan="5" class="sub">not evaluated</td>{% endif %}
-{% if gated %}<td>{{ it.gate.verdict if it.gate else "-" }}</td>{% endif %}
+{% else %}<td colspan="{{ 6 if paired else 5 }}" class="sub">not evaluated</td>{% endif %}
+{% if gated %}<td>{% if it.gate %}{{ m.verdict(it.gate.verdict) }}{% else %}-{% endif %}</td>{% endif %}
 <td>{% if e %}<code>{{ e.policy_id[:8] }}</code>{% endif %}</td></tr>
 {% endfor %}
 </tbody></table></div>
-<p class="note">Bars run from 0 to 100 %, and from 0 to {{ figure(top) }} successes per hour.</p>
+<p class="note">Bars run from 0 to 100 %, and from 0 to {{ figure(top) }} successes per hour
+{%- if paired %}; differences from {{ signed(-100 * reach) }} to {{ signed(100 * reach) }} points, the line in the
+middle is no difference{% endif %}.</p>
+{% if gated %}<div class="scroll"><table><thead><tr><th>Iteration</th><th>Gate</th><th class="n">Pairs</th>
+<th>New policy minus champion</th><th>Champion, challenger</th><th>Why</th></tr></thead><tbody>
+{% for it in rows %}{% if it.gate %}{% set g = it.gate %}
+<tr><th scope="row">{{ it.index }}</th><td>{{ m.verdict(g.verdict) }}</td>
+<td class="n">{{ "-" if g.pairs is none else g.pairs }}</td>
+<td>{% if g.difference %}{{ points(g.difference.value) }}
+ <span class="sub">{{ signed(100 * g.difference.low) }} to {{ signed(100 * g.difference.high) }}</span>
+ {%- else %}-{% endif %}</td>
+<td><code>{{ g.champion_id[:8] or "-" }}</code>, <code>{{ g.challenger_id[:8] or "-" }}</code></td>
+<td class="sub">{{ g.reason }}</td></tr>
+{% endif %}{% endfor %}</tbody></table></div>
+<p class="note">The gate plays champion and challenger on the same starts, which are neither training nor test starts,
+and looks several times. Its interval is not corrected for stopping early: judge by the column of test starts above.</p>
+{% endif %}
 {% for it in rows %}{% if it.evaluation and it.evaluation.trials %}
 <details><summary>Every attempt of iteration {{ it.index }}
  ({{ it.evaluation.trials | length }}, {{ it.evaluation.split }} starts)</summary>
@@ -50,7 +71,13 @@ def _context(data: ReportData) -> Mapping[str, Any] | str:
     if not evaluated:
         return "No iteration has been evaluated yet."
     ends = [end for e in evaluated for end in (e.throughput.high, e.throughput.value) if end is not None]
+    differences = [i.difference for i in data.iterations if i.difference is not None]
+    since = differences[0].since if differences else 0
     return {
+        "paired": bool(differences),
+        "first": next(i for i in data.iterations if i.evaluation is not None),
+        "base": "imitation" if since == 0 else f"iteration {since}",
+        "reach": difference_reach(d.estimate for d in differences),
         "rows": data.iterations,
         "top": nice_end(max(ends, default=0.0)),
         "gated": any(i.gate is not None for i in data.iterations),

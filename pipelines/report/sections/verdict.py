@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.charts import nice_end
-from pipelines.report.figures import Evaluation, Iteration
-from pipelines.report.formats import figure, share
+from pipelines.report.charts import difference_reach, nice_end
+from pipelines.report.figures import Iteration
 from pipelines.report.model import ReportData
 from pipelines.report.section import Section
+from pipelines.report.wording import difference_sentence, gate_sentence, progress_sentence
 
 _TEMPLATE = """
 <p class="verdict">{{ sentence }}</p>
@@ -26,6 +26,12 @@ _TEMPLATE = """
 {{ m.interval(e.throughput, top, "95 % interval " ~ figure(e.throughput.low) ~ " to " ~ figure(e.throughput.high)
  ~ " per hour (bootstrap)", ["0", figure(top / 2), figure(top)]) }}
 </div>
+{% if d %}<div class="card"><h3>Difference to {{ base }}</h3>
+<p class="big">{{ m.num(d.estimate.value, signed(100 * d.estimate.value)) }}
+<span>points of success, {{ d.starts }} same starts</span></p>
+{{ m.difference(d.estimate, reach, "95 % interval " ~ signed(100 * d.estimate.low) ~ " to "
+ ~ signed(100 * d.estimate.high) ~ " points (paired)", [signed(-100 * reach), "0", signed(100 * reach)]) }}
+</div>{% endif %}
 </div>
 {% if e.trials %}<div class="dots" role="img" aria-label="{{ e.successes }} successes among {{ e.trials | length }}
  attempts, in the order of their start seeds">{% for t in e.trials %}<span
@@ -50,25 +56,25 @@ def _sentence(data: ReportData, iteration: Iteration | None) -> str:
         f"{world}, the policy of iteration {iteration.index} succeeded in {e.successes} of {e.attempts} attempts "
         f"from {starts}."
     )
-    return text + _progress(data, iteration, e)
-
-
-def _progress(data: ReportData, last: Iteration, e: Evaluation) -> str:
     first = next(i for i in data.iterations if i.evaluation is not None)
-    if first is last or first.evaluation is None or first.evaluation.success.value is None or e.success.value is None:
-        return ""
-    before = first.evaluation
-    return (
-        f" Iteration {first.index} stood at {share(before.success.value)} and {figure(before.throughput.value)} per "
-        f"hour; now {share(e.success.value)} and {figure(e.throughput.value)}."
-    )
+    if first is not iteration and first.evaluation is not None:
+        text += progress_sentence(first, first.evaluation, e)
+    if iteration.difference is not None:
+        text += difference_sentence(iteration.difference)
+    if iteration.gate is not None:
+        text += gate_sentence(iteration.gate, iteration)
+    return text
 
 
 def _context(data: ReportData) -> Mapping[str, Any]:
     iteration = data.best_known
     e = iteration.evaluation if iteration is not None else None
     ends = [] if e is None else [end for end in (e.throughput.high, e.throughput.value) if end is not None]
+    d = iteration.difference if iteration is not None else None
     return {
+        "d": d,
+        "reach": 1.0 if d is None else difference_reach([d.estimate]),
+        "base": "" if d is None else ("imitation" if d.since == 0 else f"iteration {d.since}"),
         "sentence": _sentence(data, iteration),
         "e": e,
         "aborted": e is not None and any(t.outcome.value == "aborted" for t in e.trials),

@@ -1,0 +1,98 @@
+"""Episodes with what was said of them, in the shapes the layers below take. Composition only, no maths."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data.annotation import Annotations
+    from data.episodes import EpisodeStore
+    from data.framecache import PackedExperience
+    from recap.types import BoolArray, IntArray
+    from value_model.episodes import EpisodeFacts
+
+
+def labelled_ids(annotations: Annotations) -> tuple[str, ...]:
+    """Ids, sorted, of the episodes that have a return: annotated and not aborted.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    from recap.errors import ConfigError
+    from recap.types import Outcome
+
+    ids = sorted(i for i, annotation in annotations.by_id.items() if annotation.outcome is not Outcome.ABORTED)
+    if not ids:
+        raise ConfigError("no episode has a label of success or failure", hint="recap annotate")
+    return tuple(ids)
+
+
+def episode_facts(
+    store: EpisodeStore,
+    annotations: Annotations,
+    ids: Sequence[str],
+    offsets: IntArray,
+    *,
+    current: Collection[str],
+) -> EpisodeFacts:
+    """What returns, labels and their checks need to know of `ids`; no image is decoded.
+
+    Args:
+        store: where the episodes are.
+        annotations: their outcomes.
+        ids: sorted.
+        offsets: [E + 1] rows of each episode.
+        current: ids that this iteration collected.
+    """
+    import numpy as np
+
+    from data.tasks import TASKS
+    from recap.types import Source
+    from value_model.episodes import EpisodeFacts
+
+    rows = store.rows(ids)
+    fresh = set(current)
+    return EpisodeFacts(
+        ids=tuple(ids),
+        offsets=offsets,
+        tasks=tuple(row.task for row in rows),
+        sources=tuple(Source(row.source) for row in rows),
+        outcomes=tuple(annotations.by_id[episode].outcome for episode in ids),
+        max_steps=np.array([TASKS.get(row.task).spec.max_steps for row in rows], dtype=np.int64),
+        current=np.array([episode in fresh for episode in ids], dtype=np.bool_),
+        intervened=intervened_rows(store, ids),
+    )
+
+
+def intervened_rows(store: EpisodeStore, ids: Sequence[str]) -> BoolArray:
+    """[N] True where a human or the expert acted, episodes in the order given."""
+    import numpy as np
+
+    return np.concatenate([store.numbers(episode)[2] for episode in ids])
+
+
+def pack(store: EpisodeStore, ids: Sequence[str], cache: Any, task: str, journal: Any) -> PackedExperience:
+    """The packed frames of `ids` with the cameras of the task's robot; built if they are not there."""
+    from data.framecache import PackedExperience
+    from data.tasks import TASKS
+
+    return PackedExperience.build(
+        store,
+        ids,
+        cache,
+        cameras=TASKS.get(task).robot.camera_names,
+        progress=lambda done, total: journal.progress(done, total, "episodes packed"),
+    )
+
+
+def prompts_of(rows: Sequence[Any]) -> tuple[str, ...]:
+    """The instruction of each episode's task, in words."""
+    from data.tasks import TASKS
+
+    return tuple(TASKS.get(row.task).spec.prompt for row in rows)
+
+
+def key_frames_of(annotations: Annotations, ids: Sequence[str]) -> Mapping[str, Any]:
+    """{episode id: its key frames}."""
+    return {episode: annotations.by_id[episode].key_frames for episode in ids}

@@ -1,0 +1,59 @@
+"""The result in plain words: what may be said of a difference and of a gate, and no more.
+
+Owns sentences. Pure functions of figures to plain text; no HTML.
+"""
+
+from __future__ import annotations
+
+from pipelines.report.figures import Difference, Evaluation, Gate, Iteration
+from pipelines.report.formats import figure, points, share, signed
+
+
+def difference_sentence(difference: Difference) -> str:
+    """What the paired difference shows, and what it does not."""
+    estimate = difference.estimate
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return ""
+    base = "imitation (iteration 0)" if difference.since == 0 else f"iteration {difference.since}"
+    same = f"on the same {difference.starts} starts"
+    interval = f"95 % interval {signed(100 * estimate.low)} to {signed(100 * estimate.high)}"
+    if difference.same_policy:
+        return f" That is the same policy as {base}: nothing was gained or lost, whatever the attempts say."
+    if estimate.value == 0:
+        shown = f"The success rate equals that of {base} {same}"
+    else:
+        size = points(abs(estimate.value)).lstrip("+")
+        shown = f"That is {size} {'more' if estimate.value > 0 else 'fewer'} than {base} {same}"
+    if estimate.low > 0:
+        return f" {shown} ({interval}): better, beyond chance at this level."
+    if estimate.high < 0:
+        return f" {shown} ({interval}): worse, beyond chance at this level."
+    return f" {shown} ({interval}). The interval includes 0: these attempts do not show whether it is better or worse."
+
+
+def gate_sentence(gate: Gate, iteration: Iteration) -> str:
+    """The gate's verdict on the challenger of `iteration`."""
+    pairs = "" if gate.pairs is None else f" after {gate.pairs} paired attempts on starts of its own"
+    rest = {
+        "PROMOTED": "promoted the new policy to champion",
+        "KEPT": "kept the earlier champion, because the new policy did worse",
+        "UNDECIDED": "could not tell the new policy from the champion, so the champion stays",
+    }.get(gate.verdict, f"answered {gate.verdict}")
+    text = f" The promotion gate{pairs} {rest}."
+    e = iteration.evaluation
+    if e is not None and gate.challenger_id and gate.verdict != "PROMOTED":
+        if e.policy_id == gate.challenger_id:
+            text += " The figures here are those of the new policy, not of the champion."
+        elif e.policy_id == gate.champion_id:
+            text += " The figures here are those of the champion that stayed."
+    return text
+
+
+def progress_sentence(first: Iteration, before: Evaluation, now: Evaluation) -> str:
+    """Success and throughput then and now."""
+    if before.success.value is None or now.success.value is None:
+        return ""
+    return (
+        f" Iteration {first.index} stood at {share(before.success.value)} and {figure(before.throughput.value)} per "
+        f"hour; now {share(now.success.value)} and {figure(now.throughput.value)}."
+    )

@@ -1,0 +1,277 @@
+"""value: trains the value model by folds, labels every frame by the model that did not see it, and checks the result.
+
+Composition only: what a value model is stands in `value_model/models`, how values are judged in
+`value_model/evaluation.py`. Folds resume from their checkpoints and labelling from its finished shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipelines.attempts import play_missing
+from pipelines.ledger import Ledger
+from recap.config import setting, validate
+from recap.errors import ConfigError
+from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
+from value_model.evaluation import EvaluationConfig
+from value_model.models.clock import ClockConfig
+from value_model.models.state_only import StateOnlyConfig
+from value_model.models.viva.config import VivaConfig
+from value_model.returns import ReturnConfig
+from value_model.value_health import ValueHealthConfig
+
+if TYPE_CHECKING:
+    from pipelines.value_workers import ValuePlan
+    from recap.types import BoolArray, FloatArray, IntArray
+    from value_model.episodes import EpisodeFacts
+    from value_model.evaluation import ValueReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueConfig:
+    """Settings of one value step."""
+
+    task: str
+    """Task id."""
+    model: Any = field(default_factory=VivaConfig)
+    """The value model family is the one that this configuration belongs to."""
+    returns: ReturnConfig = field(default_factory=ReturnConfig)
+    lookahead: int = setting(18, minimum=1, help="N = K, control steps (the loop sets it from the task)")
+    cross_fit: int = setting(2, minimum=1, maximum=20, help="folds by episode; 1: a model labels what it has seen")
+    draws: int = setting(1, minimum=1, maximum=1000, help="noise draws per frame, averaged")
+    noise_seed: int = setting(0, minimum=0, help="seed of the labelling noise")
+    seed: int = setting(0, minimum=0, help="of starting weights and training noise")
+    controls: bool = setting(True, help="train clock and state_only on the same folds, for the health table")
+    sample: int = setting(24, minimum=0, help="episodes labelled again with other noise and by the model that saw them")
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    health: ValueHealthConfig = field(default_factory=ValueHealthConfig)
+    shard_episodes: int = setting(16, minimum=1, semantic=False, help="episodes labelled per job")
+    workers: int = setting(2, minimum=1, maximum=1024, semantic=False, help="trainers and labellers working at once")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """{name: configuration}: the model itself and its controls."""
+        controls = {"clock": ClockConfig(), "state_only": StateOnlyConfig()} if self.controls else {}
+        return {"model": self.model, **controls}
+
+
+@step(
+    name="value",
+    version=1,
+    config=ValueConfig,
+    inputs=("experience", "annotations"),
+    outputs=("models", "values", "training", "health"),
+    libraries=("torch", "diffusers", "numpy"),
+    code=(
+        "value_model",
+        "recap.training",
+        "data.batches",
+        "data.framecache",
+        "data.frame_table",
+        "pipelines.experience",
+        "pipelines.value_workers",
+    ),
+)
+def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
+    """Outputs the fold models, a held-out value for every frame, the figures of training and the health report.
+
+    Raises:
+        HealthError: held-out values that no label may be made from.
+    """
+    import numpy as np
+
+    from data.annotation import Annotations
+    from data.episode_set import EpisodeSet
+    from data.episodes import EpisodeStore
+    from data.frame_table import FrameTable
+    from pipelines.experience import episode_facts, labelled_ids, pack
+    from pipelines.value_workers import ValuePlan, shards_of
+    from value_model.folds import assign_folds
+    from value_model.models import family_of
+
+    annotations = Annotations.from_json(inputs["annotations"].json())
+    missing = set(annotations.by_id) - set(EpisodeSet.from_json(inputs["experience"].json()))
+    if missing:
+        raise ConfigError(f"{ctx.node}: annotations of {len(missing)} episodes that are not among the experience")
+    ids = labelled_ids(annotations)
+    store = EpisodeStore(ctx.workspace.episodes)
+    # Packed here once, so that two workers do not wait for each other to do it.
+    packed = pack(store, ids, ctx.workspace.cache, config.task, ctx.journal)
+    facts = episode_facts(store, annotations, ids, packed.offsets, current=())
+    strata = [f"{source.value}/{outcome.value}" for source, outcome in zip(facts.sources, facts.outcomes, strict=True)]
+    folds = assign_folds(ids, strata, config.cross_fit)
+    plan = ValuePlan(
+        config=config,
+        ids=ids,
+        annotations=inputs["annotations"].json(),
+        folds=tuple(folds.tolist()),
+        episodes=ctx.workspace.episodes,
+        cache=ctx.workspace.cache,
+        scratch=ctx.scratch,
+    )
+    trained = _train(ctx, plan)
+    sample = np.flatnonzero(_sampled(facts, config.sample))
+    jobs: dict[str, Any] = {}
+    for name in config.models:
+        jobs |= shards_of(folds, size=config.shard_episodes, name=name, noise_seed=config.noise_seed)
+    for episode in sample.tolist() if config.cross_fit > 1 else []:
+        other, fold = config.noise_seed + 1, int(folds[episode])
+        jobs[f"redrawn/{episode}"] = (f"redrawn/{episode}", "model", fold, (episode,), other)
+        seen = (fold + 1) % config.cross_fit
+        jobs[f"seen/{episode}"] = (f"seen/{episode}", "model", seen, (episode,), config.noise_seed)
+    _label(ctx, plan, jobs)
+    tables = {name: _gather(plan, jobs, name, packed.offsets) for name in config.models}
+    extra = {kind: _gather(plan, jobs, kind, packed.offsets)[0] for kind in ("redrawn", "seen")}
+    reports, problems = _judge(store, annotations, facts, config, tables, extra)
+    out = ctx.out / "values"
+    FrameTable(
+        ids=ids,
+        offsets=packed.offsets,
+        arrays={"value": tables["model"][0], "spread": tables["model"][1]},
+        facts={
+            "model": family_of(config.model).name,
+            "folds": folds.tolist(),
+            "draws": config.draws,
+            "lookahead": config.lookahead,
+            "max_steps": int(facts.max_steps.max()),
+        },
+    ).write(out)
+    as_json = {name: {task: report.to_json() for task, report in tasks.items()} for name, tasks in reports.items()}
+    own = reports["model"]
+    ctx.journal.metrics(
+        {
+            f"held_out_{name}": figure.value
+            for report in own.values()
+            for name, figure in report.figures.items()
+            if figure.value is not None
+        },
+        step=0,
+    )
+    return {
+        "models": DirOutput(ctx.scratch / "models"),
+        "values": DirOutput(out),
+        "training": JsonOutput({"folds": [row for row in trained.values() if row["name"] == "model"]}),
+        "health": JsonOutput(
+            {
+                "model": family_of(config.model).name,
+                "tasks": as_json["model"],
+                "controls": {name: tasks for name, tasks in as_json.items() if name != "model"},
+                "problems": problems,
+            }
+        ),
+    }
+
+
+def _train(ctx: StepContext, plan: ValuePlan) -> dict[str, dict[str, Any]]:
+    """Every fold of every model, each once."""
+    from pipelines.value_workers import make_value_trainer
+
+    config = plan.config
+    jobs = {
+        f"{name}/{fold}": (f"{name}/{fold}", name, fold) for name in config.models for fold in range(config.cross_fit)
+    }
+    ledger = Ledger(ctx.scratch / "trained.jsonl", key="key")
+    return play_missing(
+        ctx,
+        ledger,
+        jobs,
+        role="value_trainer",
+        make_worker=make_value_trainer,
+        worker_args=(plan, ctx.journal),
+        workers=config.workers,
+        unit="folds",
+    )
+
+
+def _label(ctx: StepContext, plan: ValuePlan, jobs: Mapping[str, Any]) -> None:
+    from pipelines.value_workers import make_labeller
+
+    play_missing(
+        ctx,
+        Ledger(ctx.scratch / "labelled.jsonl", key="key"),
+        jobs,
+        role="labeller",
+        make_worker=make_labeller,
+        worker_args=(plan, ctx.journal),
+        workers=plan.config.workers,
+        unit="shards",
+    )
+
+
+def _gather(plan: ValuePlan, jobs: Mapping[str, Any], name: str, offsets: IntArray) -> tuple[FloatArray, FloatArray]:
+    """(value [N], spread [N]) from the shards of one kind; NaN where none was asked for."""
+    import numpy as np
+
+    table = np.full((2, int(offsets[-1])), np.nan, dtype=np.float32)
+    for key, job in jobs.items():
+        if key.split("/")[0] == name:
+            rows = np.concatenate([np.arange(offsets[e], offsets[e + 1]) for e in job[3]])
+            table[:, rows] = np.load(plan.shard(key), allow_pickle=False)
+    return table[0], table[1]
+
+
+def _sampled(facts: EpisodeFacts, count: int) -> BoolArray:
+    """[E] True for `count` episodes, spread evenly over the order of ids."""
+    import numpy as np
+
+    chosen = np.zeros(facts.num_episodes, dtype=np.bool_)
+    chosen[np.linspace(0, facts.num_episodes - 1, min(count, facts.num_episodes)).astype(np.int64)] = count > 0
+    return chosen
+
+
+def _judge(
+    store: Any,
+    annotations: Any,
+    facts: EpisodeFacts,
+    config: ValueConfig,
+    tables: Mapping[str, tuple[FloatArray, FloatArray]],
+    extra: Mapping[str, FloatArray],
+) -> tuple[dict[str, dict[str, ValueReport]], list[str]]:
+    """Reports of the model and its controls, and what is wrong with the model."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from data.tasks import TASKS
+    from value_model.evaluation import evaluate_tasks
+    from value_model.value_health import check_values
+
+    # The truth judges; no model is given it.
+    progress = np.concatenate(
+        [
+            store.truth(episode).progress if store.has_truth(episode) else np.full(length, np.nan, dtype=np.float32)
+            for episode, length in zip(facts.ids, facts.lengths, strict=True)
+        ]
+    )
+    shared: dict[str, Any] = {
+        "lookahead": config.lookahead,
+        "returns": config.returns,
+        "shares": {task: TASKS.get(task).spec.positive_share for task in facts.task_ids},
+    }
+    marks = [annotations.by_id[episode].key_frames for episode in facts.ids]
+    reports = {
+        name: evaluate_tasks(values, facts, config.evaluation, progress=progress, key_frames=marks, **shared)
+        for name, (values, _) in tables.items()
+    }
+    keep = _sampled(facts, config.sample)
+    if config.cross_fit > 1 and keep.any():
+        rows = facts.rows(keep)
+        again = evaluate_tasks(
+            tables["model"][0][rows],
+            facts.subset(keep),
+            config.evaluation,
+            redrawn=extra["redrawn"][rows],
+            train_values=extra["seen"][rows],
+            **shared,
+        )
+        for task, report in again.items():
+            figures = {name: report.figures[name] for name in ("flip_rate", "mse_return_train", "mse_gap")}
+            whole = reports["model"][task]
+            reports["model"][task] = replace(whole, figures={**whole.figures, **figures})
+    problems = [problem for report in reports["model"].values() for problem in check_values(report, config.health)]
+    return reports, problems
