@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.crown import CrownObserver
 from pipelines.invocation import Invocation
 from pipelines.loop import build_graph
 from pipelines.watch import Watch
@@ -86,7 +87,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
             runner = Runner(
                 workspace,
                 lambda: _executor(config, invocation, watch.on_event),
-                [JournalObserver(journal), watch],
+                [JournalObserver(journal), CrownObserver(workspace, invocation.name), watch],
                 journal_factory=journal.at,
                 resume_command=invocation.command(root),
             )
