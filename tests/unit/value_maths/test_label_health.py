@@ -106,8 +106,9 @@ def test_noise_around_a_constant_is_refused_although_its_share_is_right() -> Non
 
 
 def test_the_share_is_checked_against_the_tolerance() -> None:
-    # A straight ramp gains the same at every frame but those near the end.
-    values = np.tile(np.arange(-LENGTH, 0, dtype=np.float32) / 32, 6)
+    # Two slopes: the steep part is less than the target, and the rest all gain the same.
+    course = -0.9 + np.cumsum(np.where(np.arange(LENGTH) < 4, 1 / 16, 1 / 64))
+    values = np.tile(course.astype(np.float32), 6)
     report = listed(values)
     gap = abs((report.tasks["fold"].achieved_share or 0) - 0.4)
     assert gap > 0.05
