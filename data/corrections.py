@@ -16,6 +16,9 @@ from recap.protocols import Policy, SimulatedRobot
 from recap.types import Attempt, EpisodeDraft, Event, PrivilegedTruth, Source
 
 ERROR, NEUTRAL, MILESTONE = -1, 0, 1
+MISPLACED, STALL = "misplaced", "stall"
+TRIES = 2
+"""Grasps without a gain that show good will: each starts the patience anew."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +26,9 @@ class CorrectionConfig:
     """How patient the supervisor is and how long the expert stays."""
 
     patience_steps: int = setting(
-        40, minimum=1, help="control steps without a gain of true progress before the supervisor calls it a stall"
+        30,
+        minimum=1,
+        help="control steps without a gain of true progress or a new grasp that count as a stall",
     )
     min_gain: float = setting(
         0.03, above=0, maximum=1, help="a gain of true progress (0..1) smaller than this does not end a stall"
@@ -48,31 +53,59 @@ class Supervisor:
     def __init__(self, config: CorrectionConfig) -> None:
         self._config = config
         self._seen = 0
-        self._best: float | None = None
+        self._best = 0.0
         self._since = 0
+        self._tries = 0
+        self._lifted_at: float | None = None
         self._alarm: tuple[int, str] | None = None
 
     def start(self, truth: PrivilegedTruth) -> None:
         """The policy has the controls from now on: what happened before is forgiven."""
         self._seen = len(truth.events)
         self._best, self._since = truth.metrics["final_progress"], len(truth.progress)
-        self._alarm = None
+        self._lifted_at = self._alarm = None
+        self._tries = 0
 
     def watch(self, truth: PrivilegedTruth) -> str | None:
-        """Why the expert must act now, or None: the name of the first error, or "stall"."""
+        """Why the expert must act now, or None: the name of the first error, "misplaced", or "stall".
+
+        An error stands once seen. The others are doubts: a sub-goal reached, or for a stall a gain of progress, within
+        the reaction time dispels them.
+        """
         step, progress = len(truth.progress), truth.metrics["final_progress"]
-        if self._best is None or progress >= self._best + self._config.min_gain:
-            self._best, self._since = progress, step
-        errors = [event.name for event in truth.events[self._seen :] if event.kind == ERROR]
+        news = truth.events[self._seen :]
         self._seen = len(truth.events)
-        if self._alarm is None:
-            if errors:
-                self._alarm = (step, errors[0])
-            elif step - self._since >= self._config.patience_steps:
-                self._alarm = (step, "stall")
+        gained = progress >= self._best + self._config.min_gain
+        reached = any(event.kind == MILESTONE for event in news)
+        if gained:
+            self._best, self._since, self._tries = progress, step, 0
+        elif self._tries < TRIES and any(event.name.startswith("grasped_") for event in news):
+            self._since, self._tries = step, self._tries + 1
+        doubt = None if self._alarm is None else self._alarm[1]
+        if (doubt in (MISPLACED, STALL) and reached) or (doubt == STALL and gained):
+            self._alarm = None
+        error = next((event.name for event in news if event.kind == ERROR), None)
+        if error is not None and (self._alarm is None or doubt in (MISPLACED, STALL)):
+            began = step if self._alarm is None else self._alarm[0]
+            self._alarm = (began, error)
+        moved = self._moved(news, progress)
+        if self._alarm is None and moved and not reached:
+            self._alarm = (step, MISPLACED)
+        if self._alarm is None and step - self._since >= self._config.patience_steps:
+            self._alarm = (step, STALL)
         if self._alarm is not None and step - self._alarm[0] >= self._config.reaction_steps:
             return self._alarm[1]
         return None
+
+    def _moved(self, news: tuple[Event, ...], progress: float) -> bool:
+        """Something was let go that lies otherwise than where it was taken up."""
+        names = [event.name for event in news]
+        if self._lifted_at is None and any(name.startswith("grasped_") for name in names):
+            self._lifted_at = progress
+        if self._lifted_at is None or not any(name.startswith("released_") for name in names):
+            return False
+        before, self._lifted_at = self._lifted_at, None
+        return abs(progress - before) >= self._config.min_gain
 
 
 def rollout_with_corrections(
