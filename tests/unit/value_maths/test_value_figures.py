@@ -128,3 +128,16 @@ def test_no_ratio_below_minus_one_and_no_events_outside() -> None:
         event_scores(values, np.array([0, 4]), [[KeyFrame(t=4, kind=1)]], window=1, eps=0.05)
     with pytest.raises(ConfigError, match="events of 0 episodes"):
         event_scores(values, np.array([0, 4]), [], window=1, eps=0.05)
+
+
+def test_each_resample_of_a_pooled_correlation_is_the_correlation_of_that_resample() -> None:
+    rng = np.random.default_rng(2)
+    episode = np.repeat(np.arange(6), 7)
+    x = rng.normal(size=42) + episode
+    y = x + rng.normal(size=42) + 5
+    drawn = []
+    for weight in BOOT._weights("x", 6).astype(int):
+        rows = np.concatenate([np.flatnonzero(episode == e) for e in range(6) for _ in range(weight[e])])
+        drawn.append(np.corrcoef(x[rows], y[rows])[0, 1])
+    figure = BOOT.pooled_pearson("x", x, y, episode)
+    assert (figure.low, figure.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
