@@ -124,6 +124,7 @@ def fit(
             meter.tell(step + 1, {"loss": loss, "learning_rate": rate, **extra})
             faults.point("train.step")
             if step + 1 in taken and on_snapshot is not None:
+                faults.point("train.before_snapshot")
                 _snapshot(step + 1, module, ema, on_snapshot)
                 faults.point("train.after_snapshot")
             if step + 1 in taken or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:

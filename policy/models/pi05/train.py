@@ -23,6 +23,7 @@ from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import FIRST_BIN
 from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import NetworkSizes
+from recap import faults
 from recap.config import semantic_dict, to_json
 from recap.errors import ConfigError, ResumeRefused
 from recap.protocols import BatchSource, Journal
@@ -150,6 +151,7 @@ class _Candidates:
                 shutil.rmtree(left)
         write_bundle(temporary, self.network, self.info)
         sync_folder(temporary)
+        faults.point("train.inside_snapshot")
         temporary.rename(final)
 
     def check(self, steps: tuple[int, ...], resumed: int | None) -> None:

@@ -11,6 +11,7 @@ from policy.models.pi05.prompt import (
     BIN_TOKENS,
     FIRST_BIN,
     NUM_BINS,
+    PAD,
     PIECES,
     VOCAB_SIZE,
     decode,
@@ -18,6 +19,7 @@ from policy.models.pi05.prompt import (
     prompt_text,
     prompt_tokens,
     state_bins,
+    tagged_prompt_tokens,
     tokenizer_json,
 )
 
@@ -30,6 +32,22 @@ def test_prompt_text_is_pi05s() -> None:
 def test_tag_goes_before_the_action_line() -> None:
     text = prompt_text("fold the shirt", [7], tag="Advantage: positive")
     assert text == "Task: fold the shirt, State: 7;\nAdvantage: positive\nAction: "
+
+
+def test_tokens_of_both_tags_are_frozen() -> None:
+    """pi*0.6's place: after the state, last before the actions; one token for the tag, one for the action line."""
+    state = np.full((3, 2), -1.0, np.float32)
+    tokens, written = tagged_prompt_tokens("fold the shirt", state, np.array([0, 1, 2]))
+    assert tokens.tolist() == [
+        [514, 563, 520, 597, 515, 258, 258, 516, PAD],
+        [514, 563, 520, 597, 515, 258, 258, 517, 519],
+        [514, 563, 520, 597, 515, 258, 258, 518, 519],
+    ]
+    assert written is not None
+    assert written.sum(1).tolist() == [8, 9, 9]
+    assert decode(tokens[0].tolist()) == "Task: fold the shirt, State: 0 0;\nAction: "
+    assert decode(tokens[1].tolist()) == "Task: fold the shirt, State: 0 0;\nAdvantage: positive\nAction: "
+    assert decode(tokens[2].tolist()) == "Task: fold the shirt, State: 0 0;\nAdvantage: negative\nAction: "
 
 
 def test_every_bin_is_one_token() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from policy.testing import MemoryJournal
-from recap.errors import RecapError, ResumeRefused
+from recap.errors import ConfigError, RecapError, ResumeRefused
 from recap.training.config import FitConfig
 from recap.training.ema import Ema, decay_at
 from recap.training.fit import LossModule, fit, step_generator
@@ -101,6 +102,87 @@ def test_a_run_cut_in_two_ends_with_the_same_bits(tmp_path: Path, monkeypatch: p
     assert source.asked == list(range(40, 60))
     assert torch.equal(resumed.weight, whole.weight)
     assert result == expected
+
+
+class Notes:
+    """Keeps the weight that the module holds at every snapshot."""
+
+    def __init__(self, module: Line) -> None:
+        self.module = module
+        self.seen: list[tuple[int, float, bool]] = []
+
+    def __call__(self, step: int) -> None:
+        torch.rand(3)  # a callback that draws must not move training
+        self.seen.append((step, self.module.weight.item(), self.module.training))
+
+
+def test_snapshots_hold_the_average_and_leave_training_alone(tmp_path: Path) -> None:
+    plain, module = Line(), Line()
+    expected = fit(plain, Points(), CONFIG, seed=1, scratch=tmp_path / "plain", journal=MemoryJournal())
+    notes = Notes(module)
+    result = fit(
+        module, Points(), CONFIG, seed=1, scratch=tmp_path / "noted", journal=MemoryJournal(),
+        snapshots=(0, 30, 47, 60), on_snapshot=notes,
+    )  # fmt: skip
+    assert result == expected
+    assert torch.equal(module.weight, plain.weight)
+    assert [step for step, _, _ in notes.seen] == [0, 30, 47, 60]
+    assert notes.seen[0][1] == 0.0
+    assert notes.seen[-1][1] == plain.weight.item()
+    assert not any(training for _, _, training in notes.seen)
+    # The average, not the weights: those of a run that ends there, whose rates are held equal, agree with it.
+    flat = replace(CONFIG, final_share=1.0, warmup_steps=0)
+    again, short = Line(), Line()
+    kept = Notes(again)
+    fit(again, Points(), flat, seed=1, scratch=tmp_path / "a", journal=MemoryJournal(), snapshots=(30,),
+        on_snapshot=kept)  # fmt: skip
+    fit(short, Points(), replace(flat, steps=30), seed=1, scratch=tmp_path / "b", journal=MemoryJournal())
+    assert kept.seen[0][1] == short.weight.item()
+
+
+@pytest.mark.parametrize(
+    ("fault", "again"),
+    [
+        ("train.before_snapshot:2:raise", [47, 60]),
+        ("train.after_snapshot:2:raise", [47, 60]),
+        ("train.after_checkpoint:4:raise", [60]),
+    ],
+)
+def test_snapshots_before_the_last_checkpoint_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, again: list[int]
+) -> None:
+    """Checkpoints lie at 20, 30, 40, 47, 60; a snapshot is repeated only if its checkpoint did not come about."""
+
+    def run(notes: Notes) -> None:
+        fit(notes.module, Points(), CONFIG, seed=1, scratch=tmp_path, journal=MemoryJournal(), snapshots=(30, 47, 60),
+            on_snapshot=notes)  # fmt: skip
+
+    monkeypatch.setattr("recap.faults._seen", {})
+    monkeypatch.setenv("RECAP_FAULT", fault)
+    first, second = Notes(Line()), Notes(Line())
+    with pytest.raises(RuntimeError, match="fault injected"):
+        run(first)
+    monkeypatch.delenv("RECAP_FAULT")
+    run(second)
+    assert [step for step, _, _ in second.seen] == again
+    assert [step for step, _, _ in first.seen] == ([30] if "before" in fault else [30, 47])
+    if len(first.seen) == 2 and len(again) == 2:
+        assert first.seen[1] == second.seen[0]
+
+
+def test_snapshots_out_of_range_or_without_callback_are_refused(tmp_path: Path) -> None:
+    for snapshots, callback in (((61,), print), ((-1,), print), ((60,), None)):
+        with pytest.raises(ConfigError, match="expected a callback"):
+            fit(Line(), Points(), CONFIG, seed=1, scratch=tmp_path, journal=MemoryJournal(), snapshots=snapshots,
+                on_snapshot=callback)  # fmt: skip
+
+
+def test_a_resume_with_other_snapshots_is_refused(tmp_path: Path) -> None:
+    fit(Line(), Points(), CONFIG, seed=1, scratch=tmp_path, journal=MemoryJournal())
+    module = Line()
+    with pytest.raises(ResumeRefused, match="another snapshots"):
+        fit(module, Points(), CONFIG, seed=1, scratch=tmp_path, journal=MemoryJournal(), snapshots=(60,),
+            on_snapshot=Notes(module))  # fmt: skip
 
 
 def test_finished_training_is_not_repeated(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""A tag in training changes the prompt of its own row and nothing else; padding it in a mixed batch changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from policy.conditioning import TEXTS, Tag
+from policy.models.pi05.initialise import initialise
+from policy.models.pi05.learner import Pi05Learner, float_images
+from policy.models.pi05.network import Pi05Network
+from policy.models.pi05.prompt import FIRST_BIN, PAD, prompt_tokens, tagged_prompt_tokens, untag_tokens
+from policy.models.pi05.scaling import PolicyStats
+from policy.models.pi05.sizes import tiny
+from policy.testing import TASK, SyntheticBatches, synthetic_stats
+from recap.errors import ConfigError
+from recap.training.fit import step_generator
+
+CHUNK, ROWS = 6, 4
+codes = st.lists(st.sampled_from([0, 1, 2]), min_size=ROWS, max_size=ROWS).map(lambda found: np.array(found, np.int8))
+
+
+def make_learner() -> Pi05Learner:
+    network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
+    initialise(network, seed=0, first_bin=FIRST_BIN)
+    stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
+    return Pi05Learner(network, task=TASK, stats=stats, draws=2, shift_pixels=0)
+
+
+LEARNER = make_learner()
+BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=ROWS, chunk=CHUNK).batch(0))
+
+
+def losses(tag: Any, rows: Any = slice(None)) -> Tensor:
+    """[rows, K, H, A] losses with fixed noise and times, of some rows only."""
+    state = LEARNER.stats.state.apply(BATCH["state"])
+    tokens, written = tagged_prompt_tokens(TASK, state[rows], np.asarray(tag)[rows])
+    generator = step_generator(0, 0)
+    noise = torch.randn(ROWS, 2, CHUNK, 14, generator=generator)
+    time = torch.rand(ROWS, 2, generator=generator)
+    return LEARNER.losses(
+        float_images(torch.from_numpy(BATCH["images"][rows])),
+        torch.from_numpy(tokens),
+        LEARNER._target(BATCH["action"])[rows],
+        noise[rows],
+        time[rows],
+        token_valid=None if written is None else torch.from_numpy(written),
+    )
+
+
+@given(tag=codes)
+def test_a_mixed_batch_equals_its_rows_alone(tag: Any) -> None:
+    """Rows alone have no padding at all: what the mixed batch adds for equal lengths has no weight."""
+    with torch.no_grad():
+        together = losses(tag)
+        for row in range(ROWS):
+            torch.testing.assert_close(together[row], losses(tag, [row])[0], rtol=2e-5, atol=2e-6)
+
+
+@given(tag=codes, other=codes)
+def test_only_rows_whose_tag_changes_change(tag: Any, other: Any) -> None:
+    with torch.no_grad():
+        moved = (losses(tag) - losses(other)).abs().amax((1, 2, 3)).numpy()
+    assert np.all(moved[tag == other] < 2e-5)
+    assert np.all(moved[tag != other] > 1e-4)
+
+
+def test_gradient_of_a_mixed_batch_is_the_sum_over_its_rows() -> None:
+    tag = np.array([Tag.NONE, Tag.POSITIVE, Tag.NEGATIVE, Tag.NONE], np.int8)
+    found = []
+    for groups in ([slice(None)], [[row] for row in range(ROWS)]):
+        LEARNER.zero_grad()
+        for rows in groups:
+            losses(tag, rows).sum().backward()
+        found.append({name: value.grad.clone() for name, value in LEARNER.named_parameters() if value.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        largest = found[1][name].abs().max()
+        assert (value - found[1][name]).abs().max() <= 2e-4 * largest + 1e-5, name
+    pad = found[0]["network.paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"][PAD]
+    assert not pad.any()
+    LEARNER.zero_grad()
+
+
+def test_untagged_and_missing_tags_are_the_same_bits() -> None:
+    plain, _ = LEARNER(BATCH, step_generator(0, 1))
+    none, _ = LEARNER({**BATCH, "tag": np.zeros(ROWS, np.int8)}, step_generator(0, 1))
+    positive, _ = LEARNER({**BATCH, "tag": np.ones(ROWS, np.int8)}, step_generator(0, 1))
+    assert plain.item() == none.item() != positive.item()
+
+
+@given(tag=codes)
+def test_tokens_are_those_of_each_row_then_padding(tag: Any) -> None:
+    state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)
+    tokens, written = tagged_prompt_tokens(TASK, state, tag)
+    for row, code in enumerate(tag):
+        alone = prompt_tokens(TASK, state[row : row + 1], tag=TEXTS[code])[0].tolist()
+        assert tokens[row].tolist() == alone + [PAD] * (tokens.shape[1] - len(alone))
+        assert written is None or written[row].sum() == len(alone)
+    assert (written is None) == (len({TEXTS[code] == "" for code in tag}) == 1)
+
+
+@given(row=st.integers(0, ROWS - 1), extra=st.integers(0, 3))
+def test_untagging_gives_the_plain_prompt(row: int, extra: int) -> None:
+    state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)[row : row + 1]
+    tagged, plain = prompt_tokens(TASK, state, tag=TEXTS[1]), prompt_tokens(TASK, state)
+    padded = np.pad(tagged, ((0, 0), (0, extra)))
+    out = untag_tokens(padded, np.array([tagged.shape[1]]), tag=TEXTS[1])
+    assert out[0].tolist() == plain[0].tolist() + [PAD] * (1 + extra)
+    with pytest.raises(ConfigError, match="does not end with the tag"):
+        untag_tokens(plain, np.array([plain.shape[1]]), tag=TEXTS[1])
+
+
+def test_unknown_codes_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"tags \[0, 3\]"):
+        tagged_prompt_tokens(TASK, np.zeros((2, 14), np.float32), np.array([0, 3]))
