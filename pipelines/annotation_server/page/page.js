@@ -125,6 +125,8 @@ function present(about) {
   const enlarged = Math.max(1, Math.floor(1032 / wide));
   canvas.width = wide * enlarged;
   canvas.height = layout.height * enlarged;
+  // Narrower rather than taller than the window, with the camera names above their pictures.
+  $("stage").style.maxWidth = `calc(52vh * ${wide / layout.height})`;
   $("cameras").replaceChildren(...layout.cameras.map((name, i) => {
     const label = Object.assign(document.createElement("span"), { textContent: name });
     label.style.width = `${(100 * layout.widths[i]) / wide}%`;
