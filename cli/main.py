@@ -17,6 +17,7 @@ import typer
 from cli.annotate import annotate
 from cli.data import data_app
 from cli.gc import gc
+from cli.schedule import schedule_app
 
 app = typer.Typer(
     name="recap",
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich would cost half of the 0.3 s
 )
 app.add_typer(data_app, name="data")
+app.add_typer(schedule_app, name="schedule")
 app.command()(gc)
 app.command()(annotate)
 

@@ -1,0 +1,1 @@
+"""Runs that start by themselves: entries of the user's crontab."""

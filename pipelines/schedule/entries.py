@@ -1,0 +1,161 @@
+"""Entries of recap in the text of a crontab: written, found and removed without touching any other line.
+
+An entry is three lines, and the first says in JSON what it is:
+
+    # >>> recap schedule {"at": "02:00", "command": "recap run ...", "log": ..., "name": ..., "workspace": ...}
+    0 2 * * * cd DIRECTORY && (...) >> LOG 2>&1
+    # <<< recap schedule
+
+Pure text; it must not know how a crontab is read or installed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from recap.errors import ConfigError, UnknownName
+
+_BEGIN = "# >>> recap schedule "
+_END = "# <<< recap schedule"
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A run that starts every day."""
+
+    name: str
+    """Of the run; with the workspace, of the job."""
+    at: str
+    """"HH:MM", the machine's local time."""
+    workspace: str
+    """Absolute."""
+    log: str
+    """File that every start appends to; absolute."""
+    command: str
+    """What a person would type."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Block:
+    job: Job
+    first: int
+    """Lines [first, first + 3)."""
+
+
+def check_time(at: str) -> str:
+    """`at`, if it is a time of day.
+
+    Raises:
+        ConfigError: not HH:MM between 00:00 and 23:59.
+    """
+    if not _TIME.fullmatch(at):
+        raise ConfigError(f"--at {at!r}: expected HH:MM between 00:00 and 23:59, e.g. 02:00")
+    return at
+
+
+def entry_text(job: Job, *, argv: list[str], directory: Path) -> str:
+    """The three lines of a job, each ended.
+
+    Args:
+        job: what it is.
+        argv: program and arguments, absolute where they are paths.
+        directory: absolute; relative paths in the arguments are meant from there.
+
+    Raises:
+        ConfigError: not a time of day, or a control character, which a line of a crontab cannot hold.
+    """
+    hours, minutes = check_time(job.at).split(":")
+    command = shlex.join(argv)
+    said = f'date "+%F %T start"; {command}; echo "exit code $?"'
+    line = f"cd {shlex.quote(str(directory))} && ({said}) >> {shlex.quote(job.log)} 2>&1"
+    for text in (line, *asdict(job).values()):
+        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+            raise ConfigError(f"a crontab entry cannot hold a line break or control character, got {text!r}")
+    return (
+        f"{_BEGIN}{json.dumps(asdict(job), sort_keys=True)}\n{int(minutes)} {int(hours)} * * * {_cron(line)}\n{_END}\n"
+    )
+
+
+def jobs_in(crontab: str) -> list[Job]:
+    """The jobs of recap in a crontab, in its order.
+
+    Raises:
+        ConfigError: an entry was changed by hand so that its end is not known.
+    """
+    return [block.job for block in _blocks(crontab.splitlines(keepends=True))]
+
+
+def with_entry(crontab: str, job: Job, entry: str) -> str:
+    """The crontab with the entry of a job: in the place of the one of that name and workspace, or at the end."""
+    lines = crontab.splitlines(keepends=True)
+    same = [block for block in _blocks(lines) if (block.job.name, block.job.workspace) == (job.name, job.workspace)]
+    if same:
+        head, tail = lines[: same[0].first], lines[same[0].first + 3 :]
+        return "".join([*head, entry, *tail])
+    ended = crontab if not crontab or crontab.endswith("\n") else crontab + "\n"
+    return ended + entry
+
+
+def without_entry(crontab: str, name: str, workspace: str | None) -> tuple[str, Job]:
+    """The crontab without the job of that name, and that job.
+
+    Args:
+        crontab: the text.
+        name: of the run.
+        workspace: absolute; None: whichever, if only one workspace has that name.
+
+    Raises:
+        UnknownName: no such job.
+        ConfigError: more than one workspace has it.
+    """
+    lines = crontab.splitlines(keepends=True)
+    blocks = _blocks(lines)
+    named = [block for block in blocks if block.job.name == name and workspace in (None, block.job.workspace)]
+    if not named:
+        known = [block.job.name for block in blocks if workspace in (None, block.job.workspace)]
+        raise UnknownName.among("scheduled run", name, known, hint="recap schedule list")
+    if len(named) > 1:
+        places = ", ".join(block.job.workspace for block in named)
+        raise ConfigError(
+            f"'{name}' is scheduled in {places}", hint=f"recap schedule remove {name} --workspace DIRECTORY"
+        )
+    first = named[0].first
+    return "".join(lines[:first] + lines[first + 3 :]), named[0].job
+
+
+def _cron(command: str) -> str:
+    r"""A shell command as cron takes it: a bare % would end it.
+
+    Cron drops the backslash of \%, unless another one stands before it; backslashes are in single quotes here, which
+    can be closed and opened again between the two.
+    """
+    return command.replace("\\%", "\\''%").replace("%", "\\%")
+
+
+def _blocks(lines: list[str]) -> list[_Block]:
+    blocks = []
+    for number, line in enumerate(lines):
+        if not line.startswith(_BEGIN):
+            continue
+        try:
+            job = Job(**json.loads(line.removeprefix(_BEGIN)))
+        except (ValueError, TypeError) as error:
+            raise _damaged(number) from error
+        # Three lines or nothing: what else stands between the marks is not ours to remove.
+        if len(lines) < number + 3 or lines[number + 2].rstrip("\n") != _END or lines[number + 1].startswith("#"):
+            raise _damaged(number)
+        blocks.append(_Block(job=job, first=number))
+    return blocks
+
+
+def _damaged(number: int) -> ConfigError:
+    return ConfigError(
+        f"line {number + 1} of the crontab begins an entry of recap that was changed by hand: expected the mark, one "
+        f"command line and '{_END}'",
+        hint="crontab -e   (remove that entry), then issue this command again",
+    )
