@@ -177,6 +177,8 @@ class ValueFacts:
     model: str
     figures: Mapping[str, Mapping[str, Any]]
     """{model or control: {figure: JSON value}}, the model first."""
+    held_out: bool
+    """Taken on episodes that the models had not seen."""
     problems: tuple[str, ...]
 
 

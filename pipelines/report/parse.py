@@ -177,7 +177,7 @@ def labels(artifact: Artifact, node: str) -> LabelFacts:
     )
 
 
-def value_facts(health: Mapping[str, Any], model: str | None, *, task: str) -> ValueFacts:
+def value_facts(health: Mapping[str, Any], model: str | None, *, task: str, held_out: bool) -> ValueFacts:
     """The value model's figures beside those of the controls.
 
     Args:
@@ -185,13 +185,16 @@ def value_facts(health: Mapping[str, Any], model: str | None, *, task: str) -> V
             same}) and "problems". A report is {"figures": {name: figure}, ...} or {name: figure}.
         model: its name, where the table of values says it.
         task: whose report is shown.
+        held_out: taken on episodes that the models had not seen.
     """
     name = str(model or health.get("model") or "value model")
     own = {key: value for key, value in health.items() if key not in _NOT_FIGURES}
     figures = {name: _report_figures(health.get("tasks", own.get(name, own)), task)}
     for control, report in (health.get("controls") or {}).items():
         figures[str(control)] = _report_figures(report, task)
-    return ValueFacts(model=name, figures=figures, problems=tuple(map(str, health.get("problems", []))))
+    return ValueFacts(
+        model=name, figures=figures, held_out=held_out, problems=tuple(map(str, health.get("problems", [])))
+    )
 
 
 def _report_figures(report: Any, task: str) -> dict[str, Any]:

@@ -108,6 +108,8 @@ class ValueStrip:
     """[T] positive because a human acted."""
     threshold: float | None = None
     """Advantages above it are positive."""
+    held_out: bool = True
+    """The model had not seen the episode."""
     privileged_marks: bool = False
     """The key frames are the simulator's own record: no label of the episode holds any."""
 

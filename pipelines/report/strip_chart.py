@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -16,7 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from pipelines.report.charts import Axis, linear_ticks
 from pipelines.report.figures import Histogram
 from pipelines.report.formats import figure
+from pipelines.report.pictures import ValueStrip
 from recap.errors import ConfigError
+from recap.types import IntArray
 
 NEGATIVE, POSITIVE, FORCED = 0, 1, 2
 """Labels of a frame."""
@@ -64,14 +67,23 @@ def runs(values: ArrayLike) -> list[tuple[int, int, int]]:
     if not array.size:
         return []
     ends = [0, *(int(i) + 1 for i in np.flatnonzero(np.diff(array))), int(array.size)]
-    return [(a, b, int(array[a])) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [(a, b, int(array[a])) for a, b in pairwise(ends)]
+
+
+def label_kinds(strip: ValueStrip) -> IntArray | None:
+    """[T] NEGATIVE, POSITIVE or FORCED; None where the episode has no labels."""
+    if strip.positive is None:
+        return None
+    kinds = np.where(strip.positive, POSITIVE, NEGATIVE).astype(np.int64)
+    if strip.forced is not None:
+        kinds[strip.forced] = FORCED
+    return kinds
 
 
 def common_range(parts: Sequence[NDArray[np.floating]], *also: float | None) -> tuple[float, float]:
     """Ends of an axis that holds all finite values of `parts` and `also`, with a little air."""
-    joined = [np.asarray(p, np.float64).ravel() for p in parts]
-    joined.append(np.array([v for v in also if v is not None], np.float64))
-    flat = np.concatenate(joined)
+    limits = np.array([v for v in also if v is not None], np.float64)
+    flat = np.concatenate([*(np.asarray(part, np.float64) for part in parts), limits])
     flat = flat[np.isfinite(flat)]
     if not flat.size:
         return -1.0, 0.0
@@ -145,7 +157,7 @@ def strip_panel(
     ]
     head, rows = _sign_texts(axis, signs)
     summary = f"{label}: {_told(values, 0)} at the first step, {_told(values, -1)} at the last"
-    if signs:
+    if any(sign.text for sign in signs):
         summary += "; marked: " + ", ".join(f"{sign.text} at step {sign.t}" for sign in signs)
     return Markup(
         '<div class="panel{slim}" role="img" aria-label="{summary}"><div class="ylab">{label}</div>{head}'
@@ -249,7 +261,7 @@ def _sign_texts(axis: TimeAxis, signs: Sequence[Sign]) -> tuple[Markup, int]:
     """The texts of marks above a chart, in as many rows as keep them from covering each other."""
     ends: list[float] = []
     parts = []
-    for sign in sorted(signs, key=lambda one: one.t):
+    for sign in sorted((one for one in signs if one.text), key=lambda one: one.t):
         text = cut_text(sign.text)
         place, width = float(axis.place(sign.t)), _LABEL_SHARE * (len(text) + 4)
         left = place - width if place + width > 1 else place

@@ -18,7 +18,7 @@ from pipelines.report.figures import Iteration
 from pipelines.report.footage import Choice, film_of
 from pipelines.report.parse import Outputs
 from pipelines.report.pictures import Mark, ValueStrip
-from pipelines.report.turns import read_table
+from pipelines.report.turns import read_table, seen_by_none
 from recap.errors import ConfigError, EpisodeCorrupt, UnknownName
 from recap.types import Outcome, Source
 
@@ -138,6 +138,7 @@ def _strip(
         source=candidate.source,
         intervened=np.asarray(intervened, dtype=np.bool_),
         threshold=threshold,
+        held_out=seen_by_none(values.facts),
         privileged_marks=bool(film.marks) and not marks,
         **arrays,
     )

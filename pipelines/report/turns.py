@@ -138,16 +138,24 @@ def _value(
     if "training" in made:
         part["value_training"] = ValueTraining(facts=made["training"].json(), seconds=node.seconds, loss=losses)
     if "health" in made:
-        part["value"] = parse.value_facts(made["health"].json(), _model_name(made["values"]), task=task)
+        facts = _table_facts(made["values"])
+        part["value"] = parse.value_facts(
+            made["health"].json(), facts.get("model"), task=task, held_out=seen_by_none(facts)
+        )
     return part
 
 
-def _model_name(values: Artifact) -> str | None:
+def seen_by_none(facts: Mapping[str, Any]) -> bool:
+    """Whether the values of a table come from models that had not seen the episodes: from two folds or more."""
+    return len(set(facts.get("folds", ()))) > 1
+
+
+def _table_facts(values: Artifact) -> Mapping[str, Any]:
     try:
-        return FrameTable.read(values.path).facts.get("model")
+        return FrameTable.read(values.path).facts
     except ArtifactCorrupt:
         # Whoever shows the table itself names the damage.
-        return None
+        return {}
 
 
 def _differences(parts: Mapping[int, dict[str, Any]]) -> list[str]:

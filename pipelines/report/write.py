@@ -7,7 +7,7 @@ holds all it needs; its own content-security policy forbids scripts and every fe
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,17 @@ from pipelines.report import formats
 from pipelines.report.filmstrip import film_strip, nearest, save_png, stack_cameras
 from pipelines.report.model import ReportData
 from pipelines.report.pictures import Film, merge_sides
+from pipelines.report.prints import histogram_picture, shared_ends, value_picture
 from pipelines.report.section import Section, all_sections
+from recap.types import FrameArray
 
 FILE_NAME = "report.html"
 
 
 def write_report(data: ReportData, out_dir: Path) -> Path:
-    """Writes `report.html` and one `film-<slug>.png` per film into `out_dir`; returns the page's path.
+    """Writes `report.html` and its main pictures into `out_dir`; returns the page's path.
+
+    The pictures: `film-<slug>.png` per film, `value-<slug>.png` per value strip, `advantages-<iteration>.png`.
 
     The page needs no other file: the pictures are for use elsewhere. A page that exists is replaced in one rename.
     """
@@ -33,6 +37,8 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     for film in data.films:
         if film.steps and film.rows:
             save_png(film_picture(film), out_dir / f"film-{film.slug}.png")
+    for name, picture in _prints(data):
+        save_png(picture, out_dir / f"{name}.png")
     page = out_dir / FILE_NAME
     part = out_dir / f".{FILE_NAME}.{os.getpid()}.part"
     part.write_text(render(data), encoding="utf-8")
@@ -48,6 +54,19 @@ def render(data: ReportData) -> str:
     return environment.get_template("page.html").render(
         data=data, sections=[part for part in parts if part is not None], style=Markup(style)
     )
+
+
+def _prints(data: ReportData) -> Iterator[tuple[str, FrameArray]]:
+    """(name, picture) of the value strips and of the advantages."""
+    strips = [strip for strip in data.strips if strip.film.steps and strip.film.rows]
+    if strips:
+        ends = shared_ends(strips)
+        for strip in strips:
+            yield f"value-{strip.film.slug}", value_picture(strip, ends=ends)
+    for iteration in data.iterations:
+        picture = None if iteration.advantage is None else histogram_picture(iteration.advantage)
+        if picture is not None:
+            yield f"advantages-{iteration.index}", picture
 
 
 def film_picture(film: Film) -> Any:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.filmstrip import nearest, png_bytes
+from pipelines.report.filmstrip import nearest
 from pipelines.report.formats import figure, words
+from pipelines.report.frames import data_uri
 from pipelines.report.model import ReportData
 from pipelines.report.pictures import Film, merge_sides
 from pipelines.report.section import Section
-
-_MOST_PIXELS = 192
-"""Longest side of a frame inside the page; the pictures beside it keep the camera's size."""
 
 _TEMPLATE = """
 {% for film in films %}
@@ -53,8 +50,7 @@ def _cells(film: Film) -> list[dict[str, Any]]:
                 "camera": row.camera,
                 "width": row.frames.shape[2],
                 "height": row.frames.shape[1],
-                "uri": "data:image/png;base64,"
-                + base64.b64encode(png_bytes(row.frames[position], max_side=_MOST_PIXELS)).decode(),
+                "uri": data_uri(row.frames[position]),
             }
             for row in film.rows
         ]

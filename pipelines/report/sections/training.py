@@ -1,12 +1,15 @@
-"""How the policies were trained: the loss curve and the sizes behind it."""
+"""How the policies and the value models were trained: loss curves and the sizes behind them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.report.charts import Line, line_chart
+from pipelines.report.figures import ValueTraining
+from pipelines.report.formats import duration, figure, words
 from pipelines.report.model import ReportData
 from pipelines.report.section import Section
 
@@ -27,7 +30,70 @@ logarithmic axis and are not drawn.</p>{% endif %}
 <td class="n">{{ "{:,}".format(t.frames) }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% if values %}<h3 class="part">Value models</h3>
+{{ value_chart }}
+{% if value_undrawn %}<p class="note bad">{{ value_undrawn }} loss values of value models are not finite and are not
+drawn.</p>{% endif %}
+<div class="scroll"><table><thead><tr><th>Iteration</th>
+{% for name in columns %}<th class="n">{{ name }}</th>{% endfor %}
+<th class="n">Time</th></tr></thead><tbody>
+{% for v in values %}<tr><th scope="row">{{ v.index }}</th>
+{% for cell in v.cells %}<td class="n">{{ cell }}</td>{% endfor %}
+<td class="n">{{ v.time }}</td></tr>{% endfor %}
+</tbody></table></div>
+<p class="note">Time is that of the whole value step: training of all folds and controls, labelling, judging.</p>
+{% endif %}
 """
+
+
+_FOLD = re.compile(r"model_fold(\d+)_loss")
+
+
+def _fold(curve: str) -> str | None:
+    """The fold of a curve of the value model; None for those of its controls."""
+    if curve == "loss":
+        return "0"
+    match = _FOLD.fullmatch(curve)
+    return match[1] if match else None
+
+
+def _value_lines(trained: Sequence[tuple[int, ValueTraining]]) -> tuple[list[Line], int]:
+    """Loss curves of the latest value models, and how many points cannot be drawn."""
+    index, latest = trained[-1]
+    curves = {fold: curve for name, curve in latest.loss.items() if (fold := _fold(name)) is not None}
+    lines = [
+        Line(label=f"iteration {index}, fold {fold}", points=[(s, v) for s, v in curve if math.isfinite(v)])
+        for fold, curve in sorted(curves.items())
+    ]
+    return [line for line in lines if line.points], sum(map(len, curves.values())) - sum(
+        len(line.points) for line in lines
+    )
+
+
+def _value_rows(trained: Sequence[tuple[int, ValueTraining]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """One row per fold where the step lists them, else one per iteration; and the columns' names."""
+    found: list[tuple[int, dict[str, str], str]] = []
+    for index, training in trained:
+        parts = training.facts.get("folds")
+        records = parts if isinstance(parts, list) else [training.facts]
+        for place, record in enumerate(records):
+            shown = {words(path.removeprefix("figures.")): text for path, text in _numbers(record)}
+            found.append((index, shown, duration(training.seconds) if place == 0 else ""))
+    columns = list(dict.fromkeys(name for _, shown, _ in found for name in shown))
+    rows = [{"index": i, "cells": [shown.get(name, "-") for name in columns], "time": time} for i, shown, time in found]
+    return rows, columns
+
+
+def _numbers(record: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{before}{name}.")
+        elif isinstance(value, bool) or value is None:
+            continue
+        elif isinstance(value, int):
+            yield before + name, f"{value:,}"
+        elif isinstance(value, float):
+            yield before + name, figure(value)
 
 
 def _context(data: ReportData) -> Mapping[str, Any] | str:
@@ -36,7 +102,14 @@ def _context(data: ReportData) -> Mapping[str, Any] | str:
         return "No policy has been trained yet."
     drawn = {index: [(s, v) for s, v in t.loss if math.isfinite(v) and v > 0] for index, t in rows}
     lines = [Line(label=f"iteration {index}", points=points) for index, points in drawn.items() if points]
+    valued = [(i.index, i.value_training) for i in data.iterations if i.value_training is not None]
+    value_lines, value_undrawn = _value_lines(valued) if valued else ([], 0)
+    value_rows, columns = _value_rows(valued)
     return {
+        "values": value_rows,
+        "columns": columns,
+        "value_undrawn": value_undrawn,
+        "value_chart": line_chart(value_lines, x_label="gradient step", y_label="loss") if value_lines else "",
         "rows": rows,
         "undrawn": sum(len(t.loss) for _, t in rows) - sum(len(points) for points in drawn.values()),
         "chart": line_chart(lines, x_label="gradient step", y_label="loss", log_y=True) if lines else "",

@@ -14,7 +14,7 @@ from pipelines.report.wording import difference_sentence, gate_sentence, progres
 _TEMPLATE = """
 <p class="verdict">{{ sentence }}</p>
 {% if e %}
-<div class="cards">
+<div class="cards{{ " triple" if d }}">
 <div class="card"><h3>Success</h3>
 <p class="big">{{ m.num(e.success.value, share(e.success.value)) }}
 <span>{{ e.successes }} of {{ e.attempts }} attempts</span></p>
