@@ -196,6 +196,7 @@ class Runner:
         self._emit("step_started", node=name, step=spec.name, key=key, config=facts["config"], inputs=facts["inputs"])
         started = time.monotonic()
         draft = self._store.begin(spec.name, key)
+        faults.enter(name)
         try:
             faults.point("runner.before_step")
             returned = spec.function(self._context(node, key, draft.out, run_name), node.config, inputs)
@@ -207,6 +208,7 @@ class Runner:
                 raise
             raise self._step_failed(node, key, error, run_name) from error
         faults.point("runner.after_step")
+        faults.enter("")
         seconds = time.monotonic() - started
         outputs = {output: artifact.identity for output, artifact in stored.items()}
         attempt.end("done", outputs=outputs)

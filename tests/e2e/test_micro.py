@@ -12,6 +12,10 @@ from runs import TASK, files, identities, micro, recap
 from data.episodes import EpisodeStore
 from recap.workspace import Workspace
 
+NODES = [
+    *(f"0/{stage}" for stage in ("collect", "pretrain", "policy", "select", "evaluate")),
+    *(f"1/{s}" for s in ("collect", "annotate", "value", "advantage", "policy", "select", "promote", "evaluate")),
+]
 pytestmark = pytest.mark.xdist_group("e2e-micro")
 
 
@@ -37,7 +41,7 @@ def test_a_run_leaves_episodes_outputs_and_a_report(finished: Path) -> None:
     demos = [row for row in store.rows() if row.source == "demo"]
     assert len(demos) == 3
     assert all(store.load(row.id).frames["cam_high"].shape == (row.length, 64, 64, 3) for row in demos)
-    assert {name.split(".")[0] for name in identities(finished)} == {"0/collect", "0/policy", "0/evaluate"}
+    assert list(dict.fromkeys(name.split(".")[0] for name in identities(finished))) == NODES
     report = finished / "runs" / f"{TASK}-micro" / "report" / "report.html"
     assert "simulated" in report.read_text()
     assert recap("verify", workspace=finished).returncode == 0
@@ -49,38 +53,46 @@ def test_issued_again_it_runs_nothing_and_imports_nothing_heavy(copy: Path) -> N
     assert again.returncode == 0, again.stderr
     result = json.loads(again.stdout)
     assert result["executed"] == []
-    assert result["cached"] == ["0/collect", "0/policy", "0/evaluate"]
+    assert result["cached"] == NODES
     assert again.stderr.rstrip().splitlines()[-1].strip() == "imported:"
     assert identities(copy) == before
 
 
-def test_killed_in_every_stage_it_goes_on_and_ends_with_equal_digests(finished: Path, tmp_path: Path) -> None:
+KILLS = (
+    ("0/collect", "ledger.after_append:2"),
+    ("0/pretrain", "train.step:7"),
+    ("0/policy", "train.after_checkpoint:1"),
+    ("0/select", "ledger.after_append:1"),
+    ("0/evaluate", "ledger.after_append:1"),
+    ("1/collect", "ledger.after_append:2"),
+    ("1/annotate", "store.before_rename:1"),
+    ("1/value", "train.after_checkpoint:2"),
+    ("1/value", "ledger.after_append:4"),
+    ("1/advantage", "store.before_manifest:1"),
+    ("1/policy", "train.after_snapshot:1"),
+    ("1/promote", "ledger.after_append:1"),
+    ("1/evaluate", "ledger.after_append:1"),
+)
+
+
+def test_killed_once_inside_every_stage_it_ends_with_equal_digests(finished: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "w"
-    store = EpisodeStore(workspace / "episodes")
-
-    assert micro(workspace, fault="ledger.after_append:2:kill").returncode == -9
-    kept = set(store.ids())
-    assert len(kept) == 2, "both finished demonstrations are on disk"
-    status = recap("status", workspace=workspace)
-    assert "killed" in status.stdout
-    assert "1/3 episodes" in status.stdout, "the second was kept, but its process died before it could say so"
-
-    in_training = micro(
-        workspace, "--set", "policy.model.fit.checkpoint_every=5", fault="train.after_checkpoint:1:kill"
-    )
-    assert in_training.returncode == -9
-    assert "1/3 episodes" not in in_training.stderr + in_training.stdout
-    assert kept < set(store.ids()), "the episodes of the first attempt were kept, the missing one was added"
-
-    in_evaluation = micro(workspace, fault="ledger.after_append:1:kill")
-    assert in_evaluation.returncode == -9
-    ledgers = list((workspace / "scratch").rglob("attempts.jsonl"))
-    assert [path.read_text().count("\n") for path in ledgers] == [1], "the finished attempt was kept"
+    kept: set[str] = set()
+    for node, fault in KILLS:
+        killed = micro(workspace, fault=f"{node}@{fault}:kill")
+        assert killed.returncode == -9, f"{node}: {killed.stderr}"
+        now = set(EpisodeStore(workspace / "episodes").ids())
+        assert kept <= now, f"{node}: a finished episode was lost"
+        kept = now
+        status = recap("status", workspace=workspace)
+        assert f"{node} " in status.stdout
+        assert "killed" in status.stdout
 
     last = micro(workspace, "--json")
     assert last.returncode == 0, last.stderr
-    assert json.loads(last.stdout)["executed"] == ["0/evaluate"]
+    assert json.loads(last.stdout)["executed"] == ["1/evaluate"]
     assert identities(workspace) == identities(finished)
+    assert recap("verify", workspace=workspace).returncode == 0
 
 
 def test_explain_names_what_changed(copy: Path) -> None:
