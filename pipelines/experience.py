@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def episode_facts(
     ids: Sequence[str],
     offsets: IntArray,
     *,
-    current: Collection[str],
+    current: Iterable[str],
 ) -> EpisodeFacts:
     """What returns, labels and their checks need to know of `ids`; no image is decoded.
 
