@@ -34,6 +34,7 @@ app.command()(annotate)
 
 Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
 DEFAULT_WORKSPACE = Path("runs")
+_INTERRUPTED = 130
 
 
 @app.command()
@@ -185,8 +186,7 @@ def main() -> None:
         cause = error.__cause__
         raise SystemExit(cause.exit_code if isinstance(cause, RecapError) else error.exit_code) from None
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; nothing finished is lost. To go on:\n  {_again()}", err=True)
-        raise SystemExit(130) from None
+        code = _INTERRUPTED
     except Exception as error:
         # typer's own usage errors know how to show themselves; anything else is a bug and keeps its traceback.
         show = getattr(error, "show", None)
@@ -194,6 +194,9 @@ def main() -> None:
             raise
         show()
         raise SystemExit(getattr(error, "exit_code", 2)) from None
+    # typer turns Ctrl-C within a command into this code and says nothing.
+    if code == _INTERRUPTED:
+        typer.echo(f"\ninterrupted; nothing finished is lost. To go on:\n  {_again()}", err=True)
     raise SystemExit(code)
 
 
