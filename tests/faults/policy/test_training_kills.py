@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,27 +17,61 @@ from policy.testing import last_candidate, train_synthetic
 from recap.hashing import digest_tree
 from recap.training.config import FitConfig
 
-_TRAIN = """
-import sys
+_SERVER = """
+import json, os, sys
 from pathlib import Path
+import torch
 from policy.conditioning import POSITIVE
 from policy.models.pi05 import tiny_config
+from policy.models.pi05 import train as _
 from policy.testing import train_synthetic
 from recap.training.config import FitConfig
-config = tiny_config(candidates=3, fit=FitConfig(steps=12, checkpoint_every=5))
-figures = train_synthetic("pi05", config, Path(sys.argv[1]), tag=POSITIVE, base=Path(sys.argv[2]))
-print(figures["loss"])
-"""
 
+torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # imports most of torch, seconds of it
+config = tiny_config(candidates=3, fit=FitConfig(steps=12, checkpoint_every=5))
+for line in sys.stdin:
+    folder, base, fault = json.loads(line)
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.environ["RECAP_FAULT"] = fault
+        figures = train_synthetic("pi05", config, Path(folder), tag=POSITIVE, base=Path(base))
+        os.write(tell, repr(figures["loss"]).encode())
+        os._exit(0)
+    os.close(tell)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps([status, os.read(told, 100).decode()]), flush=True)
+"""
+"""Trains in a process of its own per line of input. Forked after the imports, which cost more than the training."""
 
 STEPS = ["step-000008", "step-000010", "step-000012"]
 """Candidates; checkpoints lie at 5, 8, 10 (a candidate as well) and 12."""
 
 
-def _train(folder: Path, base: Path, fault: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RECAP_FAULT": fault, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _TRAIN, str(folder), str(base)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+class Trainer:
+    """Trains on request, in a process that may be killed."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, folder: Path, fault: str = "") -> tuple[int, str]:
+        """(exit code, the loss it ended with, to the last digit)."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps([str(folder), str(self._base), fault]) + "\n")
+        self._server.stdin.flush()
+        code, loss = json.loads(self._server.stdout.readline())
+        return code, loss
+
+    def close(self) -> None:
+        self._server.communicate()
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -44,21 +80,24 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     folder = tmp_path_factory.mktemp("base")
     train_synthetic("pi05", tiny_config(fit=FitConfig(steps=2)), folder)
-    return last_candidate(folder)
+    trainer = Trainer(last_candidate(folder))
+    yield trainer
+    trainer.close()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, base: Path) -> tuple[dict[str, str], str]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, train: Trainer) -> tuple[dict[str, str], str]:
     folder = tmp_path_factory.mktemp("whole")
-    done = _train(folder, base)
-    assert done.returncode == 0, done.stderr
+    code, loss = train(folder)
+    assert code == 0
+    assert float(loss) > 0
     digests = _digests(folder)
     assert list(digests) == STEPS
     assert len(set(digests.values())) == 3
-    return digests, done.stdout
+    return digests, loss
 
 
 @pytest.mark.parametrize(
@@ -83,14 +122,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, base: Path) -> tuple[d
     ],
 )
 def test_killed_training_ends_with_the_same_bits(
-    tmp_path: Path, base: Path, undisturbed: tuple[dict[str, str], str], faults: tuple[str, ...]
+    tmp_path: Path, train: Trainer, undisturbed: tuple[dict[str, str], str], faults: tuple[str, ...]
 ) -> None:
     for fault in faults:
-        killed = _train(tmp_path, base, fault)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert train(tmp_path, fault)[0] == -signal.SIGKILL
         assert not (tmp_path / "policy").exists()
-    done = _train(tmp_path, base)
-    assert done.returncode == 0, done.stderr
-    assert (_digests(tmp_path), done.stdout) == undisturbed
+    code, loss = train(tmp_path)
+    assert code == 0
+    assert (_digests(tmp_path), loss) == undisturbed
     assert sorted(path.name for path in (tmp_path / "scratch" / "candidates").iterdir()) == STEPS
     assert [path.name for path in (tmp_path / "scratch" / "checkpoints").iterdir()] == ["step-000000012"]
