@@ -1,0 +1,91 @@
+"""The loop of attempts: each is played once, kept at once, and given back in the order it was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipelines.attempts import attempt_shares, link_tree, pin_renderer, play_missing, usable_ids
+from pipelines.executors.local import LocalExecutor
+from pipelines.ledger import Ledger
+from recap.errors import ConfigError
+
+
+class _Worker:
+    played: list[Any] = []  # noqa: RUF012
+
+    def run(self, job: Any) -> dict[str, Any]:
+        if job == "bad":
+            raise RuntimeError("the robot fell over")
+        self.played.append(job)
+        return {"key": job, "score": len(str(job))}
+
+    def close(self) -> None:
+        pass
+
+
+def _ctx(tmp_path: Path) -> Any:
+    _Worker.played = []
+    told: list[tuple[int, int]] = []
+    journal = SimpleNamespace(progress=lambda done, total, unit: told.append((done, total)))
+    return SimpleNamespace(node="1/x", scratch=tmp_path, journal=journal, executor=LocalExecutor(), told=told)
+
+
+def _play(ctx: Any, jobs: dict[Any, Any], **more: Any) -> dict[Any, dict[str, Any]]:
+    ledger = Ledger(ctx.scratch / "ledger.jsonl", key="key")
+    return play_missing(ctx, ledger, jobs, role="w", make_worker=_Worker, worker_args=(), workers=1, **more)
+
+
+def test_rows_come_in_the_order_asked_for_and_are_played_once(tmp_path: Path) -> None:
+    ctx = _ctx(tmp_path)
+    assert list(_play(ctx, {"b": "b", "a": "a"})) == ["b", "a"]
+    again = _play(ctx, {"a": "a", "c": "c", "b": "b"})
+    assert [row["key"] for row in again.values()] == ["a", "c", "b"]
+    assert _Worker.played == ["b", "a", "c"]
+    assert ctx.told[-1] == (3, 3)
+
+
+def test_what_was_finished_before_an_error_is_kept(tmp_path: Path) -> None:
+    ctx = _ctx(tmp_path)
+    with pytest.raises(RuntimeError, match="fell over"):
+        _play(ctx, {"a": "a", "bad": "bad"})
+    assert _play(ctx, {"a": "a"})["a"]["score"] == 1
+    assert _Worker.played == ["a"]
+
+
+def test_a_lost_row_is_played_again_and_rows_of_other_jobs_are_left_out(tmp_path: Path) -> None:
+    ctx = _ctx(tmp_path)
+    _play(ctx, {"a": "a", "b": "b"})
+    assert list(_play(ctx, {"a": "a"}, lost={"a"})) == ["a"]
+    assert _Worker.played == ["a", "b", "a"]
+
+
+def test_the_renderer_of_the_first_attempt_is_kept(tmp_path: Path) -> None:
+    ctx = _ctx(tmp_path)
+    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"
+    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"
+    (tmp_path / "renderer").write_text("egl")
+    with pytest.raises(ConfigError, match="began with the 'egl' renderer") as refused:
+        pin_renderer(ctx, "ray", setting="evaluate.renderer")
+    assert "evaluate.renderer=ray" in refused.value.hint
+
+
+def test_aborted_attempts_teach_nothing() -> None:
+    rows = [
+        {"episode_id": "a", "outcome": "success", "steps": 3},
+        {"episode_id": "b", "outcome": "aborted", "steps": 1},
+    ]
+    assert usable_ids(rows, "t") == ["a"]
+    assert attempt_shares(rows) == {"episodes": 2.0, "frames": 4.0, "success_share": 0.5}
+    with pytest.raises(ConfigError, match="all 1 attempts at t were aborted"):
+        usable_ids(rows[1:], "t")
+
+
+def test_a_linked_tree_has_equal_content(tmp_path: Path) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "deep" / "w.bin").write_bytes(b"weights")
+    link_tree(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b" / "deep" / "w.bin").read_bytes() == b"weights"
