@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -315,3 +316,14 @@ def test_the_reason_names_who_made_it(workspace: Workspace) -> None:
     item = next(item for item in find_garbage(workspace, keep=0).items if "scale" in item.path)
     assert item.why == "no run names it; made for 0/scale of run r"
     assert json.loads(json.dumps(item.bytes)) > 0
+
+
+def test_a_run_whose_folder_was_removed_gives_everything_back(workspace: Workspace) -> None:
+    run(workspace, "a", factor=2.0)
+    run(workspace, "b", factor=3.0)
+    needed = set(Store(workspace).entries())
+    shutil.rmtree(workspace.run_dir("a"))
+    removed = remove_garbage(workspace, keep=2)
+    assert {Path(path).name for path in paths(removed)} == needed - set(Store(workspace).entries())
+    assert any("scale" in path for path in paths(removed))
+    assert run(workspace, "b", factor=3.0).executed == []
