@@ -7,10 +7,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.config import PRESETS, LoopConfig
 from recap.errors import ConfigError, UnknownName
 from recap.workspace import Workspace, check_name, write_atomic
+
+if TYPE_CHECKING:  # the settings of all steps cost 0.1 s and more, which `recap status` need not pay
+    from pipelines.config import LoopConfig
 
 _FILE = "invocation.json"
 
@@ -55,6 +58,7 @@ class Invocation:
     ) -> Invocation:
         """The invocation with its name filled in: task, then preset and seed where they are not the default."""
         from data.tasks import TASKS
+        from pipelines.config import PRESETS
 
         TASKS.get(task)
         PRESETS.get(preset)
@@ -103,6 +107,7 @@ class Invocation:
         Raises:
             UnknownName: no such setting; ConfigError: not of its type or out of range, or not `name=value`.
         """
+        from pipelines.config import PRESETS
         from recap.config import override
 
         config = _seeded(PRESETS.get(self.preset)(self.task), self.seed)
