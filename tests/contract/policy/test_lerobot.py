@@ -11,70 +11,85 @@ from typing import Any
 import pytest
 
 _LOAD = """
-import json, sys
+import sys
 from pathlib import Path
 import numpy as np, torch
 from lerobot.configs.parser import load_plugin
 load_plugin("policy.models.pi05")
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
-folder, again = Path(sys.argv[1]), Path(sys.argv[2])
-config = PreTrainedConfig.from_pretrained(folder)
-policy = get_policy_class(config.type).from_pretrained(folder)
-pre, post = make_pre_post_processors(config, pretrained_path=str(folder))
-fed = np.load(folder.parent / "observation.npz")
+fed = np.load(sys.argv[1])
 names = [name for name in fed.files if name.startswith("observation.images.")]
-batch = {"observation.state": torch.from_numpy(fed["observation.state"]), "task": str(fed["task"])}
-batch |= {name: torch.from_numpy(fed[name]).permute(2, 0, 1).float() / 255 for name in names}
-policy.model.sample_noise = lambda shape, device: torch.from_numpy(fed["noise"])[None]
-action = post(policy.predict_action_chunk(pre(batch)))[0].numpy()
-for thing in (policy, pre, post):
-    thing.save_pretrained(again)
-np.save(again / "action.npy", action)
+for folder, again in zip(map(Path, sys.argv[2::2]), map(Path, sys.argv[3::2])):
+    config = PreTrainedConfig.from_pretrained(folder)
+    policy = get_policy_class(config.type).from_pretrained(folder)
+    pre, post = make_pre_post_processors(config, pretrained_path=str(folder))
+    batch = {"observation.state": torch.from_numpy(fed["observation.state"]), "task": str(fed["task"])}
+    batch |= {name: torch.from_numpy(fed[name]).permute(2, 0, 1).float() / 255 for name in names}
+    policy.model.sample_noise = lambda shape, device: torch.from_numpy(fed["noise"])[None]
+    action = post(policy.predict_action_chunk(pre(batch)))[0].numpy()
+    for thing in (policy, pre, post):
+        thing.save_pretrained(again)
+    np.save(again / "action.npy", action)
 """
+GUIDANCE = (1.0, 2.0, 0.0)
+Loaded = dict[float, tuple[Path, Path]]
 
 
 @pytest.fixture(scope="module")
-def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that LeRobot, in a fresh process, wrote after loading the bundle and acting once."""
+def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """{beta: (bundle, folder that LeRobot, in a fresh process, wrote after loading it and acting once)}."""
     import numpy as np
 
-    from policy.models import load_policy
+    from policy.models import load_policy, reguide
     from policy.models.pi05.acting import chunk_noise
     from policy.testing import make_observation
 
-    observation = make_observation(seed=5)
-    policy = load_policy(bundle)
+    folder, observation = tmp_path_factory.mktemp("again"), make_observation(seed=5)
     np.savez(
-        bundle.parent / "observation.npz",
+        folder / "observation.npz",
         **{f"observation.images.{name}": frame for name, frame in observation.frames.items()},
         **{"observation.state": observation.state, "task": observation.prompt},
-        noise=chunk_noise(11, policy.chunk, 14).numpy(),
+        noise=chunk_noise(11, load_policy(bundle).chunk, 14).numpy(),
     )
-    again = tmp_path_factory.mktemp("again")
+    places = {beta: (folder / f"beta-{beta}", folder / f"again-{beta}") for beta in GUIDANCE}
+    for beta, (guided, _) in places.items():
+        reguide(bundle, guided, beta)
+    paths = [str(path) for pair in places.values() for path in pair]
     done = subprocess.run(
-        [sys.executable, "-c", _LOAD, str(bundle), str(again)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _LOAD, str(folder / "observation.npz"), *paths],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return again
+    return places
 
 
-def test_lerobot_loads_the_bundle_and_gives_the_same_actions(bundle: Path, loaded_by_lerobot: Path) -> None:
+@pytest.mark.parametrize("beta", GUIDANCE)
+def test_lerobot_loads_the_bundle_and_gives_the_same_actions(loaded_by_lerobot: Loaded, beta: float) -> None:
+    """Tagged prompt and, where beta is not 1, the mixed flow: LeRobot's class acts by both."""
     import numpy as np
 
     from policy.models import load_policy
     from policy.testing import make_observation
 
-    ours = load_policy(bundle).act(make_observation(seed=5), noise_seed=11)
-    np.testing.assert_allclose(np.load(loaded_by_lerobot / "action.npy"), ours, atol=1e-5)
+    guided, again = loaded_by_lerobot[beta]
+    ours = load_policy(guided).act(make_observation(seed=5), noise_seed=11)
+    np.testing.assert_allclose(np.load(again / "action.npy"), ours, atol=1e-5)
+    if beta != 1:
+        plain = load_policy(loaded_by_lerobot[1.0][0]).act(make_observation(seed=5), noise_seed=11)
+        assert np.abs(ours - plain).max() > 1e-3
 
 
-def test_lerobot_saves_the_same_folder(bundle: Path, loaded_by_lerobot: Path) -> None:
+@pytest.mark.parametrize("beta", GUIDANCE)
+def test_lerobot_saves_the_same_folder(loaded_by_lerobot: Loaded, beta: float) -> None:
     from safetensors.numpy import load_file
 
+    guided, again = loaded_by_lerobot[beta]
     compared = 0
-    for path in sorted(loaded_by_lerobot.iterdir()):
-        ours = bundle / path.name
+    for path in sorted(again.iterdir()):
+        ours = guided / path.name
         if path.suffix == ".json":
             saved, written = json.loads(path.read_text()), json.loads(ours.read_text())
             # LeRobot's config also writes its own defaults; what we wrote must come back unchanged.
