@@ -10,13 +10,13 @@ import io
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from data.episode_file import Header
+from data.episode_file import Header, read_array, read_header
 from data.episodes import EpisodeStore
 from recap.errors import UnknownName
 from recap.types import FrameArray
@@ -86,11 +86,11 @@ def layout_of(header: Header) -> Layout:
     )
 
 
-def encode_sheets(frames: Mapping[str, FrameArray], layout: Layout) -> list[bytes]:
+def encode_sheets(frames_of: Callable[[str], FrameArray], layout: Layout) -> list[bytes]:
     """The JPEG sheets of a film.
 
     Args:
-        frames: {camera: [T, h, w, 3] uint8}; one camera is decoded at a time.
+        frames_of: gives [T, h, w, 3] uint8 of a camera; one camera is held at a time.
         layout: as `layout_of` gives it.
     """
     from PIL import Image
@@ -98,7 +98,7 @@ def encode_sheets(frames: Mapping[str, FrameArray], layout: Layout) -> list[byte
     cells = np.zeros((layout.length, layout.pitch_y, layout.pitch_x, 3), np.uint8)
     left = 0
     for camera, width in zip(layout.cameras, layout.widths, strict=True):
-        cells[:, : layout.height, left : left + width] = _scaled(frames[camera], layout.height, width)
+        cells[:, : layout.height, left : left + width] = _scaled(frames_of(camera), layout.height, width)
         left += width
     sheets = []
     for begin in range(0, layout.length, layout.per_sheet):
@@ -150,7 +150,10 @@ class Films:
         return sheets[number]
 
     def _make(self, episode_id: str) -> list[bytes]:
-        return encode_sheets(self._store.load(episode_id).frames, layout_of(self._store.header(episode_id)))
+        path = self._store.path(episode_id)
+        header = read_header(path)
+        # Not the whole episode: its numbers would cost as much again as its pictures.
+        return encode_sheets(lambda camera: read_array(path, header, f"frames/{camera}"), layout_of(header))
 
 
 class _Once:

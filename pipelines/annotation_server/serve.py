@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from http.server import ThreadingHTTPServer
@@ -14,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from data.annotation import LabelBook
-from data.episode_file import Header
+from data.episode_file import Header, read_array
 from data.episodes import EpisodeStore
 from pipelines.annotation_server.film import Films, layout_of
 from pipelines.annotation_server.queue import Queue
 from pipelines.annotation_server.requests import Handler
 from pipelines.annotation_server.session import Session
-from recap.errors import ConfigError, UnknownName
+from recap.errors import ConfigError, RecapError, UnknownName
 from recap.types import BoolArray
 
 LINGER_S = 15.0
@@ -76,6 +77,7 @@ class AnnotationServer:
 
     def __enter__(self) -> AnnotationServer:
         self._thread.start()
+        threading.Thread(target=self._prepare, daemon=True, name="annotate-first").start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,6 +85,14 @@ class AnnotationServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+
+    def _prepare(self) -> None:
+        """Makes the first film while the browser starts."""
+        first = self.session.current()
+        # What is wrong with it is said when the page asks for it.
+        with suppress(RecapError, OSError):
+            if first is not None:
+                self.sheet(first, 0)
 
     @property
     def port(self) -> int:
@@ -144,7 +154,7 @@ class AnnotationServer:
     def describe(self, episode_id: str) -> dict[str, Any]:
         """Facts, task and film layout of an episode. Not the detector's verdict: a person judges alone."""
         header: Header = self._header(episode_id)
-        _, _, intervened = self._store.numbers(episode_id)
+        intervened = read_array(self._store.path(episode_id), header, "intervened")
         return {
             "id": episode_id,
             **{name: header.facts[name] for name in ("task", "robot", "source", "policy_id", "rate_hz")},
