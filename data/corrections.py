@@ -69,8 +69,8 @@ class Supervisor:
     def watch(self, truth: PrivilegedTruth) -> str | None:
         """Why the expert must act now, or None: the name of the first error, "misplaced", or "stall".
 
-        An error stands once seen. The others are doubts: a sub-goal reached, or for a stall a gain of progress, within
-        the reaction time dispels them.
+        An error stands once seen. The others are doubts: a sub-goal reached, or for a stall a gain of progress or a new
+        try, within the reaction time dispels them.
         """
         step, progress = len(truth.progress), truth.metrics["final_progress"]
         news = truth.events[self._seen :]
@@ -79,10 +79,11 @@ class Supervisor:
         reached = any(event.kind == MILESTONE for event in news)
         if gained:
             self._best, self._since, self._tries = progress, step, 0
-        elif self._tries < TRIES and any(event.name.startswith("grasped_") for event in news):
+        tries_again = not gained and self._tries < TRIES and any(event.name.startswith("grasped_") for event in news)
+        if tries_again:
             self._since, self._tries = step, self._tries + 1
         doubt = None if self._alarm is None else self._alarm[1]
-        if (doubt in (MISPLACED, STALL) and reached) or (doubt == STALL and gained):
+        if (doubt in (MISPLACED, STALL) and reached) or (doubt == STALL and (gained or tries_again)):
             self._alarm = None
         error = next((event.name for event in news if event.kind == ERROR), None)
         if error is not None and (self._alarm is None or doubt in (MISPLACED, STALL)):

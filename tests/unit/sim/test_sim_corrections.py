@@ -228,6 +228,7 @@ def test_a_stall_ends_with_a_gain_and_is_renewed_by_two_grasps_only() -> None:
     assert watched([0.0] * 8 + [0.05] * 22, config=WATCH) == (13, "stall"), "too small a gain"
     assert watched([0.0] * 8 + [0.2] * 22, config=WATCH) == (21, "stall")
     assert watched([0.0] * 12 + [0.2] * 12, config=WATCH) is None, "a gain within the reaction time"
+    assert watched([0.0] * 24, event(11, GRASP), config=WATCH) is None, "a new try within the reaction time"
     tries = [event(t, GRASP) for t in (5, 12, 19, 26)]
     assert watched([0.0] * 60, *tries, config=WATCH) == (26, "stall")
 
