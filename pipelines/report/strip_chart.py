@@ -25,7 +25,7 @@ NEGATIVE, POSITIVE, FORCED = 0, 1, 2
 """Labels of a frame."""
 
 _LABEL_NAMES = ("negative", "positive", "forced")
-_LABEL_SHARE = 0.011
+_LABEL_SHARE = 0.009
 """Width of one letter of a mark's text, as a share of the chart's."""
 _MOST_LETTERS = 34
 

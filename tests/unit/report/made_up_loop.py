@@ -1,4 +1,4 @@
-"""The made-up run of `conftest`, with everything that later stages of the loop add."""
+"""The run of `made_up_run`, with everything that later stages of the loop add."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from conftest import complete_run, film, moving_disc
+from made_up_run import complete_run, film, moving_disc
 
 from pipelines.report.figures import (
     AdvantageFacts,
@@ -40,7 +40,9 @@ STAGES = {
 }
 
 
-def strip(slug: str, source: Source, outcome: Outcome, length: int, marks: tuple[Mark, ...], **changes: Any) -> ValueStrip:
+def strip(
+    slug: str, source: Source, outcome: Outcome, length: int, marks: tuple[Mark, ...], **changes: Any
+) -> ValueStrip:
     base = film(slug, f"{source.value.capitalize()} of iteration 2", source, outcome, length, marks)
     rows = (FilmRow(camera="cam_high", frames=moving_disc(length, 64, 10)[list(base.steps)]),)
     time = np.arange(length) / length
@@ -171,7 +173,14 @@ def loop_run(**changes: Any) -> ReportData:
             )
         )
     nodes = tuple(
-        Node(name=f"{i}/{stage}", step=stage, state=NodeState.DONE, seconds=seconds * (1 + 0.1 * i), attempts=1, key="a1" * 32)
+        Node(
+            name=f"{i}/{stage}",
+            step=stage,
+            state=NodeState.DONE,
+            seconds=seconds * (1 + 0.1 * i),
+            attempts=1,
+            key="a1" * 32,
+        )
         for i in range(3)
         for stage, seconds in STAGES.items()
         if i or stage in ("collect", "policy", "select", "evaluate")
