@@ -1,0 +1,118 @@
+"""Does RECAP help, and is it the labels? Every arm over several training seeds, on the same TEST starts.
+
+    python benchmarks/recap_seeds.py run   --workspace W --seeds 0,1,2 --arms viva,oracle,random
+    python benchmarks/recap_seeds.py table --workspace W [--workspace W2 ...]
+
+`run` issues `recap run` for each seed and arm, one after another (finished ones are cached; a workspace has one writer,
+so use two workspaces for two cores). `table` prints a Markdown table for people and, as its last line, one JSON object.
+
+Arms differ in the value model alone: demonstrations, base weights, imitation policy, rollouts, corrections, gradient steps
+and the choice on validation starts are shared within a seed. Controls play no gate. Imitation is iteration 0 of every arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.report.collect import gather
+from recap.stats import paired_difference
+from recap.workspace import Workspace
+
+TASK = "shirt_folding"
+ARMS = ("viva", "oracle", "random", "clock")
+_CONTROL = ("--set", "gate=false", "--set", "value.health.enforce=false", "--set", "value.controls=false")
+
+
+def run_name(arm: str, seed: int) -> str:
+    return f"{arm}-seed{seed}"
+
+
+def run(workspace: Path, seeds: list[int], arms: list[str], more: list[str]) -> None:
+    for seed in seeds:
+        for arm in arms:
+            own = [] if arm == "viva" else ["--value-model", arm, *_CONTROL]
+            command = [
+                *(sys.executable, "-m", "cli", "run", "--task", TASK, "--seed", str(seed)),
+                *("--name", run_name(arm, seed), "--workspace", str(workspace)),
+                *("--executor", "local", "--tracker", "none", *own, *more),
+            ]
+            subprocess.run(command, check=True)
+
+
+def outcomes(workspace: Path, name: str) -> list[dict[int, bool]]:
+    """Per iteration: {TEST start: success}."""
+    data = gather(Workspace.open(workspace, create=False), name)
+    return [
+        {trial.start_seed: trial.counts_as_success for trial in iteration.evaluation.trials}
+        for iteration in data.iterations
+        if iteration.evaluation is not None
+    ]
+
+
+def table(workspaces: list[Path]) -> None:
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for workspace in workspaces:
+        for name in Workspace.open(workspace, create=False).run_names():
+            arm, _, seed = name.partition("-seed")
+            if arm not in ARMS or not seed.isdigit():
+                continue
+            played = outcomes(workspace, name)
+            if len(played) < 2:
+                continue
+            starts = sorted(played[0])
+            for label, one in (("imitation", played[0]), (arm, played[-1])):
+                found.setdefault(label, {})[int(seed)] = np.array([one[start] for start in starts], dtype=float)
+    seeds = sorted(found["imitation"])
+    print(
+        "| arm | "
+        + " | ".join(f"seed {seed}" for seed in seeds)
+        + " | mean | minus imitation, points (95 %) | seeds up |"
+    )
+    print("|---" * (len(seeds) + 4) + "|")
+    figures: dict[str, float] = {}
+    for arm, rows in found.items():
+        cells = [f"{100 * rows[seed].mean():.1f} %" if seed in rows else "-" for seed in seeds]
+        both = [seed for seed in seeds if seed in rows]
+        own = np.stack([rows[seed] for seed in both])
+        base = np.stack([found["imitation"][seed] for seed in both])
+        estimate = paired_difference(own, base, seed=0)
+        up = int(np.sum(own.mean(axis=1) > base.mean(axis=1)))
+        difference = f"{100 * estimate.value:+.1f} ({100 * estimate.low:+.1f} .. {100 * estimate.high:+.1f})"
+        print(
+            f"| {arm} | {' | '.join(cells)} | {100 * own.mean():.1f} % | "
+            + (" | |" if arm == "imitation" else f"{difference} | {up} of {len(both)} |")
+        )
+        figures[f"{arm}_success"] = float(own.mean())
+        if arm != "imitation":
+            figures |= {
+                f"{arm}_minus_imitation": estimate.value,
+                f"{arm}_low": estimate.low,
+                f"{arm}_high": estimate.high,
+                f"{arm}_seeds_up": up,
+                f"{arm}_seeds": len(both),
+            }
+    print(json.dumps(figures))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("--workspace", action="append", type=Path, required=True)
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--arms", default="viva,oracle,random")
+    arguments, more = parser.parse_known_args()
+    if arguments.what == "table":
+        table(arguments.workspace)
+    else:
+        seeds = [int(seed) for seed in arguments.seeds.split(",")]
+        run(arguments.workspace[0], seeds, arguments.arms.split(","), more)
+
+
+if __name__ == "__main__":
+    main()
