@@ -54,6 +54,16 @@ def run(
     unlabelled: Annotated[
         str | None, typer.Option(help="stop (and wait for labels) or skip episodes without a label.")
     ] = None,
+    collect: Annotated[
+        str | None,
+        typer.Option(help="simulation, or none: learn from the recorded episodes of --demos and --rollouts."),
+    ] = None,
+    demos: Annotated[
+        Path | None, typer.Option(help="With --collect none: demonstrations (a workspace or an episode store).")
+    ] = None,
+    rollouts: Annotated[
+        Path | None, typer.Option(help="With --collect none: rollouts and corrections (the same).")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="ray or local; by default the preset's.")] = None,
     tracker: Annotated[str | None, typer.Option(help="mlflow, none, or by default the preset's.")] = None,
     settings: Annotated[
@@ -77,6 +87,9 @@ def run(
         iterations=iterations,
         value_model=value_model,
         unlabelled=unlabelled,
+        collect=collect,
+        demos=demos,
+        rollouts=rollouts,
     )
     run_and_show(workspace, invocation, as_json=as_json)
 

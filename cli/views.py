@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,30 @@ def run_and_show(root: Path, invocation: Invocation, *, as_json: bool) -> None:
                 f"  minus imitation on the same {paired['starts']} starts  {100 * paired['difference']:+.1f} points"
                 f"   95 % interval {100 * paired['low']:+.1f} .. {100 * paired['high']:+.1f}"
             )
+    for node, figures in result.replays.items():
+        _show_replay(node, figures)
+    for statement in dict.fromkeys(figures["statement"] for figures in result.replays.values()):
+        typer.echo(statement)
     for node, decision in result.decisions.items():
         typer.echo(f"{node}  {decision['verdict'].upper()}: {decision['reason']}")
     typer.echo(f"steps run {len(result.executed)}, cached {len(result.cached)}, in {_span(result.seconds)}")
     typer.echo(f"report  {result.report}")
+    if result.replays:
+        typer.echo(f"policy  {result.policy}   (LeRobot loads this folder)")
     if result.tracking_uri is not None:
         typer.echo(f"mlflow  mlflow ui --backend-store-uri {result.tracking_uri}")
     typer.echo(f"again   {result.command}")
+
+
+def _show_replay(node: str, figures: Mapping[str, Any]) -> None:
+    typer.echo(f"{node}  {figures['frames']} recorded frames of {figures['episodes']} episodes replayed")
+    for name, group in figures["groups"].items():
+        for unit, mean in group["mean"].items():
+            kept = mean["keep_state_error"]
+            beside = "" if kept is None else f"   keeping the state: {kept:.4f}"
+            frames = f"{name} ({group['frames']})"
+            typer.echo(f"  {frames:<16} mean error {mean['error']:.4f} {unit}{beside}")
+    typer.echo(f"  beyond the recorded range  {figures['contract']['outside_share']:.1%} of the actions")
 
 
 def show_status(root: Path, name: str | None, *, as_json: bool) -> None:

@@ -40,6 +40,12 @@ class Invocation:
     """Name of a value model family with its default settings; None: the preset's model."""
     unlabelled: str | None = None
     """"stop" or "skip"; None: the preset's."""
+    collect: str | None = None
+    """"none": an offline start, from `demos` and `rollouts`; None or "simulation": experience is recorded."""
+    demos: str | None = None
+    """Absolute path."""
+    rollouts: str | None = None
+    """Absolute path."""
 
     @classmethod
     def of(
@@ -55,14 +61,28 @@ class Invocation:
         iterations: int | None = None,
         value_model: str | None = None,
         unlabelled: str | None = None,
+        collect: str | None = None,
+        demos: Path | None = None,
+        rollouts: Path | None = None,
     ) -> Invocation:
-        """The invocation with its name filled in: task, then preset and seed where they are not the default."""
+        """The invocation with its name filled in: task, then preset, "offline" and seed where they are not the default.
+
+        Raises:
+            UnknownName: no such task or preset.
+            ConfigError: options that do not go together.
+        """
         from data.tasks import TASKS
         from pipelines.config import PRESETS
 
         TASKS.get(task)
         PRESETS.get(preset)
-        parts = [task] + ([preset] if preset != "sim" else []) + ([f"seed{seed}"] if seed else [])
+        offline = _is_offline(collect, demos, rollouts)
+        parts = [
+            task,
+            *([preset] if preset != "sim" else []),
+            *(["offline"] if offline else []),
+            *([f"seed{seed}"] if seed else []),
+        ]
         return cls(
             task=task,
             preset=preset,
@@ -74,6 +94,9 @@ class Invocation:
             iterations=iterations,
             value_model=value_model,
             unlabelled=unlabelled,
+            collect=collect,
+            demos=None if demos is None else str(demos.absolute()),
+            rollouts=None if rollouts is None else str(rollouts.absolute()),
         )
 
     @classmethod
@@ -111,7 +134,11 @@ class Invocation:
         from recap.config import override
 
         config = _seeded(PRESETS.get(self.preset)(self.task), self.seed)
-        if self.iterations is not None:
+        if self.collect == "none":
+            # A preset's later iterations need attempts by the policies of the earlier ones.
+            turns = min(config.iterations, 1) if self.iterations is None else self.iterations
+            config = replace(config, iterations=turns, demos=self.demos or "", rollouts=self.rollouts or "")
+        elif self.iterations is not None:
             config = replace(config, iterations=self.iterations)
         if self.value_model is not None:
             from value_model.models import VALUE_MODELS
@@ -142,16 +169,45 @@ class Invocation:
             ("--iterations", self.iterations, None),
             ("--value-model", self.value_model, None),
             ("--unlabelled", self.unlabelled, None),
+            ("--collect", self.collect, None),
+            ("--demos", self.demos, None),
+            ("--rollouts", self.rollouts, None),
         ):
             if value is not None and value != usual:
                 parts += [flag, str(value)]
-        if self.name != Invocation.of(task=self.task, preset=self.preset, seed=self.seed).name:
+        usual_name = Invocation.of(
+            task=self.task,
+            preset=self.preset,
+            seed=self.seed,
+            collect=self.collect,
+            demos=None if self.demos is None else Path(self.demos),
+            rollouts=None if self.rollouts is None else Path(self.rollouts),
+        ).name
+        if self.name != usual_name:
             parts += ["--name", self.name]
         for text in self.settings:
             parts += ["--set", text]
         if workspace != Path("runs"):
             parts += ["--workspace", str(workspace)]
         return shlex.join(parts)
+
+
+def _is_offline(collect: str | None, demos: Path | None, rollouts: Path | None) -> bool:
+    """Whether the options ask for an offline start; ConfigError if they contradict each other."""
+    if collect not in (None, "simulation", "none"):
+        raise ConfigError(f"--collect {collect!r}: expected one of 'simulation', 'none'")
+    for option, folder in (("--demos", demos), ("--rollouts", rollouts)):
+        if collect != "none" and folder is not None:
+            raise ConfigError(
+                f"{option} without --collect none: this run would record its own experience and not read {folder}",
+                hint=f"recap run ... --collect none {option} {folder}",
+            )
+    if collect == "none" and demos is None:
+        raise ConfigError(
+            "--collect none without --demos: the base weights are trained on demonstrations",
+            hint="recap run ... --collect none --demos DIR --rollouts DIR",
+        )
+    return collect == "none"
 
 
 def _seeded(config: LoopConfig, seed: int) -> LoopConfig:

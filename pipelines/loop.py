@@ -28,11 +28,16 @@ class _State:
 
 
 def build_graph(config: LoopConfig) -> Graph:
-    """The steps of a run, wired. Settings that must agree between steps are set here, once.
+    """The steps of a run, wired; settings that must agree between steps are set once. Offline: pipelines/offline.py.
 
     Raises:
-        ConfigError: more rollouts in all than there are start seeds, or a setting of a step is impossible.
+        ConfigError: more rollouts in all than there are start seeds, or a setting of a step is impossible;
+            recorded experience that is not there.
     """
+    if config.offline:
+        from pipelines.offline import build_offline_graph
+
+        return build_offline_graph(config)
     graph = Graph()
     state = _imitation(graph, config)
     for iteration in range(1, config.iterations + 1):

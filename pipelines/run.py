@@ -51,6 +51,10 @@ class LoopResult:
     """{node: verdict, reason and figures} of every promotion decision, in order."""
     command: str
     """Issues this run again."""
+    replays: Mapping[str, Mapping[str, Any]]
+    """{node: figures} of every replay of an offline run, in order."""
+    policy: Path
+    """The bundle that was chosen last; LeRobot loads this folder."""
 
 
 class JournalObserver:
@@ -108,6 +112,8 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
         evaluations=_evaluations(summary),
         decisions=_decisions(summary),
         command=invocation.command(root),
+        replays={node: made["replay"].json() for node, made in summary.outputs.items() if "replay" in made},
+        policy=[made["policy"].path for made in summary.outputs.values() if "selection" in made][-1],
     )
 
 

@@ -6,8 +6,10 @@ from pipelines.config import PRESETS, LoopConfig
 from pipelines.steps.advantage import AdvantageConfig
 from pipelines.steps.collect import CollectConfig
 from pipelines.steps.evaluate import EvaluateConfig
+from pipelines.steps.ingest import IngestConfig
 from pipelines.steps.policy import PolicyConfig
 from pipelines.steps.promote import PromoteConfig
+from pipelines.steps.replay import ReplayConfig
 from pipelines.steps.rollout import RolloutConfig
 from pipelines.steps.select import SelectConfig
 from pipelines.steps.value import ValueConfig
@@ -30,4 +32,6 @@ def sim(task: str) -> LoopConfig:
         value=ValueConfig(task=task),
         advantage=AdvantageConfig(task=task),
         promote=PromoteConfig(task=task),
+        ingest=IngestConfig(task=task),
+        replay=ReplayConfig(task=task),
     )

@@ -21,4 +21,5 @@ def tiny(base: LoopConfig, *, policy_steps: int, value_steps: int) -> LoopConfig
             sample=2,
             health=replace(base.value.health, min_spearman=None),
         ),
+        replay=replace(base.replay, frames=6),
     )

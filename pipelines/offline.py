@@ -1,0 +1,92 @@
+"""The offline start as a graph of steps: recorded experience in, a policy out. No robot, no simulator, no gate.
+
+    0/collect (ingest demos) -> 0/pretrain -> 0/policy -> 0/select (the last candidate) -> 0/replay
+    1/collect (ingest rollouts) -> 1/annotate -> 1/value -> 1/advantage -> 1/policy (from base) -> 1/select -> 1/replay
+
+Composition only. Nothing in it measures success: that takes attempts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipelines.config import LoopConfig
+from pipelines.recorded import contents, open_recorded
+from recap.graph import Graph, NodeHandle, OutputRef
+
+
+def build_offline_graph(config: LoopConfig) -> Graph:
+    """The steps of an offline run, wired; looks at the names of the recorded episodes.
+
+    Raises:
+        ConfigError: a folder is not there or holds no episode.
+    """
+    graph = Graph()
+    demos = _ingest(graph, config, 0)
+    task = config.task
+    pretrain = graph.add(
+        "0/pretrain", "policy", replace(config.pretrain, task=task, tags="none"), experience=demos["episodes"]
+    )
+    policy = graph.add(
+        "0/policy",
+        "policy",
+        replace(config.policy, task=task, tags="positive"),
+        experience=demos["episodes"],
+        base=pretrain["candidates"],
+    )
+    chosen = _select(graph, config, 0, policy)
+    _replay(graph, config, 0, policy=chosen, experience=demos["episodes"])
+    if config.iterations:
+        _improvement(graph, config, demos["experience"], pretrain["candidates"])
+    return graph
+
+
+def _improvement(graph: Graph, config: LoopConfig, demos: OutputRef, base: OutputRef) -> None:
+    from pipelines.loop import lookahead_steps
+
+    task = config.task
+    collect = _ingest(graph, config, 1, previous=demos)
+    annotate = graph.add("1/annotate", "annotate", config.annotate, experience=collect["experience"])
+    values = graph.add(
+        "1/value",
+        "value",
+        replace(config.value, task=task, lookahead=lookahead_steps(config)),
+        experience=collect["experience"],
+        annotations=annotate["annotations"],
+    )
+    labels = graph.add(
+        "1/advantage",
+        "advantage",
+        replace(config.advantage, task=task, returns=config.value.returns),
+        values=values["values"],
+        annotations=annotate["annotations"],
+        episodes=collect["episodes"],
+    )
+    policy = graph.add(
+        "1/policy",
+        "policy",
+        replace(config.policy, task=task, tags="labels"),
+        experience=collect["experience"],
+        labels=labels["labels"],
+        base=base,
+    )
+    chosen = _select(graph, config, 1, policy)
+    _replay(graph, config, 1, policy=chosen, experience=collect["experience"], labels=labels["labels"])
+
+
+def _ingest(graph: Graph, config: LoopConfig, k: int, **previous: OutputRef) -> NodeHandle:
+    role, folder = ("demos", config.demos) if k == 0 else ("rollouts", config.rollouts)
+    settings = replace(config.ingest, task=config.task, role=role, folder=folder)
+    found = contents(open_recorded(folder, option=settings.option), option=settings.option)
+    source = graph.constant(f"{k}/source", found)
+    return graph.add(f"{k}/collect", "ingest", settings, source=source, **previous)
+
+
+def _select(graph: Graph, config: LoopConfig, k: int, policy: NodeHandle) -> OutputRef:
+    # Nothing to compare candidates by without attempts: the one trained longest, acting by its tag alone.
+    settings = replace(config.select, task=config.task, attempts=0, guidance=(1.0,))
+    return graph.add(f"{k}/select", "select", settings, candidates=policy["candidates"])["policy"]
+
+
+def _replay(graph: Graph, config: LoopConfig, k: int, **inputs: OutputRef) -> None:
+    graph.add(f"{k}/replay", "replay", replace(config.replay, task=config.task), **inputs)
