@@ -69,6 +69,6 @@ def clear_waiting(run_dir: Path) -> None:
 def annotate_command(run: str, workspace: Path) -> str:
     """The command line with which a person answers."""
     parts = ["recap", "annotate", run]
-    if workspace != Path("runs"):
+    if workspace.absolute() != Path("runs").absolute():
         parts += ["--workspace", str(workspace)]
     return shlex.join(parts)

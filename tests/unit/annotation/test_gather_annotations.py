@@ -1,5 +1,7 @@
 """One annotation per episode from the first source that has one; absent stays absent."""
 
+from pathlib import Path
+
 import pytest
 
 from data.annotation import (
@@ -138,3 +140,4 @@ def test_the_waiting_note_round_trips_and_goes_away(tmp_path):
     with pytest.raises(ConfigError, match="not a list of waiting episodes"):
         read_waiting(run)
     assert annotate_command("night", tmp_path) == f"recap annotate night --workspace {tmp_path}"
+    assert annotate_command("night", Path("runs").absolute()) == "recap annotate night"
