@@ -6,8 +6,8 @@
 `run` issues `recap run` for each seed and arm, one after another (finished ones are cached; a workspace has one writer,
 so use two workspaces for two cores). `table` prints a Markdown table for people and, as its last line, one JSON object.
 
-Arms differ in the value model alone: demonstrations, base weights, imitation policy, rollouts, corrections, gradient steps
-and the choice on validation starts are shared within a seed. Controls play no gate. Imitation is iteration 0 of every arm.
+Arms differ in the value model alone: demonstrations, base weights, imitation, rollouts, corrections, gradient steps
+and the choice on validation starts are shared within a seed. Controls play no gate; imitation is iteration 0.
 """
 
 from __future__ import annotations
