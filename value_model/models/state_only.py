@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recap.config import setting, to_json, validate
@@ -51,8 +52,7 @@ class StateOnly:
         """[T, S] -> [T]."""
         a = self.arrays
         features = _features(state, a["center"], a["scale"], a["frequency"], a["phase"])
-        # A sum over features, not a matrix product: its rounding does not depend on how many frames come along.
-        value: FloatArray = ((features * a["weight"]).sum(1) + a["mean"]).astype(np.float32)
+        value: FloatArray = (features @ a["weight"] + a["mean"]).astype(np.float32)
         return value
 
     def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
@@ -113,7 +113,7 @@ def load(path: Path) -> StateOnly:
     """The regression of a bundle folder; ArtifactCorrupt if it is not whole."""
     try:
         arrays = load_file(path / "regression.safetensors")
-    except (OSError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
         raise ArtifactCorrupt(f"value bundle {path}: regression.safetensors: {error}") from error
     if set(arrays) != set(_NAMES):
         raise ArtifactCorrupt(f"value bundle {path}: regression.safetensors holds {sorted(arrays)}, expected {_NAMES}")

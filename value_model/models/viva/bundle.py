@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from diffusers import WanTransformer3DModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -109,5 +110,5 @@ def read_bundle(path: Path) -> Parts:
         )
     except RecapError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactCorrupt(f"value bundle {path}: unreadable ({type(error).__name__}: {error})") from error

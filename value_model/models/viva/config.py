@@ -13,7 +13,7 @@ from recap.training.config import FitConfig
 class TransformerSizes:
     """Sizes of the Wan video transformer. Its channels are those of the encoder."""
 
-    layers: int = setting(4, minimum=1, help="transformer blocks")
+    layers: int = setting(2, minimum=1, help="transformer blocks")
     heads: int = setting(4, minimum=1, help="attention heads")
     head_dim: int = setting(32, minimum=6, help="width of a head; width = heads x head_dim")
     ffn_dim: int = setting(512, minimum=1, help="width inside the feed-forward layers")
@@ -67,17 +67,21 @@ class VivaConfig:
     """Cameras, in the order of their latent frames; empty for all, in the order of the pack."""
     use_future_state: bool = setting(True, help="also denoise the proprioception K steps ahead")
     noise_shift: float = setting(
-        5.0, minimum=1, help="skew of training noise levels towards pure noise; 1: uniform (paper), 5: released code"
+        100.0, minimum=1, help="skew of training noise levels towards pure noise; 1: uniform (paper), 5: released code"
     )
+    """A value fills a whole frame, so its mean shows through all but nearly pure noise; only the levels above teach the
+    network to look, and labelling starts there. A small network has no steps to spend elsewhere."""
     weight_state: float = setting(0.5, minimum=0, help="lambda_prop, weight of the future proprioception's error")
     weight_value: float = setting(1.0, above=0, help="lambda_val, weight of the value's error")
     euler_steps: int = setting(1, minimum=1, help="denoising steps when labelling")
     label_batch: int = setting(64, minimum=1, semantic=False, help="sequences per forward pass when labelling")
-    shift_pixels: int = setting(2, minimum=0, help="random shift of training images, pixels each way (linear encoder)")
+    shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way (linear encoder)")
     prompt_file: str = setting("", help="safetensors file of {prompt: [tokens, text_dim]}; empty: hashed words")
     start: str = setting("", help="starting weights: a diffusers folder or a ViVa / Wan safetensors file; empty: none")
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=900))
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=1000, learning_rate=2e-3, weight_decay=0.1, ema_decay=0.995)
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -120,6 +124,7 @@ def full_config(vae_folder: str, *, prompt_file: str, start: str, **changes: obj
         transformer=wan_5b_sizes(),
         encoder=EncoderConfig(kind="wan_vae", channels=48, patch_pixels=16, folder=vae_folder),
         views=("cam_left_wrist", "cam_right_wrist", "cam_high"),
+        noise_shift=5.0,
         shift_pixels=0,
         prompt_file=prompt_file,
         start=start,

@@ -53,11 +53,12 @@ def _hashed(text: str, dim: int) -> FloatArray:
 
 
 def _from_file(prompts: list[str], tokens: int, dim: int, file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         stored = load_file(file)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ConfigError(f"viva: prompt_file {file}: {error}") from error
     embedded = {}
     for prompt in prompts:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -83,7 +84,10 @@ def load_weights(transformer: nn.Module, path: Path) -> None:
         raise ArtifactCorrupt(f"weights {path}: no .safetensors file")
     found: dict[str, Tensor] = {}
     for file in files:
-        found |= load_file(file)
+        try:
+            found |= load_file(file)
+        except SafetensorError as error:
+            raise ArtifactCorrupt(f"weights {file}: {error}") from error
     expected = transformer.state_dict()
     if not set(found) <= set(expected):
         found = from_original(found)

@@ -1,0 +1,94 @@
+"""clock, state_only and the controls: closed forms that can be checked by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recap.errors import ConfigError
+from value_model.models import ValueData, load_value_model
+from value_model.models.clock import ClockConfig
+from value_model.models.controls import OracleConfig, RandomConfig
+from value_model.models.state_only import StateOnlyConfig
+from value_model.testing import spearman, synthetic_values, train_synthetic
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ValueData:
+    return synthetic_values(tmp_path_factory.mktemp("experience"), episodes=4, length=12)
+
+
+def test_the_clock_is_the_mean_return_by_step(data: ValueData, tmp_path: Path) -> None:
+    figures = train_synthetic(ClockConfig(bandwidth=0.01), data, tmp_path, episodes=(0, 1, 2))
+    value, spread = load_value_model(tmp_path / "bundle").label(data, 3, draws=1, noise_seed=0)
+    offsets = data.packed.offsets
+    for t in range(12):
+        expected = np.mean([data.returns[offsets[e] + t] for e in range(3)])
+        assert value[t] == pytest.approx(expected, abs=1e-6)
+    assert (spread == 0).all()
+    assert figures["frames"] == offsets[3]
+
+
+def test_past_the_longest_training_episode_the_clock_stands_still(data: ValueData, tmp_path: Path) -> None:
+    lengths = np.diff(data.packed.offsets)
+    short, long = int(lengths.argmin()), int(lengths.argmax())
+    train_synthetic(ClockConfig(), data, tmp_path, episodes=(short,))
+    value, _ = load_value_model(tmp_path / "bundle").label(data, long, draws=1, noise_seed=0)
+    assert lengths[long] > lengths[short]
+    assert (value[lengths[short] - 1 :] == value[lengths[short] - 1]).all()
+
+
+def test_smoothing_spreads_over_neighbouring_steps(data: ValueData, tmp_path: Path) -> None:
+    returns = np.full_like(data.returns, -0.5)
+    returns[data.frame_of == 6] = 0.0
+    curves = {}
+    for bandwidth in (0.01, 2.0):
+        folder = tmp_path / str(bandwidth)
+        train_synthetic(ClockConfig(bandwidth=bandwidth), replace(data, returns=returns), folder)
+        curves[bandwidth], _ = load_value_model(folder / "bundle").label(data, 0, draws=1, noise_seed=0)
+    assert curves[0.01][6] == 0
+    assert curves[0.01][5] == -0.5
+    assert -0.5 < curves[2.0][5] < curves[2.0][6] < 0
+
+
+def test_state_only_finds_what_the_state_tells(data: ValueData, tmp_path: Path) -> None:
+    train_synthetic(StateOnlyConfig(), data, tmp_path, episodes=(0, 1, 2))
+    value, _ = load_value_model(tmp_path / "bundle").label(data, 3, draws=1, noise_seed=0)
+    assert spearman(value, data.returns[data.packed.offsets[3] :]) > 0.6
+
+
+def test_state_only_sees_neither_pictures_nor_time(data: ValueData, tmp_path: Path) -> None:
+    returns = data.returns.copy()
+    train_synthetic(StateOnlyConfig(), data, tmp_path)
+    model = load_value_model(tmp_path / "bundle")
+    state = data.packed.state[:5]
+    np.testing.assert_allclose(model.predict(state[::-1])[::-1], model.predict(state), atol=1e-6)
+    np.testing.assert_array_equal(returns, data.returns)
+
+
+def test_the_oracle_is_true_progress_minus_one(data: ValueData, tmp_path: Path) -> None:
+    train_synthetic(OracleConfig(), data, tmp_path)
+    model = load_value_model(tmp_path / "bundle")
+    value, _ = model.label(data, 2, draws=1, noise_seed=0)
+    np.testing.assert_allclose(value, np.linspace(-1, 0, len(value)), atol=1e-6)
+    with pytest.raises(ConfigError, match="no simulator truth"):
+        model.label(replace(data, truth=None), 2, draws=1, noise_seed=0)
+    with pytest.raises(ConfigError, match=r"shape \(3,\), expected"):
+        model.label(replace(data, truth=lambda _: np.zeros(3, np.float32)), 2, draws=1, noise_seed=0)
+
+
+def test_random_values_are_uniform_and_counter_based(data: ValueData, tmp_path: Path) -> None:
+    train_synthetic(RandomConfig(low=-0.8), data, tmp_path)
+    model = load_value_model(tmp_path / "bundle")
+    many = np.concatenate([model.label(data, 0, draws=1, noise_seed=seed)[0] for seed in range(300)])
+    assert many.min() >= -0.8
+    assert many.max() <= 0
+    assert many.mean() == pytest.approx(-0.4, abs=0.02)
+    one, two = (model.label(data, 0, draws=draws, noise_seed=4)[0] for draws in (1, 2))
+    np.testing.assert_allclose(model.label(data, 0, draws=2, noise_seed=4)[1], np.abs(two - one), atol=1e-6)
+    assert not np.array_equal(one, model.label(data, 1, draws=1, noise_seed=4)[0][: len(one)])
+    with pytest.raises(ConfigError, match="draws = 0"):
+        model.label(data, 0, draws=0, noise_seed=4)

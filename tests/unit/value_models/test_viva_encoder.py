@@ -1,0 +1,122 @@
+"""Image encoders: the linear one, and the pretrained autoencoder in a small size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recap.errors import ConfigError
+from recap.training.config import FitConfig
+from value_model.models import load_value_model
+from value_model.models.viva import tiny_config
+from value_model.models.viva.config import EncoderConfig
+from value_model.models.viva.encoder import LinearEncoder, WanVaeEncoder
+from value_model.testing import synthetic_values, train_synthetic
+
+VIEWS = np.array([0, 1])
+
+
+def pictures(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (20, 2, 4, 4, 3))
+    return np.clip(np.kron(coarse, np.ones((1, 1, 4, 4, 1))) + rng.normal(0, 8, (20, 2, 16, 16, 3)), 0, 255).astype(
+        np.uint8
+    )
+
+
+def test_latents_are_standardised_principal_components() -> None:
+    images = pictures()
+    encoder = LinearEncoder.fitted(images, np.arange(20), VIEWS, EncoderConfig(channels=3, patch_pixels=4))
+    latents = encoder(torch.from_numpy(images))
+    assert latents.shape == (20, 2, 3, 4, 4) == (20, 2, *encoder.latent_size(16, 16))
+    channels = latents.transpose(0, 2).flatten(1)
+    torch.testing.assert_close(channels.mean(1), torch.zeros(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.cov(channels), torch.eye(3), atol=5e-3, rtol=0)
+
+
+def test_a_patch_keeps_its_place() -> None:
+    images = pictures()
+    encoder = LinearEncoder.fitted(images, np.arange(20), VIEWS, EncoderConfig(channels=3, patch_pixels=4))
+    touched = images[:1].copy()
+    touched[0, 1, 9, 14] = 255 - touched[0, 1, 9, 14]
+    difference = (encoder(torch.from_numpy(touched)) - encoder(torch.from_numpy(images[:1]))).abs().sum(2)
+    assert difference.nonzero().tolist() == [[0, 1, 2, 3]]
+
+
+def test_a_black_film_is_encoded_finitely() -> None:
+    images = np.zeros((4, 2, 16, 16, 3), dtype=np.uint8)
+    encoder = LinearEncoder.fitted(images, np.arange(4), VIEWS, EncoderConfig(channels=3, patch_pixels=4))
+    assert torch.isfinite(encoder(torch.from_numpy(images))).all()
+
+
+def test_images_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ConfigError, match="16 x 16 pixels, expected multiples of 5"):
+        LinearEncoder.fitted(pictures(), np.arange(4), VIEWS, EncoderConfig(channels=3, patch_pixels=5))
+
+
+@pytest.fixture(scope="module")
+def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wan2.2's autoencoder with few channels: 4 latent channels, 16 pixels per cell."""
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[0.5, 1.0, 1.5, 2.0],
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_temporal=4,
+        scale_factor_spatial=16,
+    )
+    folder = tmp_path_factory.mktemp("vae")
+    vae.save_pretrained(folder)
+    return folder
+
+
+def test_each_view_is_a_video_of_one_frame(vae_folder: Path) -> None:
+    encoder = WanVaeEncoder.from_folder(str(vae_folder))
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32, 3), dtype=np.uint8))
+    latents = encoder(images)
+    assert latents.shape == (2, 3, 4, 2, 2) == (2, 3, *encoder.latent_size(32, 32))
+    alone = encoder(images[1:, 2:])
+    torch.testing.assert_close(latents[1, 2], alone[0, 0])
+    with torch.no_grad():
+        video = images[1, 2].permute(2, 0, 1)[None, :, None] / 127.5 - 1
+        mode = encoder.vae.encode(video).latent_dist.mode()[0, :, 0]
+    expected = (mode - torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None, None]) / torch.tensor([0.5, 1, 1.5, 2])[
+        :, None, None
+    ]
+    torch.testing.assert_close(alone[0, 0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_training_on_cached_latents_of_the_autoencoder(vae_folder: Path, tmp_path: Path) -> None:
+    data = synthetic_values(tmp_path, size=64)
+    config = tiny_config(
+        encoder=EncoderConfig(kind="wan_vae", channels=4, patch_pixels=16, folder=str(vae_folder)),
+        shift_pixels=0,
+        fit=FitConfig(steps=2),
+    )
+    train_synthetic(config, data, tmp_path)
+    latents = np.load(tmp_path / "scratch" / "latents.npy")
+    assert latents.shape == (int(data.packed.offsets[2]), 3, 4, 4, 4)
+    value, _ = load_value_model(tmp_path / "bundle").label(data, 3, draws=1, noise_seed=0)
+    assert np.isfinite(value).all()
+    wrong = replace(config, encoder=replace(config.encoder, channels=5))
+    with pytest.raises(ConfigError, match=r"4 channels, encoder.channels is 5"):
+        train_synthetic(wrong, data, tmp_path / "wrong")
+
+
+def test_a_missing_autoencoder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no AutoencoderKLWan there"):
+        WanVaeEncoder.from_folder(str(tmp_path))

@@ -1,0 +1,87 @@
+"""Made-up experience with returns, for tests of value models, here and in plug-ins. Tiny, seeded, learnable.
+
+The data has one rule that a model can find: the brighter the pictures and the larger the first state, the higher the
+return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.episodes import EpisodeStore
+from data.framecache import PackedExperience
+from data.synthetic import synthetic_draft
+from recap.types import FloatArray
+from value_model.models import ValueData, family_of
+
+PROMPT = "fold the shirt"
+
+
+@dataclass(slots=True)
+class QuietJournal:
+    """A journal that keeps what it is told."""
+
+    progressed: list[tuple[int, int, str]] = field(default_factory=list)
+    told: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self.progressed.append((done, total, unit))
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        self.told.append((step, dict(values)))
+
+
+def synthetic_values(
+    folder: Path, *, episodes: int = 4, length: int = 12, size: int = 32, lookahead: int = 3
+) -> ValueData:
+    """`episodes` episodes of about `length` frames with three cameras, packed under `folder`; truth included."""
+    store = EpisodeStore(folder / "episodes")
+    for seed in range(episodes):
+        steps = length + seed % 3
+        draft = synthetic_draft(seed, length=steps, height=size, width=size)
+        light = np.linspace(20, 220, steps).astype(np.uint8)[:, None, None, None]
+        state = draft.state.copy()
+        state[:, 0] = np.linspace(-1, 1, steps)
+        frames = {name: np.maximum(film // 8, light) for name, film in draft.frames.items()}
+        store.commit(replace(draft, state=state, frames=frames))
+    packed = PackedExperience.build(store, store.ids(), folder / "cache")
+    lengths = np.diff(packed.offsets)
+    progress = {
+        episode_id: np.linspace(0, 1, int(steps), dtype=np.float32)
+        for episode_id, steps in zip(packed.episode_ids, lengths, strict=True)
+    }
+    return ValueData(
+        packed=packed,
+        returns=np.concatenate([curve - 1 for curve in progress.values()]).astype(np.float32),
+        prompts=(PROMPT,) * episodes,
+        max_steps=np.full(episodes, 2 * length, dtype=np.int64),
+        lookahead=lookahead,
+        truth=progress.__getitem__,
+    )
+
+
+def train_synthetic(
+    config: Any, data: ValueData, folder: Path, *, episodes: tuple[int, ...] = (0, 1), seed: int = 0
+) -> dict[str, float]:
+    """Trains on `episodes` of `data`: scratch in `folder`/scratch, the bundle in `folder`/bundle."""
+    return family_of(config).train(
+        config,
+        data,
+        np.array(episodes, dtype=np.int64),
+        seed=seed,
+        scratch=folder / "scratch",
+        out=folder / "bundle",
+        journal=QuietJournal(),
+        data_identity="synthetic",
+    )
+
+
+def spearman(first: FloatArray, second: FloatArray) -> float:
+    """Rank correlation of two arrays without ties."""
+    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (first, second)]
+    return float(np.corrcoef(*ranks)[0, 1])
