@@ -22,8 +22,10 @@ def build_offline_graph(config: LoopConfig) -> Graph:
         ConfigError: a folder is not there or holds no episode.
     """
     graph = Graph()
-    demos = _ingest(graph, config, 0)
     task = config.task
+    demos = _ingest(graph, config, 0)
+    # Added before the training of iteration 0: a swapped folder or missing labels should not come after hours.
+    rollouts = _rollouts(graph, config, demos) if config.iterations else None
     pretrain = graph.add(
         "0/pretrain", "policy", replace(config.pretrain, task=task, tags="none"), experience=demos["episodes"]
     )
@@ -36,30 +38,37 @@ def build_offline_graph(config: LoopConfig) -> Graph:
     )
     chosen = _select(graph, config, 0, policy)
     _replay(graph, config, 0, policy=chosen, experience=demos["episodes"])
-    if config.iterations:
-        _improvement(graph, config, demos["experience"], pretrain["candidates"])
+    if rollouts is not None:
+        _improvement(graph, config, *rollouts, pretrain["candidates"])
     return graph
 
 
-def _improvement(graph: Graph, config: LoopConfig, demos: OutputRef, base: OutputRef) -> None:
+def _rollouts(graph: Graph, config: LoopConfig, demos: NodeHandle) -> tuple[NodeHandle, OutputRef]:
+    """The rollouts taken over, and what is said of all episodes."""
+    collect = _ingest(graph, config, 1, previous=demos["experience"])
+    annotate = graph.add("1/annotate", "annotate", config.annotate, experience=collect["experience"])
+    return collect, annotate["annotations"]
+
+
+def _improvement(
+    graph: Graph, config: LoopConfig, collect: NodeHandle, annotations: OutputRef, base: OutputRef
+) -> None:
     from pipelines.loop import lookahead_steps
 
     task = config.task
-    collect = _ingest(graph, config, 1, previous=demos)
-    annotate = graph.add("1/annotate", "annotate", config.annotate, experience=collect["experience"])
     values = graph.add(
         "1/value",
         "value",
         replace(config.value, task=task, lookahead=lookahead_steps(config)),
         experience=collect["experience"],
-        annotations=annotate["annotations"],
+        annotations=annotations,
     )
     labels = graph.add(
         "1/advantage",
         "advantage",
         replace(config.advantage, task=task, returns=config.value.returns),
         values=values["values"],
-        annotations=annotate["annotations"],
+        annotations=annotations,
         episodes=collect["episodes"],
     )
     policy = graph.add(

@@ -154,6 +154,7 @@ class Ingester:
         return {
             "episode_id": job,
             "problem": "",
+            "truth": truth is not None,
             "start_seed": draft.start_seed,
             "source": draft.source.value,
             "steps": draft.length,

@@ -79,8 +79,10 @@ def ingest(ctx: StepContext, config: IngestConfig, inputs: Mapping[str, Artifact
     # Headers first: a swapped folder is refused before anything is copied.
     ids, left_out = _fitting(recorded, source["episodes"], config)
     store = EpisodeStore(ctx.workspace.episodes)
-    present = set(store.files())
-    ledger = Ledger(ctx.workspace.root / "collections" / f"{ctx.key}.jsonl", key="episode_id")
+    present, judged_there = set(store.files()), set(source["truths"])
+    # One for the workspace: what was once proved and is still here need not be read again when the folder has grown.
+    ledger = Ledger(ctx.workspace.root / "collections" / "ingested.jsonl", key="episode_id")
+    taken = ledger.rows()
     rows = play_missing(
         ctx,
         ledger,
@@ -90,7 +92,11 @@ def ingest(ctx: StepContext, config: IngestConfig, inputs: Mapping[str, Artifact
         worker_args=(str(recorded.store), str(ctx.workspace.episodes)),
         workers=config.workers,
         unit="episodes",
-        lost={i for i, row in ledger.rows().items() if row["problem"] or i not in present},
+        lost={
+            episode
+            for episode, row in taken.items()
+            if row["problem"] or episode not in present or (episode in judged_there and not row["truth"])
+        },
     )
     broken = {episode: row["problem"] for episode, row in rows.items() if row["problem"]}
     if broken:
@@ -177,7 +183,7 @@ def _take_labels(book: Any, labels: Mapping[str, Any]) -> None:
 def _attempt(row: Mapping[str, Any], said: Annotations) -> dict[str, Any]:
     """The row of the summary; `outcome` is None where nobody has judged the attempt."""
     annotation = said.by_id.get(row["episode_id"])
-    kept = {name: value for name, value in row.items() if name != "problem"}
+    kept = {name: value for name, value in row.items() if name not in ("problem", "truth")}
     return {**kept, "outcome": None if annotation is None else annotation.outcome.value}
 
 
