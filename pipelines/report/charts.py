@@ -20,6 +20,8 @@ from recap.errors import ConfigError
 
 _Numbers = NDArray[np.float64]
 
+_FEWEST_TICKS = 2
+
 _MOST_POINTS = 240
 """Longer curves are thinned to half as many medians."""
 
@@ -118,6 +120,9 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, log_y: bool
         stretch = max((high / low) ** 0.04, 1.02)
         y_axis = Axis(low=low / stretch, high=high * stretch, log=True)
         y_ticks = log_ticks(y_axis.low, y_axis.high)
+        if len(y_ticks) < _FEWEST_TICKS:
+            # Within one decade a narrow range may hold no 1-2-3-5-7 number.
+            y_ticks = linear_ticks(y_axis.low, y_axis.high, most=4)
     else:
         stretch_by = (high - low) * 0.04 or abs(high) * 0.02 or 1.0
         y_axis = Axis(low=low - stretch_by, high=high + stretch_by)

@@ -238,6 +238,33 @@ class AdvantageFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayGroup:
+    """How closely a policy repeats one group of recorded frames, over the action dimensions of one unit."""
+
+    name: str
+    """demos, positive, ..."""
+    frames: int
+    unit: str
+    error: float
+    """Mean absolute, in `unit`."""
+    keep_state_error: float | None
+    """The same of commanding the present state; None where no state stands for the action."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayFacts:
+    """What a policy would have done in recorded situations."""
+
+    statement: str
+    """What the figures can say, in the step's own words."""
+    frames: int
+    episodes: int
+    groups: tuple[ReplayGroup, ...]
+    outside_share: float | None
+    """Share of actions beyond the recorded range."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Iteration:
     """One turn of the loop, as far as it came."""
 
@@ -247,10 +274,13 @@ class Iteration:
     value_training: ValueTraining | None = None
     value: ValueFacts | None = None
     advantage: AdvantageFacts | None = None
+    pretraining: Training | None = None
+    """Of the weights that every training of the run starts from; in iteration 0 only."""
     training: Training | None = None
     selection: Selection | None = None
     gate: Gate | None = None
     """None where no promotion was at stake."""
+    replay: ReplayFacts | None = None
     evaluation: Evaluation | None = None
     difference: Difference | None = None
     """To the first iteration that was evaluated; None for that one, and where the starts were others."""

@@ -16,6 +16,8 @@ from pipelines.report.figures import (
     Gate,
     LabelFacts,
     Recording,
+    ReplayFacts,
+    ReplayGroup,
     Selection,
     Training,
     Trial,
@@ -174,6 +176,28 @@ def labels(artifact: Artifact, node: str) -> LabelFacts:
         outcomes={outcome.value: outcomes.count(outcome.value) for outcome in Outcome},
         milestones=sum(kind > 0 for kind in kinds),
         errors=sum(kind < 0 for kind in kinds),
+    )
+
+
+def replay(artifact: Artifact, node: str) -> ReplayFacts:
+    """What a policy would have done in recorded situations."""
+    record = artifact.json()
+    return ReplayFacts(
+        statement=str(record.get("statement", "")),
+        frames=take(record, "frames", node),
+        episodes=take(record, "episodes", node),
+        groups=tuple(
+            ReplayGroup(
+                name=str(name),
+                frames=take(group, "frames", node),
+                unit=str(unit),
+                error=take(mean, "error", node),
+                keep_state_error=mean.get("keep_state_error"),
+            )
+            for name, group in take(record, "groups", node).items()
+            for unit, mean in take(group, "mean", node).items()
+        ),
+        outside_share=record.get("contract", {}).get("outside_share"),
     )
 
 

@@ -27,7 +27,8 @@ Curves = Mapping[str, Mapping[str, tuple[tuple[int, float], ...]]]
 """{node: {metric: (step, value) pairs}}"""
 
 _OF_ITERATION = re.compile(r"(\d+)/(.+)")
-_COLLECTING = ("collect", "rollout")
+_COLLECTING = ("collect", "rollout", "ingest")
+_PRETRAINING = "pretrain"
 _LOSS = "loss"
 
 
@@ -70,11 +71,14 @@ def build(
             part |= _value(made, node, curves.get(node.name, {}), task=task)
         elif "training" in made:
             loss = curves.get(node.name, {}).get(_LOSS, ())
-            part["training"] = parse.training(made["training"], node.name, seconds=node.seconds, loss=loss)
+            kind = "pretraining" if node.name.endswith(f"/{_PRETRAINING}") else "training"
+            part[kind] = parse.training(made["training"], node.name, seconds=node.seconds, loss=loss)
         if "selection" in made:
             part["selection"] = parse.selection(made["selection"], node.name)
         if "decision" in made:
             part["gate"] = parse.gate(made["decision"], node.name)
+        if "replay" in made:
+            part["replay"] = parse.replay(made["replay"], node.name)
         if "evaluation" in made:
             part["evaluation"] = parse.evaluation(made, node.name)
     missing += _differences(parts)

@@ -33,13 +33,17 @@ def difference_sentence(difference: Difference) -> str:
 
 def gate_sentence(gate: Gate, iteration: Iteration) -> str:
     """The gate's verdict on the challenger of `iteration`."""
-    pairs = "" if gate.pairs is None else f" after {gate.pairs} paired attempts on starts of its own"
+    pairs = (
+        ""
+        if gate.pairs is None
+        else f", after {gate.pairs} paired attempt{'s'[: gate.pairs != 1]} on starts of its own,"
+    )
     rest = {
         "PROMOTED": "promoted the new policy to champion",
         "KEPT": "kept the earlier champion, because the new policy did worse",
         "UNDECIDED": "could not tell the new policy from the champion, so the champion stays",
     }.get(gate.verdict, f"answered {gate.verdict}")
-    text = f" The promotion gate{pairs} {rest}."
+    text = f"The promotion gate{pairs} {rest}."
     e = iteration.evaluation
     if e is not None and gate.challenger_id and gate.verdict != "PROMOTED":
         if e.policy_id == gate.challenger_id:

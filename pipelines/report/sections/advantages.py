@@ -22,7 +22,7 @@ _TEMPLATE = """
 <span class="swatch positive"></span> above the threshold: positive. <span class="swatch negative"></span> negative.
 <span class="swatch forced"></span> positive because a person acted, whatever the advantage.
 {%- if a.lookahead %} Look-ahead: {{ a.lookahead }} control steps.{% endif %}
-{%- if a.beyond %} The outer bins also hold {{ a.beyond }} frames beyond them.{% endif %}</p>
+{%- if a.beyond %} The outer bins also hold the {{ a.beyond }} of all frames that lie beyond them.{% endif %}</p>
 {% if a.not_finite %}<p class="note bad">{{ a.not_finite }} frames have no finite advantage and stand in no
 bin.</p>{% endif %}
 <div class="scroll"><table><thead><tr><th>Labels of</th><th>Source</th><th>Recorded in</th><th class="n">Episodes</th>

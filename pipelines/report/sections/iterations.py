@@ -66,10 +66,10 @@ and looks several times. Its interval is not corrected for stopping early: judge
 """
 
 
-def _context(data: ReportData) -> Mapping[str, Any] | str:
+def _context(data: ReportData) -> Mapping[str, Any] | str | None:
     evaluated = [i.evaluation for i in data.iterations if i.evaluation is not None]
     if not evaluated:
-        return "No iteration has been evaluated yet."
+        return "No iteration has been evaluated yet." if not data.nodes or data.plans("evaluate") else None
     ends = [end for e in evaluated for end in (e.throughput.high, e.throughput.value) if end is not None]
     differences = [i.difference for i in data.iterations if i.difference is not None]
     since = differences[0].since if differences else 0

@@ -17,11 +17,11 @@ _TEMPLATE = """
 {{ chart }}
 {% if undrawn %}<p class="note bad">{{ undrawn }} loss values are not positive and finite: they cannot stand on a
 logarithmic axis and are not drawn.</p>{% endif %}
-<div class="scroll"><table><thead><tr><th>Iteration</th><th class="n">Steps</th><th class="n">Time</th>
+<div class="scroll"><table><thead><tr><th>Policy of</th><th class="n">Steps</th><th class="n">Time</th>
 <th class="n">Steps per second</th><th class="n">First loss</th><th class="n">Last loss</th>
 <th class="n">Parameters</th><th class="n">Episodes</th><th class="n">Frames</th></tr></thead><tbody>
-{% for index, t in rows %}
-<tr><th scope="row">{{ index }}</th><td class="n">{{ "{:,}".format(t.steps) }}</td>
+{% for name, t in rows %}
+<tr><th scope="row">{{ name }}</th><td class="n">{{ "{:,}".format(t.steps) }}</td>
 <td class="n">{{ m.num(t.seconds, duration(t.seconds)) if t.seconds is not none else "n/a" }}</td>
 <td class="n">{{ figure(t.steps / t.seconds) if t.seconds else "n/a" }}</td>
 <td class="n">{{ m.num(t.loss[0][1], figure(t.loss[0][1])) if t.loss else "n/a" }}</td>
@@ -97,11 +97,16 @@ def _numbers(record: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
 
 
 def _context(data: ReportData) -> Mapping[str, Any] | str:
-    rows = [(i.index, i.training) for i in data.iterations if i.training is not None]
+    rows = [
+        (name, training)
+        for i in data.iterations
+        for name, training in (("pretraining", i.pretraining), (f"iteration {i.index}", i.training))
+        if training is not None
+    ]
     if not rows:
         return "No policy has been trained yet."
-    drawn = {index: [(s, v) for s, v in t.loss if math.isfinite(v) and v > 0] for index, t in rows}
-    lines = [Line(label=f"iteration {index}", points=points) for index, points in drawn.items() if points]
+    drawn = {name: [(s, v) for s, v in t.loss if math.isfinite(v) and v > 0] for name, t in rows}
+    lines = [Line(label=name, points=points) for name, points in drawn.items() if points]
     valued = [(i.index, i.value_training) for i in data.iterations if i.value_training is not None]
     value_lines, value_undrawn = _value_lines(valued) if valued else ([], 0)
     value_rows, columns = _value_rows(valued)

@@ -34,7 +34,7 @@ judges and trains nothing.</p>
 """
 
 _NAMES = {
-    "value_std": ("standard deviation of values", "over all frames"),
+    "value_std": ("standard deviation of values", ""),
     "constant_share": ("episodes of constant value", "lower is better"),
     "outside_share": ("frames outside [-1, 0]", "lower is better"),
     "mse_return": ("squared error against the return", "lower is better"),

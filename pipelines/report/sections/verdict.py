@@ -13,6 +13,7 @@ from pipelines.report.wording import difference_sentence, gate_sentence, progres
 
 _TEMPLATE = """
 <p class="verdict">{{ sentence }}</p>
+{% if gate %}<p class="verdict second">{{ gate }}</p>{% endif %}
 {% if e %}
 <div class="cards{{ " triple" if d }}">
 <div class="card"><h3>Success</h3>
@@ -47,6 +48,8 @@ limit for a failure, the reset between attempts, and inference beyond the contro
 
 
 def _sentence(data: ReportData, iteration: Iteration | None) -> str:
+    if data.nodes and not data.plans("evaluate"):
+        return "No step of this run attempts the task, so it measures no success: judge its policy by attempts."
     if iteration is None or iteration.evaluation is None:
         return "No policy has been evaluated in this run yet, so there is no result to report."
     e = iteration.evaluation
@@ -61,8 +64,6 @@ def _sentence(data: ReportData, iteration: Iteration | None) -> str:
         text += progress_sentence(first, first.evaluation, e)
     if iteration.difference is not None:
         text += difference_sentence(iteration.difference)
-    if iteration.gate is not None:
-        text += gate_sentence(iteration.gate, iteration)
     return text
 
 
@@ -75,6 +76,7 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "d": d,
         "reach": 1.0 if d is None else difference_reach([d.estimate]),
         "base": "" if d is None else ("imitation" if d.since == 0 else f"iteration {d.since}"),
+        "gate": "" if iteration is None or iteration.gate is None else gate_sentence(iteration.gate, iteration),
         "sentence": _sentence(data, iteration),
         "e": e,
         "aborted": e is not None and any(t.outcome.value == "aborted" for t in e.trials),

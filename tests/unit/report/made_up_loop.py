@@ -185,7 +185,7 @@ def loop_run(**changes: Any) -> ReportData:
         for stage, seconds in STAGES.items()
         if i or stage in ("collect", "policy", "select", "evaluate")
     )
-    first = Node(name="pretrain", step="policy", state=NodeState.DONE, seconds=95.0, attempts=1, key="b2" * 32)
+    first = Node(name="0/pretrain", step="policy", state=NodeState.DONE, seconds=95.0, attempts=1, key="b2" * 32)
     values = {"iterations": tuple(iterations), "nodes": (first, *nodes), "strips": strips()}
     return dataclasses.replace(base, **{**values, **changes})
 

@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from made_up_loop import THRESHOLD, advantage, loop_run, strip, strips, value_facts
+from made_up_loop import THRESHOLD, advantage, loop_run, strip, value_facts
 from page_parser import Page
 
 from pipelines.report.charts import difference_reach
@@ -20,15 +19,17 @@ from pipelines.report.figures import (
     Gate,
     Iteration,
     LabelFacts,
+    ReplayFacts,
+    ReplayGroup,
     Selection,
     ValueTraining,
 )
 from pipelines.report.formats import points, signed
 from pipelines.report.model import Node, NodeState, ReportData
 from pipelines.report.pictures import Mark
-from pipelines.report.prints import histogram_picture, value_picture
+from pipelines.report.prints import value_picture
 from pipelines.report.section import all_sections
-from pipelines.report.strip_chart import Sign, TimeAxis, common_range, histogram_chart, label_band, runs, strip_panel
+from pipelines.report.strip_chart import TimeAxis
 from pipelines.report.wording import difference_sentence, gate_sentence
 from pipelines.report.write import render
 from pipelines.summary import paired_summary
@@ -54,7 +55,7 @@ def difference(value: float, low: float, high: float, **changes: Any) -> Differe
 def test_every_section_is_on_the_page_of_a_whole_loop_in_order() -> None:
     page = Page(render(loop_run()))
     anchors = [attrs["id"] for attrs in page.named("section")]
-    assert anchors == [section.id for section in all_sections()]
+    assert anchors == [section.id for section in all_sections() if section.id != "replay"]
     assert len(set(anchors)) == len(anchors) == 15
     assert [attrs["href"] for attrs in page.named("a")] == [f"#{anchor}" for anchor in anchors]
 
@@ -183,65 +184,6 @@ def test_values_without_labels_have_no_band() -> None:
     assert value_picture(bare).ndim == 3
 
 
-def test_strip_refuses_arrays_of_another_length() -> None:
-    good = strips()[0]
-    with pytest.raises(ConfigError, match="value of shape \\(5,\\), expected \\(133,\\)"):
-        dataclasses.replace(good, value=np.zeros(5, np.float32))
-
-
-def test_frame_stands_above_its_moment() -> None:
-    axis = TimeAxis(length=111, frames=12)
-    np.testing.assert_allclose(axis.place([0, 10, 110]), [0.5 / 12, 1.5 / 12, 11.5 / 12])
-    assert TimeAxis(length=1, frames=1).place(0) == 0.5
-
-
-def test_curve_goes_where_the_values_say_and_stops_at_a_hole() -> None:
-    values = np.array([-1.0, -0.5, np.nan, -0.5, 0.0])
-    markup = str(strip_panel(TimeAxis(length=5, frames=5), values, ends=(-1.0, 0.0), label="value"))
-    lines = re.findall(r'class="line l0" d="M([^"]+)"', markup)
-    assert lines == ["100.0 1000.0L300.0 500.0", "700.0 500.0L900.0 0.0"]
-    with pytest.raises(ConfigError, match="5 values for a strip of 6 steps"):
-        strip_panel(TimeAxis(length=6, frames=5), values, ends=(-1.0, 0.0), label="value")
-
-
-def test_marks_that_are_close_get_rows_of_their_own_and_stay_inside() -> None:
-    signs = [Sign(t=50, text="missed grasp left", tone="bad"), Sign(t=52, text="regrasp", tone="plain")]
-    signs.append(Sign(t=99, text="a long name of an event", tone="good"))
-    markup = str(
-        strip_panel(TimeAxis(length=100, frames=10), np.zeros(100), ends=(-1.0, 0.0), label="value", signs=signs)
-    )
-    tops = re.findall(r'<span class="[\w ]+" style="left:[\d.]+%;top:([\d.]+)em"', markup)
-    assert tops == ["0.0", "1.4", "0.0"]
-    assert 'class="good back"' in markup
-
-
-def test_band_covers_every_step_once() -> None:
-    kinds = [0, 0, 1, 1, 1, 2, 0]
-    markup = str(label_band(TimeAxis(length=7, frames=7), kinds))
-    widths = [float(w) for w in re.findall(r"width:([\d.]+)%", markup)]
-    assert sum(widths) == pytest.approx(100.0, abs=0.05)
-    assert "3 negative, 3 positive, 1 forced" in markup
-    assert runs(kinds) == [(0, 2, 0), (2, 5, 1), (5, 6, 2), (6, 7, 0)]
-    assert runs([]) == []
-
-
-def test_range_ignores_what_is_not_a_number() -> None:
-    low, high = common_range([np.array([-0.5, np.nan, np.inf])], None, -0.25)
-    assert low < -0.5 < -0.25 < high < 0
-    assert common_range([]) == (-1.0, 0.0)
-
-
-def test_histogram_bars_are_the_shares_of_frames() -> None:
-    facts = advantage(1)
-    (demo, *_) = facts.histograms
-    markup = str(histogram_chart(demo, facts.edges, threshold=THRESHOLD, top=0.1))
-    heights = [float(h) for h in re.findall(r"v-([\d.]+)h", markup)]
-    assert sum(heights) == pytest.approx(1000 / 0.1, rel=1e-3)
-    limit = 1000 * (THRESHOLD - facts.edges[0]) / (facts.edges[-1] - facts.edges[0])
-    assert f"M{limit:.1f} 0V1000" in markup
-    assert f"threshold {THRESHOLD}" in markup
-
-
 def test_advantage_table_counts_shares_from_frames() -> None:
     page = part(loop_run(), "advantages")
     assert "54 %" in page.text  # 5,100 of 9,412 frames of the demonstrations
@@ -292,13 +234,44 @@ def test_selection_without_attempts_divides_by_nothing() -> None:
     assert "not tried" in part(loop_run(iterations=(Iteration(index=0, selection=untried),)), "selection").text
 
 
+def test_run_that_attempts_nothing_does_not_promise_a_result() -> None:
+    nodes = tuple(n for n in loop_run().nodes if n.step not in ("evaluate", "promote"))
+    bare = tuple(Iteration(index=i.index, recordings=i.recordings, training=i.training) for i in loop_run().iterations)
+    replay = ReplayFacts(
+        statement="says nothing of <success>",
+        frames=18,
+        episodes=7,
+        groups=(ReplayGroup(name="demos", frames=6, unit="rad", error=1.85, keep_state_error=None),),
+        outside_share=0.25,
+    )
+    last = dataclasses.replace(bare[-1], replay=replay)
+    page = Page(render(loop_run(nodes=nodes, iterations=(*bare[:-1], last), strips=())))
+    assert "it measures no success" in page.text
+    assert "iterations" not in {attrs["id"] for attrs in page.named("section")}
+    assert "says nothing of <success>" in page.text
+    assert {1.85, 0.25} <= set(page.values)
+    assert "n/a" in page.text
+
+
+def test_pretraining_is_kept_apart_from_training() -> None:
+    data = loop_run()
+    first = data.iterations[0]
+    assert first.training is not None
+    longer = dataclasses.replace(first.training, steps=4321)
+    page = part(loop_run(iterations=(dataclasses.replace(first, pretraining=longer),)), "training")
+    assert "pretraining 4,321" in page.text
+    assert "iteration 0 1,200" in page.text
+
+
 def test_minutes_are_stacked_per_iteration() -> None:
     data = loop_run()
     html = render(data)
     stacks = re.findall(r'<div class="stack"[^>]*aria-label="([^"]+)">(.*?)</div>', html, re.DOTALL)
-    assert [label.partition(":")[0] for label, _ in stacks] == ["before", "iteration 0", "iteration 1", "iteration 2"]
+    assert [label.partition(":")[0] for label, _ in stacks] == ["iteration 0", "iteration 1", "iteration 2"]
     for _, bars in stacks:
         assert sum(float(w) for w in re.findall(r"width:([\d.]+)%", bars)) == pytest.approx(100.0, abs=0.1)
+    alone = (Node(name="base", step="policy", state=NodeState.DONE, seconds=3.0),)
+    assert 'aria-label="before: base 3.0' in render(loop_run(nodes=alone))
     nothing = (Node(name="0/collect", step="collect", state=NodeState.PENDING),)
     assert 'class="stack"' not in render(loop_run(nodes=nothing))
 
@@ -372,28 +345,6 @@ def test_page_of_a_whole_loop_fetches_nothing_and_stays_small() -> None:
     assert "https://" not in html
     assert "url(" not in html
     assert not {"nan", "None", "inf"} & set(re.findall(r"\w+", Page(html).text))
-
-
-def test_value_picture_is_marked_where_the_error_is() -> None:
-    _, failure, correction = strips()
-    picture = value_picture(failure)
-    assert picture.dtype == np.uint8
-    red = (picture == (182, 58, 32)).all(-1)
-    column = int(red.sum(0).argmax())
-    place = float(TimeAxis(length=240, frames=12).place(96))
-    assert column == pytest.approx(6 + place * (picture.shape[1] - 12), abs=3)
-    assert red[:, column].sum() > 180
-    assert (value_picture(correction) == (251, 238, 203)).all(-1).any()
-    assert not (picture == (251, 238, 203)).all(-1).any()
-
-
-def test_histogram_picture_has_all_three_labels_or_is_none() -> None:
-    facts = advantage(1)
-    picture = histogram_picture(facts)
-    assert picture is not None
-    for colour in ((217, 119, 95), (28, 154, 112), (63, 111, 216)):
-        assert (picture == colour).all(-1).any()
-    assert histogram_picture(dataclasses.replace(facts, histograms=())) is None
 
 
 def test_paired_summary_pairs_by_start_not_by_order() -> None:
