@@ -16,7 +16,6 @@ import numpy as np
 from data.episodes import EpisodeStore
 from data.framecache import PackedExperience
 from data.synthetic import synthetic_draft
-from recap.types import FloatArray
 from value_model.models import ValueData, family_of
 
 PROMPT = "fold the shirt"
@@ -79,9 +78,3 @@ def train_synthetic(
         journal=QuietJournal(),
         data_identity="synthetic",
     )
-
-
-def spearman(first: FloatArray, second: FloatArray) -> float:
-    """Rank correlation of two arrays without ties."""
-    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])

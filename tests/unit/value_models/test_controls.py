@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from recap.errors import ConfigError
+from value_model.metrics import spearman
 from value_model.models import ValueData, load_value_model
 from value_model.models.clock import ClockConfig
 from value_model.models.controls import OracleConfig, RandomConfig
 from value_model.models.state_only import StateOnlyConfig
-from value_model.testing import spearman, synthetic_values, train_synthetic
+from value_model.testing import synthetic_values, train_synthetic
 
 
 @pytest.fixture(scope="module")

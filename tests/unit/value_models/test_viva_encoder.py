@@ -85,19 +85,29 @@ def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_view_is_a_video_of_one_frame(vae_folder: Path) -> None:
+    from diffusers import AutoencoderKLWan
+
     encoder = WanVaeEncoder.from_folder(str(vae_folder))
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32, 3), dtype=np.uint8))
     latents = encoder(images)
     assert latents.shape == (2, 3, 4, 2, 2) == (2, 3, *encoder.latent_size(32, 32))
     alone = encoder(images[1:, 2:])
     torch.testing.assert_close(latents[1, 2], alone[0, 0])
+    # Ours replaces convolutions over time by what they do to a single frame; diffusers' own has to agree.
+    untouched = AutoencoderKLWan.from_pretrained(vae_folder)
     with torch.no_grad():
         video = images[1, 2].permute(2, 0, 1)[None, :, None] / 127.5 - 1
-        mode = encoder.vae.encode(video).latent_dist.mode()[0, :, 0]
+        mode = untouched.encode(video).latent_dist.mode()[0, :, 0]
     expected = (mode - torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None, None]) / torch.tensor([0.5, 1, 1.5, 2])[
         :, None, None
     ]
     torch.testing.assert_close(alone[0, 0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_single_frame_costs_no_convolution_over_time(vae_folder: Path) -> None:
+    encoder = WanVaeEncoder.from_folder(str(vae_folder))
+    left = [m for m in encoder.vae.encoder.modules() if type(m).__name__ == "WanCausalConv3d"]
+    assert all(conv.stride[0] == 2 for conv in left)
 
 
 def test_training_on_cached_latents_of_the_autoencoder(vae_folder: Path, tmp_path: Path) -> None:

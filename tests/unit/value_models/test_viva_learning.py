@@ -10,6 +10,7 @@ import torch
 
 from recap.errors import ConfigError
 from recap.training.config import FitConfig
+from value_model.metrics import spearman
 from value_model.models import load_value_model
 from value_model.models.viva import VivaConfig, tiny_config
 from value_model.models.viva.batches import ValueBatches
@@ -18,7 +19,7 @@ from value_model.models.viva.encoder import Encoder
 from value_model.models.viva.frames import Layout, StateRange
 from value_model.models.viva.learner import VivaLearner, sample_tau, shift_images
 from value_model.models.viva.text import embed_prompts
-from value_model.testing import spearman, synthetic_values, train_synthetic
+from value_model.testing import synthetic_values, train_synthetic
 
 LAYOUT = Layout(views=2, channels=3, height=2, width=2, state_dim=2, future_state=True)
 

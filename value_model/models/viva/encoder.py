@@ -90,6 +90,7 @@ class WanVaeEncoder(Encoder):
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(requires_grad=False)
+        _drop_time(self.vae)
         settings: Any = vae.config
         shape = (1, settings.z_dim, 1, 1, 1)
         self.register_buffer("mean", torch.tensor(settings.latents_mean).view(shape), persistent=False)
@@ -122,6 +123,43 @@ class WanVaeEncoder(Encoder):
         scaled = (latent.float() - self.mean) / self.std
         latents: Tensor = scaled[:, :, 0].unflatten(0, images.shape[:2])
         return latents
+
+
+class _FrameConv(nn.Module):
+    """A causal 3D convolution applied to the only frame of a video: a 2D convolution with its last slice in time."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: Any) -> None:
+        super().__init__()
+        # diffusers keeps (left, right, top, bottom, before, after).
+        left, _, top = conv._padding[:3]
+        self.padding, self.stride = (top, left), conv.stride[1:]
+        self.register_buffer("weight", conv.weight.detach()[:, :, -1].clone())
+        self.register_buffer("bias", conv.bias.detach().clone())
+
+    def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
+        assert cache_x is None
+        assert x.shape[2] == 1
+        out = nn.functional.conv2d(x[:, :, 0], self.weight, self.bias, stride=self.stride, padding=self.padding)
+        return out[:, :, None]
+
+
+def _drop_time(vae: Any) -> None:
+    """Makes the encoder of an AutoencoderKLWan fit for single frames only, with a third of the arithmetic.
+
+    Before the first frame a causal convolution sees zeros, so that all but its last slice in time multiply nothing.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+
+    for parent in [*vae.encoder.modules(), vae]:
+        for name, child in list(parent.named_children()):
+            if parent is vae and name != "quant_conv":
+                continue
+            # The convolutions that halve the frame rate look at no zeros; a single frame never reaches them.
+            if isinstance(child, WanCausalConv3d) and child._padding[4] == child.kernel_size[0] - 1:
+                setattr(parent, name, _FrameConv(child))
 
 
 def make_encoder(config: EncoderConfig, images: FrameArray, rows: IntArray, views: IntArray) -> Encoder:
