@@ -33,11 +33,8 @@ def difference_sentence(difference: Difference) -> str:
 
 def gate_sentence(gate: Gate, iteration: Iteration) -> str:
     """The gate's verdict on the challenger of `iteration`."""
-    pairs = (
-        ""
-        if gate.pairs is None
-        else f", after {gate.pairs} paired attempt{'s'[: gate.pairs != 1]} on starts of its own,"
-    )
+    attempts = "attempt" if gate.pairs == 1 else "attempts"
+    pairs = "" if gate.pairs is None else f", after {gate.pairs} paired {attempts} on starts of its own,"
     rest = {
         "PROMOTED": "promoted the new policy to champion",
         "KEPT": "kept the earlier champion, because the new policy did worse",

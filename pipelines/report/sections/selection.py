@@ -19,8 +19,9 @@ _TEMPLATE = """
 <span class="sub">not tried</span>{% endif %}</td>
 <td>{% if c.name == s.chosen %}<span class="pill good">chosen</span>{% endif %}</td></tr>
 {% endfor %}{% endfor %}</tbody></table></div>
-<p class="note">Tried on {{ splits | join(", ") }} starts, never on those of the result above. The chosen one is the
+{% if tried %}<p class="note">Tried on {{ splits | join(", ") }} starts, never on those of the result above. The chosen one is the
 best of several, so its share here is flattering.</p>
+{% else %}<p class="note">Nothing was tried: the candidate that was trained longest is the chosen one.</p>{% endif %}
 """
 
 
@@ -28,7 +29,8 @@ def _context(data: ReportData) -> Mapping[str, Any] | str | None:
     rows = [(i.index, i.selection) for i in data.iterations if i.selection is not None]
     if not rows:
         return "No checkpoint has been chosen yet." if data.plans("select") else None
-    return {"rows": rows, "splits": sorted({selection.split for _, selection in rows})}
+    tried = any(candidate.attempts for _, selection in rows for candidate in selection.candidates)
+    return {"rows": rows, "tried": tried, "splits": sorted({selection.split for _, selection in rows})}
 
 
 SECTION = Section(id="selection", order=52, title="Checkpoint and guidance", template=_TEMPLATE, context=_context)
