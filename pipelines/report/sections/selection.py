@@ -19,9 +19,11 @@ _TEMPLATE = """
 <span class="sub">not tried</span>{% endif %}</td>
 <td>{% if c.name == s.chosen %}<span class="pill good">chosen</span>{% endif %}</td></tr>
 {% endfor %}{% endfor %}</tbody></table></div>
-{% if tried %}<p class="note">Tried on {{ splits | join(", ") }} starts, never on those of the result above. The chosen one is the
+{% if tried %}
+<p class="note">Tried on {{ splits | join(", ") }} starts, never on those of the result above. The chosen one is the
 best of several, so its share here is flattering.</p>
-{% else %}<p class="note">Nothing was tried: the candidate that was trained longest is the chosen one.</p>{% endif %}
+{% else %}
+<p class="note">Nothing was tried: the candidate that was trained longest is the chosen one.</p>{% endif %}
 """
 
 
