@@ -18,7 +18,7 @@ SOURCES = ("human", "imported", "detector")
 """Where an annotation can come from, in the usual order of precedence."""
 
 _ID = re.compile(r"[0-9a-f]{64}")
-_FIELDS = {"format", "annotations", "skipped", "sources"}
+_FIELDS = {"format", "annotations", "skipped"}
 
 
 def canonical(annotation: Annotation) -> Annotation:
@@ -98,25 +98,27 @@ class Annotations:
     """{episode id: annotation}, in order of id."""
     missing: tuple[str, ...]
     """Sorted ids of the episodes that nobody judged. Never given a label."""
-    counts: Mapping[str, int]
-    """{source: episodes annotated by it}, for each of SOURCES."""
+    counts: Mapping[str, int] | None = None
+    """{source: episodes annotated by it}, for each of SOURCES; None where it is not kept."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_id", {i: canonical(self.by_id[i]) for i in sorted(self.by_id)})
         object.__setattr__(self, "missing", tuple(sorted(self.missing)))
-        unknown = sorted(set(self.counts) - set(SOURCES))
-        if unknown:
-            raise UnknownName.among("label source", unknown[0], SOURCES)
-        object.__setattr__(self, "counts", {source: self.counts.get(source, 0) for source in SOURCES})
+        if self.counts is not None:
+            unknown = sorted(set(self.counts) - set(SOURCES))
+            if unknown:
+                raise UnknownName.among("label source", unknown[0], SOURCES)
+            object.__setattr__(self, "counts", {source: self.counts.get(source, 0) for source in SOURCES})
         for episode_id, annotation in self.by_id.items():
             if annotation.episode_id != episode_id:
                 raise ConfigError(f"annotations: {episode_id[:12]} holds the one of {annotation.episode_id[:12]}")
         for episode_id in self.missing:
             if not _ID.fullmatch(episode_id) or episode_id in self.by_id:
                 raise ConfigError(f"annotations: {episode_id!r} is skipped, and annotated or no episode id")
-        if len(set(self.missing)) != len(self.missing) or sum(self.counts.values()) != len(self.by_id):
+        known = len(self.by_id) if self.counts is None else sum(self.counts.values())
+        if len(set(self.missing)) != len(self.missing) or known != len(self.by_id):
             raise ConfigError(
-                f"annotations: {len(self.by_id)} annotations from sources {dict(self.counts)}, "
+                f"annotations: {len(self.by_id)} annotations from sources {dict(self.counts or {})}, "
                 f"{len(self.missing)} skipped: expected counts that add up and no episode twice"
             )
 
@@ -133,12 +135,12 @@ class Annotations:
 
     def to_json(self) -> dict[str, Any]:
         """The annotations format: who and when are not in it, so the same answers are the same JSON."""
-        return {
+        value = {
             "format": FORMAT,
             "annotations": {i: annotation_to_json(annotation) for i, annotation in self.by_id.items()},
             "skipped": list(self.missing),
-            "sources": dict(self.counts),
         }
+        return value if self.counts is None else {**value, "sources": dict(self.counts)}
 
     @classmethod
     def from_json(cls, value: Any) -> Annotations:
@@ -147,11 +149,11 @@ class Annotations:
         Raises:
             ConfigError: another format, a field missing or unknown, or counts that do not add up.
         """
-        if not isinstance(value, Mapping) or set(value) != _FIELDS or value["format"] != FORMAT:
+        if not isinstance(value, Mapping) or set(value) - {"sources"} != _FIELDS or value["format"] != FORMAT:
             found = sorted(value) if isinstance(value, Mapping) else type(value).__name__
             raise ConfigError(f"annotations: got {found}, expected format {FORMAT} with {sorted(_FIELDS)}")
         return cls(
             by_id={i: annotation_from_json(i, one) for i, one in value["annotations"].items()},
             missing=tuple(value["skipped"]),
-            counts=dict(value["sources"]),
+            counts=dict(value["sources"]) if "sources" in value else None,
         )

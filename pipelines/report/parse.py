@@ -164,14 +164,15 @@ def selection(artifact: Artifact, node: str) -> Selection:
     )
 
 
-def labels(artifact: Artifact, node: str) -> LabelFacts:
+def labels(artifact: Artifact, answers: Artifact | None, node: str) -> LabelFacts:
     """Where the labels of episodes came from, and what they say."""
     record = artifact.json()
+    sources = record.get("sources", {}) if answers is None else answers.json().get("sources", {})
     annotations = list(take(record, "annotations", node).values())
     outcomes = [take(annotation, "outcome", node) for annotation in annotations]
     kinds = [int(kind) for annotation in annotations for _, kind, *_ in annotation.get("key_frames", [])]
     return LabelFacts(
-        sources={str(name): int(count) for name, count in record.get("sources", {}).items()},
+        sources={str(name): int(count) for name, count in sources.items()},
         skipped=len(record.get("skipped", [])),
         outcomes={outcome.value: outcomes.count(outcome.value) for outcome in Outcome},
         milestones=sum(kind > 0 for kind in kinds),

@@ -66,7 +66,7 @@ def build(
             source = Source.DEMO if node.step == "collect" and index == 0 else Source.ROLLOUT
             part["recordings"] = parse.recordings(made["summary"], node.name, source=source)
         if "annotations" in made:
-            part["labels"] = parse.labels(made["annotations"], node.name)
+            part["labels"] = parse.labels(made["annotations"], made.get("answers"), node.name)
         if "values" in made:
             part |= _value(made, node, curves.get(node.name, {}), task=task)
         elif "training" in made:

@@ -8,7 +8,7 @@ that changed makes the step run again, and one that came out the same leaves eve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recap.config import setting, validate
@@ -102,4 +102,8 @@ def annotate(ctx: StepContext, config: AnnotateConfig, inputs: Mapping[str, Arti
         step=0,
     )
     answered = sorted(set(book.annotations()) & set(found.by_id))
-    return {"annotations": JsonOutput(found.to_json()), "answers": JsonOutput({"episodes": answered})}
+    return {
+        # Without where they came from: a person who agrees with the detector changes nothing downstream.
+        "annotations": JsonOutput(replace(found, counts=None).to_json()),
+        "answers": JsonOutput({"episodes": answered, "sources": found.counts}),
+    }
