@@ -138,6 +138,10 @@ def explain(
     seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations, as for run.")] = None,
     value_model: Annotated[str | None, typer.Option(help="Value model, as for run.")] = None,
+    unlabelled: Annotated[str | None, typer.Option(help="Episodes without a label, as for run.")] = None,
+    collect: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    demos: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+    rollouts: Annotated[Path | None, typer.Option(help="As for run.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Settings, as for run.")] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
@@ -157,6 +161,10 @@ def explain(
             settings=settings or [],
             iterations=iterations,
             value_model=value_model,
+            unlabelled=unlabelled,
+            collect=collect,
+            demos=demos,
+            rollouts=rollouts,
         )
     show_plan(workspace, invocation, as_json=as_json)
 

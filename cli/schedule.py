@@ -25,6 +25,9 @@ def add(
     iterations: Annotated[int | None, typer.Option(help="As for run.")] = None,
     value_model: Annotated[str | None, typer.Option(help="As for run.")] = None,
     unlabelled: Annotated[str, typer.Option(help="As for run; nobody is there at night to label.")] = "skip",
+    collect: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    demos: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+    rollouts: Annotated[Path | None, typer.Option(help="As for run; what was added by then is learned from.")] = None,
     executor: Annotated[str | None, typer.Option(help="As for run.")] = None,
     tracker: Annotated[str | None, typer.Option(help="As for run.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="As for run. Repeatable.")] = None,
@@ -48,6 +51,9 @@ def add(
         iterations=iterations,
         value_model=value_model,
         unlabelled=unlabelled,
+        collect=collect,
+        demos=demos,
+        rollouts=rollouts,
     )
     made = add_job(workspace, invocation, at, install=not print_only)
     typer.echo(made.entry, nl=False)

@@ -86,7 +86,10 @@ def _refused(here: Workspace, folder: Path, **settings: Any) -> RecapError:
 
 
 def test_episodes_keep_their_ids_their_bytes_and_their_truth(here: Workspace, there: EpisodeStore) -> None:
+    before = {path: path.read_bytes() for path in there.root.parent.rglob("*") if path.is_file()}
     _, outputs = _take(here, there.root)
+    after = {path: path.read_bytes() for path in there.root.parent.rglob("*") if path.is_file()}
+    assert after == before, "the folder is only read"
     store = EpisodeStore(here.episodes)
     assert EpisodeSet.from_json(outputs["episodes"].json()).ids == there.ids()
     assert outputs["experience"].json() == outputs["episodes"].json()
