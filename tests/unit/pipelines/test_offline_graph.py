@@ -24,7 +24,7 @@ STEPS = ("ingest", "annotate", "value", "advantage", "policy", "select", "replay
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> dict[str, Path]:
+def folders(tmp_path: Path) -> dict[str, Any]:
     for name, source in (("demos", Source.DEMO), ("rollouts", Source.ROLLOUT)):
         EpisodeStore(tmp_path / name).commit(synthetic_draft(1, length=2, source=source))
     return {"demos": tmp_path / "demos", "rollouts": tmp_path / "rollouts"}
@@ -39,7 +39,7 @@ def _nodes(config: LoopConfig) -> dict[str, Node]:
 
 
 @pytest.mark.parametrize("preset", ["sim", "smoke", "micro"])
-def test_every_preset_starts_offline(folders: dict[str, Path], preset: str) -> None:
+def test_every_preset_starts_offline(folders: dict[str, Any], preset: str) -> None:
     nodes = _nodes(_offline(preset, **folders).config())
     assert {node.spec.name for node in nodes.values()} == set(STEPS)
     assert nodes["1/policy"].inputs["base"].node == "0/pretrain"
@@ -51,13 +51,13 @@ def test_every_preset_starts_offline(folders: dict[str, Path], preset: str) -> N
         assert (select.attempts, select.guidance) == (0, (1.0,)), "no attempt is made"
 
 
-def test_rollouts_are_looked_at_before_anything_is_trained(folders: dict[str, Path]) -> None:
+def test_rollouts_are_looked_at_before_anything_is_trained(folders: dict[str, Any]) -> None:
     order = list(_nodes(_offline(**folders).config()))
     assert order.index("1/collect") < order.index("0/pretrain")
     assert order.index("1/annotate") < order.index("0/policy")
 
 
-def test_imitation_alone_needs_demonstrations_alone(folders: dict[str, Path]) -> None:
+def test_imitation_alone_needs_demonstrations_alone(folders: dict[str, Any]) -> None:
     nodes = _nodes(_offline(demos=folders["demos"], iterations=0).config())
     assert [name for name in nodes if name.startswith("1/")] == []
     assert "0/replay" in nodes
@@ -79,7 +79,7 @@ def test_imitation_alone_needs_demonstrations_alone(folders: dict[str, Path]) ->
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
-    folders: dict[str, Path], options: dict[str, Any], said: str
+    folders: dict[str, Any], options: dict[str, Any], said: str
 ) -> None:
     root = folders["demos"].parent
     paths = {name: root / value for name, value in options.items() if name in ("demos", "rollouts")}
@@ -88,13 +88,13 @@ def test_options_that_do_not_go_together_are_refused(
     assert said in refused.value.message
 
 
-def test_settings_cannot_ask_for_a_second_iteration(folders: dict[str, Path]) -> None:
+def test_settings_cannot_ask_for_a_second_iteration(folders: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="iterations = 3 offline"):
         _offline(**folders, settings=["iterations=3"]).config()
 
 
 def test_it_has_a_run_name_of_its_own_and_is_issued_again_by_its_command(
-    folders: dict[str, Path], tmp_path: Path
+    folders: dict[str, Any], tmp_path: Path
 ) -> None:
     typed = _offline(**folders, unlabelled="skip")
     assert typed.name == f"{TASK}-micro-offline"
@@ -109,13 +109,13 @@ def test_it_has_a_run_name_of_its_own_and_is_issued_again_by_its_command(
     assert Invocation.load(workspace.root, None) == typed
 
 
-def test_relative_folders_are_kept_as_absolute_ones(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_folders_are_kept_as_absolute_ones(folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folders["demos"].parent)
     typed = _offline(demos=Path("demos"), rollouts=Path("rollouts"))
     assert typed.demos == str(folders["demos"])
 
 
-def test_where_the_experience_lies_is_no_setting_that_decides_a_result(folders: dict[str, Path]) -> None:
+def test_where_the_experience_lies_is_no_setting_that_decides_a_result(folders: dict[str, Any]) -> None:
     from recap.config import semantic_dict
 
     here = _offline(**folders).config()
