@@ -194,9 +194,14 @@ def report(
 
 def main() -> None:
     """Entry point of the `recap` command."""
+    import os
+
     from pipelines.roots import check_roots
     from recap.errors import RecapError
 
+    # As in Ray's actors, and before any of them is imported: linear algebra on more threads sums in another order, and
+    # the same run on another executor would have other digests. `fit.threads` raises torch's own.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         check_roots()
         # Outside its standalone mode, click returns the code of a typer.Exit instead of raising it.
