@@ -32,7 +32,7 @@ from recap.types import FloatArray
 from value_model.models import ValueData
 from value_model.models.viva import VivaConfig, small_config
 from value_model.models.viva.config import EncoderConfig, TransformerSizes
-from value_model.models.viva.encoder import LinearEncoder
+from value_model.models.viva.encoder import ENCODE_BATCH, LinearEncoder
 from value_model.models.viva.label import Viva, load
 from value_model.testing import synthetic_values, train_synthetic
 
@@ -69,7 +69,8 @@ def vae_config(folder: str) -> VivaConfig:
 
 
 def barely_trained(config: VivaConfig, data: ValueData, folder: Path) -> Viva:
-    quick = replace(config, fit=FitConfig(steps=5))
+    """A model whose values depend on the pictures at all, so that comparing them means something."""
+    quick = replace(config, batch_size=4, fit=FitConfig(steps=20))
     train_synthetic(quick, data, folder, episodes=(1,))
     return load(folder / "bundle")
 
@@ -105,8 +106,8 @@ def sides(model: Viva, data: ValueData, frames: int) -> dict[str, Callable[[], F
         return model.label_latents(latents, state, prompt, episode_id, draws=1, noise_seed=0)[0]
 
     def cold() -> FloatArray:
-        step = model.parts.config.label_batch
-        return batched(torch.cat([encode(at, min(at + step, frames)) for at in range(0, frames, step)]))
+        starts = range(0, frames, ENCODE_BATCH)
+        return batched(torch.cat([encode(at, min(at + ENCODE_BATCH, frames)) for at in starts]))
 
     def frame_at_a_time() -> FloatArray:
         values = [
@@ -133,6 +134,7 @@ def measure(name: str, model: Viva, data: ValueData, *, frames: int, rounds: int
     """(median seconds per frame of each side, largest difference between their values)."""
     ways = sides(model, data, frames)
     values = {way: run() for way, run in ways.items()}
+    assert values["cold"].std() > 1e-4, f"{name}: values do not depend on the pictures, comparing them proves nothing"
     apart = max(float(np.abs(other - values["cold"]).max()) for other in values.values())
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):

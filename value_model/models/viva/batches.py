@@ -15,9 +15,7 @@ from data.framecache import PackedExperience
 from recap.protocols import Journal
 from recap.types import FloatArray, IntArray
 from value_model.models import ValueData
-from value_model.models.viva.encoder import Encoder
-
-_ENCODE_BATCH = 16
+from value_model.models.viva.encoder import ENCODE_BATCH, Encoder
 
 
 class ValueBatches:
@@ -81,10 +79,10 @@ def cached_latents(
         shape = (len(rows), len(views), *encoder.latent_size(*packed.images.shape[2:4]))
         latents = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
         with torch.inference_mode():
-            for start in range(0, len(rows), _ENCODE_BATCH):
-                images = packed.images.take(rows[start : start + _ENCODE_BATCH], axis=0)[:, views]
-                latents[start : start + _ENCODE_BATCH] = encoder(torch.from_numpy(images)).numpy()
-                journal.progress(min(start + _ENCODE_BATCH, len(rows)), len(rows), "frames encoded")
+            for start in range(0, len(rows), ENCODE_BATCH):
+                images = packed.images.take(rows[start : start + ENCODE_BATCH], axis=0)[:, views]
+                latents[start : start + ENCODE_BATCH] = encoder(torch.from_numpy(images)).numpy()
+                journal.progress(min(start + ENCODE_BATCH, len(rows)), len(rows), "frames encoded")
         latents.flush()
         del latents
         with temporary.open("rb") as file:

@@ -74,7 +74,7 @@ class VivaConfig:
     weight_state: float = setting(0.5, minimum=0, help="lambda_prop, weight of the future proprioception's error")
     weight_value: float = setting(1.0, above=0, help="lambda_val, weight of the value's error")
     euler_steps: int = setting(1, minimum=1, help="denoising steps when labelling")
-    label_batch: int = setting(64, minimum=1, semantic=False, help="sequences per forward pass when labelling")
+    label_batch: int = setting(32, minimum=1, semantic=False, help="sequences per forward pass when labelling")
     shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way (linear encoder)")
     prompt_file: str = setting("", help="safetensors file of {prompt: [tokens, text_dim]}; empty: hashed words")
     start: str = setting("", help="starting weights: a diffusers folder or a ViVa / Wan safetensors file; empty: none")

@@ -16,6 +16,8 @@ from recap.errors import ArtifactCorrupt, ConfigError
 from recap.types import FrameArray, IntArray
 from value_model.models.viva.config import EncoderConfig
 
+ENCODE_BATCH = 4
+"""Observations encoded at once: more of them leave the processor's cache."""
 _SAMPLE_FRAMES = 1024
 
 
@@ -117,10 +119,17 @@ class WanVaeEncoder(Encoder):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
+        from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
+
         parameter = next(self.vae.parameters())
         video = images.flatten(0, 1).permute(0, 3, 1, 2)[:, :, None].to(parameter) / 127.5 - 1
-        latent = self.vae.encode(video).latent_dist.mode()  # type: ignore[operator]
-        scaled = (latent.float() - self.mean) / self.std
+        vae: Any = self.vae
+        if vae.config.patch_size is not None:
+            video = patchify(video, patch_size=vae.config.patch_size)
+        # As vae.encode does, less its cache of earlier frames; channels last halves the time of small convolutions.
+        moments = vae.quant_conv(vae.encoder(video.contiguous(memory_format=torch.channels_last_3d)))
+        mode = moments.chunk(2, dim=1)[0]
+        scaled = (mode.float() - self.mean) / self.std
         latents: Tensor = scaled[:, :, 0].unflatten(0, images.shape[:2])
         return latents
 

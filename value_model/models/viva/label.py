@@ -16,6 +16,7 @@ from recap.errors import ConfigError
 from recap.types import FloatArray
 from value_model.models import ValueData
 from value_model.models.viva.bundle import Parts, read_bundle
+from value_model.models.viva.encoder import ENCODE_BATCH
 from value_model.models.viva.frames import clean_frames, decode_value, gather_numbers
 from value_model.models.viva.model import velocity
 from value_model.models.viva.noise import frame_noise
@@ -61,8 +62,8 @@ class Viva:
         first, last = int(packed.offsets[episode]), int(packed.offsets[episode + 1])
         pieces = []
         with torch.inference_mode():
-            for start in range(first, last, parts.config.label_batch):
-                images = packed.images[start : min(start + parts.config.label_batch, last)][:, views]
+            for start in range(first, last, ENCODE_BATCH):
+                images = packed.images[start : min(start + ENCODE_BATCH, last)][:, views]
                 pieces.append(parts.encoder(torch.from_numpy(images)))
         return torch.cat(pieces)
 
