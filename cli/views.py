@@ -70,6 +70,7 @@ def _show_replay(node: str, figures: Mapping[str, Any]) -> None:
 
 def show_status(root: Path, name: str | None, *, as_json: bool) -> None:
     """One run: state of every node, and how far the running one is."""
+    from recap.champion import read_champion
     from recap.journal import read_journal
     from recap.provenance import run_status
 
@@ -90,6 +91,9 @@ def show_status(root: Path, name: str | None, *, as_json: bool) -> None:
         seconds = f"  {_span(node.seconds)}" if node.seconds is not None else ""
         error = f"  {node.error.splitlines()[0]}" if node.error else ""
         typer.echo(f"  {_MARK.get(node.state, '?')} {node.name:<14} {node.state}{seconds}{far}{error}")
+    champion = read_champion(workspace, run)
+    if champion is not None:
+        typer.echo(f"champion {champion.policy_id[:12]}  {champion.verdict} by {champion.node}")
     if status.state not in ("done", "running"):
         typer.echo(f"go on with:  recap resume {run}")
 
