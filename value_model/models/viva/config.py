@@ -67,7 +67,7 @@ class VivaConfig:
     """Cameras, in the order of their latent frames; empty for all, in the order of the pack."""
     use_future_state: bool = setting(True, help="also denoise the proprioception K steps ahead")
     noise_shift: float = setting(
-        100.0, minimum=1, help="skew of training noise levels towards pure noise; 1: uniform (paper), 5: released code"
+        1000.0, minimum=1, help="skew of training noise levels towards pure noise; 1: uniform (paper), 5: released code"
     )
     """A value fills a whole frame, so its mean shows through all but nearly pure noise; only the levels above teach the
     network to look, and labelling starts there. A small network has no steps to spend elsewhere."""
@@ -80,7 +80,7 @@ class VivaConfig:
     start: str = setting("", help="starting weights: a diffusers folder or a ViVa / Wan safetensors file; empty: none")
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
     fit: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=1000, learning_rate=2e-3, weight_decay=0.1, ema_decay=0.995)
+        default_factory=lambda: FitConfig(steps=1700, learning_rate=3e-3, weight_decay=0.1, ema_decay=0.995)
     )
 
     def __post_init__(self) -> None:
