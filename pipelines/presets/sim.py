@@ -19,16 +19,16 @@ from recap.training.config import FitConfig
 
 @PRESETS.register("sim")
 def sim(task: str) -> LoopConfig:
-    """200 demonstrations, a small pi0.5, 160 attempts of its own per iteration, a small ViVa, 120 test starts."""
-    base = small_config(fit=FitConfig(steps=4000), candidates=1)
+    """200 demonstrations, a small pi0.5, 200 attempts of its own per iteration, a small ViVa, 120 test starts."""
+    base = small_config(fit=FitConfig(steps=2000), candidates=1)
     return LoopConfig(
         task=task,
         collect=CollectConfig(task=task),
         pretrain=PolicyConfig(task=task, model=base, tags="none"),
-        policy=PolicyConfig(task=task, model=replace(base, fit=FitConfig(steps=2000), candidates=2)),
+        policy=PolicyConfig(task=task, model=replace(base, fit=FitConfig(steps=3000), candidates=2)),
         select=SelectConfig(task=task, attempts=24, guidance=(1.0, 2.0)),
         evaluate=EvaluateConfig(task=task),
-        rollout=RolloutConfig(task=task),
+        rollout=RolloutConfig(task=task, attempts=140, corrections=60),
         value=ValueConfig(task=task),
         advantage=AdvantageConfig(task=task),
         promote=PromoteConfig(task=task),
