@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,15 @@ _CONTROL = ("--set", "gate=false", "--set", "value.health.enforce=false", "--set
 
 
 def run_name(arm: str, seed: int) -> str:
-    return f"{arm}-seed{seed}"
+    """As `recap run` names a run that is told nothing else; controls carry their arm."""
+    own = TASK if seed == 0 else f"{TASK}-seed{seed}"
+    return own if arm == "viva" else f"{own}-{arm}"
+
+
+def of_run(name: str) -> tuple[str, int] | None:
+    """(arm, seed) of a run name; None if it is none of ours."""
+    match = re.fullmatch(rf"{TASK}(?:-seed(\d+))?(?:-({'|'.join(ARMS[1:])}))?", name)
+    return None if match is None else (match[2] or "viva", int(match[1] or 0))
 
 
 def run(workspace: Path, seeds: list[int], arms: list[str], more: list[str]) -> None:
@@ -59,15 +68,16 @@ def table(workspaces: list[Path]) -> None:
     found: dict[str, dict[int, np.ndarray]] = {}
     for workspace in workspaces:
         for name in Workspace.open(workspace, create=False).run_names():
-            arm, _, seed = name.partition("-seed")
-            if arm not in ARMS or not seed.isdigit():
+            ours = of_run(name)
+            if ours is None:
                 continue
+            arm, seed = ours
             played = outcomes(workspace, name)
             if len(played) < 2:
                 continue
             starts = sorted(played[0])
             for label, one in (("imitation", played[0]), (arm, played[-1])):
-                found.setdefault(label, {})[int(seed)] = np.array([one[start] for start in starts], dtype=float)
+                found.setdefault(label, {})[seed] = np.array([one[start] for start in starts], dtype=float)
     seeds = sorted(found["imitation"])
     print(
         "| arm | "
