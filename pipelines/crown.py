@@ -31,7 +31,8 @@ class CrownObserver:
                 self._latest = (event["node"], event["step"], event["key"], output)
                 if kind == "step_done":
                     self._write()
-        elif kind == "run_done":
+        elif kind == "run_done" and event["state"] == "done":
+            # A run that stopped early has not passed the later gates that decided before.
             self._write()
 
     def _write(self) -> None:

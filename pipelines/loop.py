@@ -126,7 +126,9 @@ def _improvement(graph: Graph, config: LoopConfig, state: _State, k: int) -> _St
         promote = graph.add(
             f"{k}/promote",
             "promote",
-            replace(config.promote, task=task, first_seed=(k - 1) * config.promote.gate.cap),
+            replace(
+                config.promote, task=task, first_seed=config.promote.first_seed + (k - 1) * config.promote.gate.cap
+            ),
             champion=state.champion,
             challenger=select["policy"],
         )

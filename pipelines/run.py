@@ -54,7 +54,7 @@ class LoopResult:
     replays: Mapping[str, Mapping[str, Any]]
     """{node: figures} of every replay of an offline run, in order."""
     policy: Path
-    """The bundle that was chosen last; LeRobot loads this folder."""
+    """Bundle of the champion, or where no gate decides of the policy chosen last; LeRobot loads this folder."""
 
 
 class JournalObserver:
@@ -113,7 +113,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
         decisions=_decisions(summary),
         command=invocation.command(root),
         replays={node: made["replay"].json() for node, made in summary.outputs.items() if "replay" in made},
-        policy=[made["policy"].path for made in summary.outputs.values() if "selection" in made][-1],
+        policy=_final_policy(summary),
     )
 
 
@@ -151,6 +151,16 @@ def _tracker(workspace: Workspace, config: LoopConfig, invocation: Invocation, s
 
 def _tracking_uri(workspace: Workspace) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.root / 'mlflow.db'}"
+
+
+def _final_policy(summary: RunSummary) -> Path:
+    """The champion where a gate decided, else the policy chosen last."""
+    made = [
+        outputs["champion" if "decision" in outputs else "policy"].path
+        for outputs in summary.outputs.values()
+        if "selection" in outputs or "decision" in outputs
+    ]
+    return made[-1]
 
 
 def _evaluations(summary: RunSummary) -> dict[str, dict[str, Any]]:

@@ -97,6 +97,7 @@ class ValueTrainer:
     def run(self, job: tuple[str, str, int]) -> dict[str, Any]:
         import numpy as np
 
+        from data.sim.seeds import derive
         from value_model.models import family_of
 
         key, name, fold = job
@@ -114,7 +115,8 @@ class ValueTrainer:
             model,
             self._data[family.privileged],
             seen,
-            seed=config.seed + fold,
+            # Not seed + fold: the next seed's first fold would then be this one's second.
+            seed=derive("value fold", config.seed, fold) % 2**31,
             scratch=plan.scratch / "fit" / name / f"fold-{fold}",
             out=out,
             journal=_FoldJournal(self._journal, "" if first else f"{name}_fold{fold}_"),
@@ -130,6 +132,10 @@ class Labeller:
     """Labels one shard per job. Job: (key, model name, fold of the model, episodes, noise seed). Result: its size."""
 
     def __init__(self, plan: ValuePlan, journal: Journal) -> None:
+        import torch
+
+        # As in training: sums on more threads come out in another order, and values would depend on the executor.
+        torch.set_num_threads(1)
         self._plan, self._journal = plan, journal
         self._models: dict[tuple[str, int], ValueModel] = {}
         self._data: dict[bool, ValueData] = {}
@@ -167,8 +173,10 @@ def shards_of(
     for fold in sorted(set(folds.tolist())):
         members = np.flatnonzero(folds == fold).tolist()
         for begin in range(0, len(members), size):
-            key = f"{name}/{noise_seed}/{fold}/{begin // size}"
-            jobs[key] = (key, name, fold, tuple(members[begin : begin + size]), noise_seed)
+            shard = tuple(members[begin : begin + size])
+            # Its extent is in its name: a resume with another shard size must not take one for another.
+            key = f"{name}/{noise_seed}/{fold}/{begin}+{len(shard)}"
+            jobs[key] = (key, name, fold, shard, noise_seed)
     return jobs
 
 
@@ -184,6 +192,8 @@ def _write_npy(path: Path, array: Any) -> None:
     """Whole or not at all: a shard that exists was written to its end."""
     import numpy as np
 
+    from recap.workspace import sync_dir
+
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
@@ -191,6 +201,7 @@ def _write_npy(path: Path, array: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
+    sync_dir(path.parent)
 
 
 def make_value_trainer(*args: Any) -> ValueTrainer:

@@ -16,6 +16,10 @@ from pipelines.steps.value import ValueConfig
 from policy.models.pi05.config import small_config
 from recap.training.config import FitConfig
 
+BASE_SEED = 1_000_003
+"""Of the base weights' training. No `--seed` that anybody would type: with an equal one, imitation would meet the very
+batches and noise again that its base was trained on."""
+
 
 @PRESETS.register("sim")
 def sim(task: str) -> LoopConfig:
@@ -24,7 +28,7 @@ def sim(task: str) -> LoopConfig:
     return LoopConfig(
         task=task,
         collect=CollectConfig(task=task),
-        pretrain=PolicyConfig(task=task, model=base, tags="none"),
+        pretrain=PolicyConfig(task=task, model=replace(base, seed=BASE_SEED), tags="none"),
         policy=PolicyConfig(task=task, model=replace(base, fit=FitConfig(steps=3000), candidates=2)),
         select=SelectConfig(task=task, attempts=24, guidance=(1.0, 2.0)),
         evaluate=EvaluateConfig(task=task),

@@ -13,7 +13,7 @@ def tiny(base: LoopConfig, *, policy_steps: int, value_steps: int) -> LoopConfig
     model = tiny_config(fit=FitConfig(steps=policy_steps))
     return replace(
         base,
-        pretrain=replace(base.pretrain, model=replace(model, candidates=1)),
+        pretrain=replace(base.pretrain, model=replace(model, candidates=1, seed=base.pretrain.model.seed)),
         policy=replace(base.policy, model=replace(model, candidates=2)),
         value=replace(
             base.value,

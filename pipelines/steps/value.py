@@ -185,6 +185,7 @@ def _train(ctx: StepContext, plan: ValuePlan) -> dict[str, dict[str, Any]]:
         worker_args=(plan, ctx.journal),
         workers=config.workers,
         unit="folds",
+        lost={key for key, (_, name, fold) in jobs.items() if not (plan.model_dir(name, fold) / "value.json").exists()},
     )
 
 
@@ -200,6 +201,7 @@ def _label(ctx: StepContext, plan: ValuePlan, jobs: Mapping[str, Any]) -> None:
         worker_args=(plan, ctx.journal),
         workers=plan.config.workers,
         unit="shards",
+        lost={key for key in jobs if not plan.shard(key).exists()},
     )
 
 

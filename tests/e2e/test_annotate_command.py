@@ -53,6 +53,8 @@ def page(workspace, *arguments, fault=None):
         stderr=subprocess.PIPE,
         text=True,
         env=environment | ({"RECAP_FAULT": fault} if fault else {}),
+        # A shell that runs the tests in the background has them ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         address = None

@@ -26,28 +26,29 @@ STAGES = (
 _SMOKE = ("run", "--task", TASK, "--preset", "smoke", "--tracker", "none")
 
 
-def _begun(journal: Path, node: str) -> bool:
-    """Whether a node is under way and has, if it counts anything, counted one."""
-    records, _ = read_journal(journal)
+def _begun(journal: Path, node: str, offset: int) -> bool:
+    """Whether a node is under way in this process and has, if it counts anything, counted one."""
+    records, _ = read_journal(journal, offset)
     own = [record for record in records if record["node"] == node]
     started = any(record["kind"] == "step_started" for record in own)
     if node.split("/")[1] in ("annotate", "advantage"):
         return started
-    return any(record["kind"] == "progress" and record["done"] > 0 for record in own)
+    return started and any(record["kind"] == "progress" and record["done"] > 0 for record in own)
 
 
 def _kill_inside(node: str, workspace: Path) -> None:
     """Issues the command and ends its driver with SIGKILL while `node` runs."""
+    journal = workspace / "runs" / f"{TASK}-smoke" / "journal.jsonl"
+    offset = journal.stat().st_size if journal.exists() else 0
     driver = subprocess.Popen(
         [sys.executable, "-m", "cli", *_SMOKE, "--workspace", str(workspace)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    journal = workspace / "runs" / f"{TASK}-smoke" / "journal.jsonl"
     try:
         deadline = time.monotonic() + 300
-        while not (journal.exists() and _begun(journal, node)):
+        while not (journal.exists() and _begun(journal, node, offset)):
             assert driver.poll() is None, f"the run ended before {node} could be killed"
             assert time.monotonic() < deadline, f"{node} did not begin"
             time.sleep(0.02)

@@ -1,7 +1,9 @@
-"""Controls: the best and the worst that labels can be. Neither learns anything.
+"""Controls: what privileged knowledge would give, and noise.
 
-`oracle` reads the simulator's progress; `random` is noise. A loop in which `random` does as well as a value model has
-not shown that the value model matters, whatever its curves look like.
+`oracle` reads the simulator's progress and gives the mean return of training frames that had got as far: a value on
+the scale of returns, so that advantages past the end of an episode mean what they mean for any model. `random` is
+noise; its advantages are noise too, but past the end they are return minus noise and so still tell success from
+failure. For labels that mean nothing use `advantage.label.shuffle_seed`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,17 @@ from recap.errors import ConfigError
 from recap.hashing import canonical_json
 from recap.protocols import Journal
 from recap.types import FloatArray
-from value_model.models import VALUE_MODELS, ValueData, ValueFamily
+from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OracleConfig:
-    """The oracle has no settings."""
+    """Settings of the oracle."""
+
+    bins: int = setting(25, minimum=2, maximum=1000, help="steps into which progress is cut")
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +46,11 @@ class RandomConfig:
 
 
 class Oracle:
-    """V = -(1 - true progress)."""
+    """V = mean return at the true progress, between the middles of its bins on a straight line."""
+
+    def __init__(self, progress: FloatArray, value: FloatArray) -> None:
+        """Takes the curve: progress [B], rising, and value [B]."""
+        self.progress, self.value = progress, value
 
     def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label.
@@ -48,17 +59,21 @@ class Oracle:
             ConfigError: the data holds no truth, or not of every frame.
         """
         del draws, noise_seed
-        packed = data.packed
-        episode_id = packed.episode_ids[episode]
-        if data.truth is None:
-            raise ConfigError(
-                "oracle: this data holds no simulator truth", hint="it exists for simulated episodes only"
-            )
-        value = np.asarray(data.truth(episode_id), dtype=np.float32) - 1
-        length = int(packed.offsets[episode + 1] - packed.offsets[episode])
-        if value.shape != (length,):
-            raise ConfigError(f"oracle: truth of episode {episode_id} has shape {value.shape}, expected ({length},)")
+        value = np.interp(_truth(data, episode), self.progress, self.value).astype(np.float32)
         return value, np.zeros_like(value)
+
+
+def _truth(data: ValueData, episode: int) -> FloatArray:
+    """[T] true progress of an episode."""
+    packed = data.packed
+    episode_id = packed.episode_ids[episode]
+    if data.truth is None:
+        raise ConfigError("oracle: this data holds no simulator truth", hint="it exists for simulated episodes only")
+    progress = np.asarray(data.truth(episode_id), dtype=np.float32)
+    length = int(packed.offsets[episode + 1] - packed.offsets[episode])
+    if progress.shape != (length,):
+        raise ConfigError(f"oracle: truth of episode {episode_id} has shape {progress.shape}, expected ({length},)")
+    return progress
 
 
 class Random:
@@ -96,12 +111,22 @@ def _train_oracle(
     journal: Journal,
     data_identity: str,
 ) -> dict[str, float]:
-    del config, episodes, seed, scratch, data_identity
-    if data.truth is None:
-        raise ConfigError("oracle: this data holds no simulator truth", hint="it exists for simulated episodes only")
-    _write(out, {"family": "oracle"})
+    del seed, scratch, data_identity
+    rows = training_rows(data, episodes)
+    packed = data.packed
+    progress = np.full(packed.num_frames, np.nan, dtype=np.float32)
+    for episode in np.unique(packed.episode_of[rows]).tolist():
+        progress[packed.offsets[episode] : packed.offsets[episode + 1]] = _truth(data, episode)
+    if not len(rows):
+        raise ConfigError("oracle: no frame with a return to learn from")
+    place = np.minimum((progress[rows] * config.bins).astype(np.int64), config.bins - 1)
+    count = np.bincount(place, minlength=config.bins)
+    total = np.bincount(place, data.returns[rows].astype(np.float64), minlength=config.bins)
+    seen = np.flatnonzero(count)
+    middles = (seen + 0.5) / config.bins
+    _write(out, {"family": "oracle", "progress": middles.tolist(), "value": (total[seen] / count[seen]).tolist()})
     journal.progress(1, 1, "fits")
-    return {}
+    return {"frames": float(len(rows))}
 
 
 def _train_random(
@@ -129,8 +154,8 @@ def _write(out: Path, described: dict[str, Any]) -> None:
 
 
 def _load_oracle(path: Path) -> Oracle:
-    _read(path)
-    return Oracle()
+    content = _read(path)
+    return Oracle(np.array(content["progress"], dtype=np.float32), np.array(content["value"], dtype=np.float32))
 
 
 def _load_random(path: Path) -> Random:

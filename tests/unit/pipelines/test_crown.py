@@ -71,7 +71,7 @@ def test_cached_nodes_move_the_pointer_once_and_keep_its_date(workspace: Workspa
         _tell(again, "0/select", select, "step_cached")
         assert read_champion(workspace, "r") == dated, "the way through old nodes is not a change of champion"
         _tell(again, "1/promote", promote, "step_cached")
-        again.on_event({"kind": "run_done"})
+        again.on_event({"kind": "run_done", "state": "done"})
     assert read_champion(workspace, "r") == dated
 
 
@@ -84,3 +84,17 @@ def test_a_kept_champion_stays_and_says_why(workspace: Workspace) -> None:
     assert kept is not None
     assert kept.verdict == "kept"
     assert kept.node == "1/promote"
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted", "waiting"])
+def test_a_run_that_stops_early_does_not_take_the_champion_back(workspace: Workspace, state: str) -> None:
+    select = _commit(workspace, "select", "imitation")
+    with workspace.lock("test"):
+        first = CrownObserver(workspace, "r")
+        _tell(first, "0/select", select)
+        _tell(first, "1/promote", _commit(workspace, "promote", "challenger", "promoted"))
+        champion = read_champion(workspace, "r")
+        again = CrownObserver(workspace, "r")
+        _tell(again, "0/select", select, "step_cached")
+        again.on_event({"kind": "run_done", "state": state})
+    assert read_champion(workspace, "r") == champion

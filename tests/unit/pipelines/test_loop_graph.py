@@ -79,7 +79,11 @@ def test_the_lookahead_is_the_tasks_and_at_least_the_executed_chunk() -> None:
 
 def test_the_seed_reaches_every_training_but_the_base() -> None:
     config = Invocation.of(task=TASK, seed=3).config()
-    assert config.pretrain.model.seed == 0
+    base = config.pretrain.model.seed
+    for seed in range(10):
+        other = Invocation.of(task=TASK, seed=seed).config()
+        assert other.pretrain.model.seed == base, "the base is the same for all seeds"
+        assert other.policy.model.seed != base, "imitation would meet its base's batches and noise again"
     assert (config.policy.model.seed, config.value.seed, config.rollout.noise_seed) == (3, 3, 3)
 
 
@@ -98,3 +102,10 @@ def test_labels_and_values_share_one_return() -> None:
     config = PRESETS.get("sim")(TASK)
     config = replace(config, value=replace(config.value, returns=replace(config.value.returns, c_fail=0.5)))
     assert _nodes(config)["1/advantage"].config.returns.c_fail == 0.5
+
+
+def test_gate_starts_begin_where_they_are_told_to() -> None:
+    config = PRESETS.get("sim")(TASK)
+    config = replace(config, iterations=2, promote=replace(config.promote, first_seed=500))
+    nodes = _nodes(config)
+    assert [nodes[f"{k}/promote"].config.first_seed for k in (1, 2)] == [500, 500 + config.promote.gate.cap]

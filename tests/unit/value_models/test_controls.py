@@ -70,11 +70,18 @@ def test_state_only_sees_neither_pictures_nor_time(data: ValueData, tmp_path: Pa
     np.testing.assert_array_equal(returns, data.returns)
 
 
-def test_the_oracle_is_true_progress_minus_one(data: ValueData, tmp_path: Path) -> None:
-    train_synthetic(OracleConfig(), data, tmp_path)
+def test_the_oracle_gives_the_mean_return_at_the_true_progress(data: ValueData, tmp_path: Path) -> None:
+    train_synthetic(OracleConfig(bins=4), data, tmp_path)
     model = load_value_model(tmp_path / "bundle")
-    value, _ = model.label(data, 2, draws=1, noise_seed=0)
-    np.testing.assert_allclose(value, np.linspace(-1, 0, len(value)), atol=1e-6)
+    value, spread = model.label(data, 2, draws=1, noise_seed=0)
+    assert data.truth is not None
+    progress = np.concatenate([data.truth(episode) for episode in data.packed.episode_ids])
+    usable = np.isfinite(data.returns) & (data.packed.episode_of < 2)  # what train_synthetic learns from
+    lowest = data.returns[usable & (progress < 0.25)].mean()
+    assert value[0] == pytest.approx(lowest, abs=1e-5)
+    assert not spread.any()
+    assert value.min() >= data.returns[usable].min()
+    assert value.max() <= data.returns[usable].max()
     with pytest.raises(ConfigError, match="no simulator truth"):
         model.label(replace(data, truth=None), 2, draws=1, noise_seed=0)
     with pytest.raises(ConfigError, match=r"shape \(3,\), expected"):
