@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pipelines.config import LoopConfig
+from pipelines.wiring import add_imitation, add_training
 from recap.errors import ConfigError
 from recap.graph import Graph, OutputRef
 
@@ -45,28 +46,11 @@ def build_graph(config: LoopConfig) -> Graph:
     return graph
 
 
-def lookahead_steps(config: LoopConfig) -> int:
-    """N = K = round(lookahead_s * rate_hz), at least the executed part of an action chunk."""
-    from data.tasks import TASKS
-
-    spec = TASKS.get(config.task).spec
-    return max(round(spec.lookahead_s * spec.rate_hz), config.policy.model.execute)
-
-
 def _imitation(graph: Graph, config: LoopConfig) -> _State:
     """Iteration 0: demonstrations, weights to start from, imitation with every frame positive."""
     task = config.task
     collect = graph.add("0/collect", "collect", replace(config.collect, task=task))
-    pretrain = graph.add(
-        "0/pretrain", "policy", replace(config.pretrain, task=task, tags="none"), experience=collect["demos"]
-    )
-    policy = graph.add(
-        "0/policy",
-        "policy",
-        replace(config.policy, task=task, tags="positive"),
-        experience=collect["demos"],
-        base=pretrain["candidates"],
-    )
+    base, policy = add_imitation(graph, config, collect["demos"])
     # All positive: there is no other condition for a guidance to push away from.
     select = graph.add(
         "0/select",
@@ -75,13 +59,13 @@ def _imitation(graph: Graph, config: LoopConfig) -> _State:
         candidates=policy["candidates"],
     )
     graph.add("0/evaluate", "evaluate", replace(config.evaluate, task=task), policy=select["policy"])
-    return _State(champion=select["policy"], experience=collect["demos"], base=pretrain["candidates"])
+    return _State(champion=select["policy"], experience=collect["demos"], base=base)
 
 
 def _improvement(graph: Graph, config: LoopConfig, state: _State, k: int) -> _State:
     """Iteration k >= 1: experience of the champion, values, labels, a challenger, the gate."""
     task = config.task
-    rollout, value = config.rollout, config.value
+    rollout = config.rollout
     attempts = rollout.attempts + rollout.corrections
     if config.collect.first_seed + config.collect.episodes > rollout.first_seed:
         raise ConfigError(
@@ -96,29 +80,7 @@ def _improvement(graph: Graph, config: LoopConfig, state: _State, k: int) -> _St
         previous=state.experience,
     )
     annotate = graph.add(f"{k}/annotate", "annotate", config.annotate, experience=collect["experience"])
-    values = graph.add(
-        f"{k}/value",
-        "value",
-        replace(value, task=task, lookahead=lookahead_steps(config)),
-        experience=collect["experience"],
-        annotations=annotate["annotations"],
-    )
-    labels = graph.add(
-        f"{k}/advantage",
-        "advantage",
-        replace(config.advantage, task=task, returns=value.returns),
-        values=values["values"],
-        annotations=annotate["annotations"],
-        episodes=collect["episodes"],
-    )
-    policy = graph.add(
-        f"{k}/policy",
-        "policy",
-        replace(config.policy, task=task, tags="labels"),
-        experience=collect["experience"],
-        labels=labels["labels"],
-        base=state.base,
-    )
+    policy, _ = add_training(graph, config, k, collect=collect, annotations=annotate["annotations"], base=state.base)
     select = graph.add(f"{k}/select", "select", replace(config.select, task=task), candidates=policy["candidates"])
     champion = state.champion
     if config.gate:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from pipelines.config import LoopConfig
 from pipelines.recorded import contents, open_recorded
+from pipelines.wiring import add_imitation, add_training
 from recap.graph import Graph, NodeHandle, OutputRef
 
 
@@ -22,24 +23,14 @@ def build_offline_graph(config: LoopConfig) -> Graph:
         ConfigError: a folder is not there or holds no episode.
     """
     graph = Graph()
-    task = config.task
     demos = _ingest(graph, config, 0)
     # Added before the training of iteration 0: a swapped folder or missing labels should not come after hours.
     rollouts = _rollouts(graph, config, demos) if config.iterations else None
-    pretrain = graph.add(
-        "0/pretrain", "policy", replace(config.pretrain, task=task, tags="none"), experience=demos["episodes"]
-    )
-    policy = graph.add(
-        "0/policy",
-        "policy",
-        replace(config.policy, task=task, tags="positive"),
-        experience=demos["episodes"],
-        base=pretrain["candidates"],
-    )
+    base, policy = add_imitation(graph, config, demos["episodes"])
     chosen = _select(graph, config, 0, policy)
     _replay(graph, config, 0, policy=chosen, experience=demos["episodes"])
     if rollouts is not None:
-        _improvement(graph, config, *rollouts, pretrain["candidates"])
+        _improvement(graph, config, *rollouts, base)
     return graph
 
 
@@ -53,34 +44,9 @@ def _rollouts(graph: Graph, config: LoopConfig, demos: NodeHandle) -> tuple[Node
 def _improvement(
     graph: Graph, config: LoopConfig, collect: NodeHandle, annotations: OutputRef, base: OutputRef
 ) -> None:
-    from pipelines.loop import lookahead_steps
-
-    task = config.task
-    values = graph.add(
-        "1/value",
-        "value",
-        replace(config.value, task=task, lookahead=lookahead_steps(config)),
-        experience=collect["experience"],
-        annotations=annotations,
-    )
-    labels = graph.add(
-        "1/advantage",
-        "advantage",
-        replace(config.advantage, task=task, returns=config.value.returns),
-        values=values["values"],
-        annotations=annotations,
-        episodes=collect["episodes"],
-    )
-    policy = graph.add(
-        "1/policy",
-        "policy",
-        replace(config.policy, task=task, tags="labels"),
-        experience=collect["experience"],
-        labels=labels["labels"],
-        base=base,
-    )
+    policy, labels = add_training(graph, config, 1, collect=collect, annotations=annotations, base=base)
     chosen = _select(graph, config, 1, policy)
-    _replay(graph, config, 1, policy=chosen, experience=collect["experience"], labels=labels["labels"])
+    _replay(graph, config, 1, policy=chosen, experience=collect["experience"], labels=labels)
 
 
 def _ingest(graph: Graph, config: LoopConfig, k: int, **previous: OutputRef) -> NodeHandle:

@@ -103,7 +103,7 @@ def annotate(ctx: StepContext, config: AnnotateConfig, inputs: Mapping[str, Arti
     )
     answered = sorted(set(book.annotations()) & set(found.by_id))
     return {
-        # Without where they came from: a person who agrees with the detector changes nothing downstream.
+        # Without where they came from: the same annotation from another source changes nothing downstream.
         "annotations": JsonOutput(replace(found, counts=None).to_json()),
         "answers": JsonOutput({"episodes": answered, "sources": found.counts}),
     }

@@ -21,6 +21,7 @@ from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import prompt_tokens, tagged_prompt_tokens
 from policy.models.pi05.scaling import PolicyStats
 from recap.errors import ConfigError
+from recap.training.augment import shift_images
 from recap.training.fit import LossModule
 from recap.types import FloatArray, FrameArray
 
@@ -104,18 +105,6 @@ def sample_times(batch: int, draws: int, generator: torch.Generator) -> Tensor:
 def float_images(images: Tensor) -> Tensor:
     """uint8 [B, C, h, w, 3] -> float [B, C, 3, h, w] in [-1, 1], channels-last in memory."""
     return images.permute(0, 1, 4, 2, 3).to(torch.float32).mul_(2.0 / 255.0).sub_(1.0)
-
-
-def shift_images(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Every observation shifted by up to `pixels` each way, all its cameras alike; the rim is repeated."""
-    height, width = images.shape[2:4]
-    moves = torch.randint(-pixels, pixels + 1, (len(images), 2), generator=generator)
-    rows = (torch.arange(height) + moves[:, :1]).clamp(0, height - 1)
-    columns = (torch.arange(width) + moves[:, 1:]).clamp(0, width - 1)
-    out = torch.empty_like(images)
-    for index in range(len(images)):
-        torch.index_select(images[index].index_select(1, rows[index]), 2, columns[index], out=out[index])
-    return out
 
 
 def check_images(images: FrameArray, image_size: int) -> None:

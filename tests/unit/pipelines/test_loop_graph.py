@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.config import PRESETS, LoopConfig
 from pipelines.invocation import Invocation
-from pipelines.loop import build_graph, lookahead_steps
+from pipelines.loop import build_graph
+from pipelines.wiring import lookahead_steps
 from recap.errors import ConfigError
 from recap.graph import Node
 

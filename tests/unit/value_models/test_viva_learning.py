@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recap.errors import ConfigError
+from recap.training.augment import shift_images
 from recap.training.config import FitConfig
 from value_model.metrics import spearman
 from value_model.models import load_value_model
@@ -17,7 +18,7 @@ from value_model.models.viva.batches import ValueBatches
 from value_model.models.viva.config import EncoderConfig
 from value_model.models.viva.encoder import Encoder
 from value_model.models.viva.frames import Layout, StateRange
-from value_model.models.viva.learner import VivaLearner, sample_tau, shift_images
+from value_model.models.viva.learner import VivaLearner, sample_tau
 from value_model.models.viva.text import embed_prompts
 from value_model.testing import synthetic_values, train_synthetic
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recap.training.augment import shift_images
 from recap.training.fit import LossModule
 from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import Encoder
@@ -79,15 +80,3 @@ def sample_tau(count: int, shift: float, generator: torch.Generator) -> Tensor:
     """[count] noise levels: u ~ U(0, 1), tau = shift u / (1 + (shift - 1) u); shift 1 is uniform."""
     uniform = torch.rand(count, generator=generator)
     return shift * uniform / (1 + (shift - 1) * uniform)
-
-
-def shift_images(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Images [B, V, h, w, 3], every observation shifted by up to `pixels` each way; the rim is repeated."""
-    height, width = images.shape[2:4]
-    moves = torch.randint(-pixels, pixels + 1, (len(images), 2), generator=generator)
-    rows = (torch.arange(height) + moves[:, :1]).clamp(0, height - 1)
-    columns = (torch.arange(width) + moves[:, 1:]).clamp(0, width - 1)
-    out = torch.empty_like(images)
-    for index in range(len(images)):
-        torch.index_select(images[index].index_select(1, rows[index]), 2, columns[index], out=out[index])
-    return out
