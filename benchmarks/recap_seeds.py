@@ -27,7 +27,7 @@ from recap.workspace import Workspace
 
 TASK = "shirt_folding"
 ARMS = ("viva", "oracle", "random", "clock")
-_CONTROL = ("--set", "value.health.enforce=false", "--set", "value.controls=false")
+_CONTROL = ("--set", "health.bounds.enforce=false", "--set", "value.controls=false")
 _SETTINGS = {
     "viva": (),
     "oracle": ("--value-model", "oracle", *_CONTROL),

@@ -57,7 +57,7 @@ def play_missing(
 
 
 def pin_renderer(ctx: StepContext, asked: str, *, setting: str) -> str:
-    """The renderer of the first attempt at this step; "auto" is decided once and then kept.
+    """The image backend of a step; "auto" is decided once per workspace, so that what is compared was drawn alike.
 
     Args:
         ctx: of the running step.
@@ -65,23 +65,25 @@ def pin_renderer(ctx: StepContext, asked: str, *, setting: str) -> str:
         setting: name of the setting, for the message.
 
     Raises:
-        ConfigError: this machine now offers another renderer than the step began with.
+        ConfigError: the renderer does not work on this machine.
     """
     from data.sim.backend import choose_renderer
 
-    renderer = choose_renderer(asked)
-    marker = ctx.scratch / "renderer"
+    if asked != "auto":
+        return choose_renderer(asked)
+    marker = ctx.workspace.root / "renderer"
     if not marker.exists():
+        renderer = choose_renderer("auto")
         write_atomic(marker, renderer.encode())
         return renderer
     pinned = marker.read_text()
-    if pinned != renderer:
+    try:
+        return choose_renderer(pinned)
+    except ConfigError as error:
         raise ConfigError(
-            f"{ctx.node} began with the '{pinned}' renderer and this machine now offers '{renderer}': "
-            "one step never mixes image backends",
-            hint=f"recap run ... --set {setting}={renderer}   (starts this step anew)",
-        )
-    return pinned
+            f"{ctx.node}: this workspace's images are drawn by '{pinned}', which does not work here: {error.message}",
+            hint=f"use another workspace (--workspace DIR), or mix image backends knowingly: --set {setting}=ray",
+        ) from error
 
 
 def lost_episodes(workspace: Workspace, episodes: Artifact) -> str:

@@ -9,6 +9,7 @@ from pipelines.steps.advantage import AdvantageConfig
 from pipelines.steps.annotate import AnnotateConfig
 from pipelines.steps.collect import CollectConfig
 from pipelines.steps.evaluate import EvaluateConfig
+from pipelines.steps.health import HealthConfig
 from pipelines.steps.ingest import IngestConfig
 from pipelines.steps.policy import PolicyConfig
 from pipelines.steps.promote import PromoteConfig
@@ -40,6 +41,7 @@ class LoopConfig:
     rollout: RolloutConfig
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     value: ValueConfig
+    health: HealthConfig
     advantage: AdvantageConfig
     promote: PromoteConfig
     ingest: IngestConfig

@@ -48,11 +48,19 @@ def add_training(
         experience=experience,
         annotations=annotations,
     )
+    judged = graph.add(
+        f"{k}/health",
+        "health",
+        replace(config.health, task=task, returns=config.value.returns),
+        values=values["values"],
+        annotations=annotations,
+    )
     labels = graph.add(
         f"{k}/advantage",
         "advantage",
         replace(config.advantage, task=task, returns=config.value.returns),
         values=values["values"],
+        value_health=judged["value_health"],
         annotations=annotations,
         episodes=collect["episodes"],
     )["labels"]

@@ -41,6 +41,7 @@ class _Rules:
     above: float | None
     choices: tuple[Any, ...] | None
     semantic: bool
+    content: bool
     help: str
 
 
@@ -66,6 +67,7 @@ def setting(
     above: float | None = None,
     choices: Collection[Any] | None = None,
     semantic: bool = True,
+    content: bool = False,
     help: str = "",
 ) -> Any:
     """A dataclass field with rules that `validate` enforces.
@@ -77,6 +79,8 @@ def setting(
         above: the value must be strictly larger than this.
         choices: the only allowed values.
         semantic: False for what promises the same result within a tolerance (device, workers): not in a step's key.
+        content: the text is the path of a file or folder whose content decides the result: what lies there is in a
+            step's key, where it lies is not. Empty text points at nothing.
         help: one line for people.
     """
     rules = _Rules(
@@ -84,7 +88,8 @@ def setting(
         maximum=maximum,
         above=above,
         choices=None if choices is None else tuple(choices),
-        semantic=semantic,
+        semantic=semantic and not content,
+        content=content,
         help=help,
     )
     return field(default=default, metadata={"recap": rules})
@@ -112,6 +117,17 @@ def validate(config: Any) -> None:
 def semantic_dict(config: Any) -> dict[str, Any]:
     """The fields that decide the result, nested configurations included, as plain JSON values."""
     return _encode_config(config, semantic_only=True)
+
+
+def content_settings(config: Any, *, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted setting, path) of every setting that points at content, nested configurations included."""
+    for item in dataclasses.fields(config):
+        value, path = getattr(config, item.name), f"{prefix}{item.name}"
+        rules = _rules(item)
+        if dataclasses.is_dataclass(value):
+            yield from content_settings(value, prefix=f"{path}.")
+        elif rules is not None and rules.content and value:
+            yield path, value
 
 
 def to_json(config: Any) -> dict[str, Any]:

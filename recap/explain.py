@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recap.contents import Contents
 from recap.errors import ArtifactCorrupt
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
 from recap.hashing import canonical_json, sha256_hex
@@ -59,7 +60,8 @@ def _plan(
     if waits:
         return _made(node, "unknown", f"input from {', '.join(waits)} will be recomputed"), None
     identities = {name: known[ref.node][ref.output] for name, ref in node.inputs.items()}
-    facts = key_facts(node.spec, node.config, identities, run_name=run_name, node=node.name)
+    contents = Contents(workspace, remember=False).of(node.config) if node.config is not None else {}
+    facts = key_facts(node.spec, node.config, identities, contents=contents, run_name=run_name, node=node.name)
     key = key_of(facts)
     corrupt = ""
     try:
@@ -108,6 +110,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], node: Node) -> I
     for path in [*after, *(path for path in before if path not in after)]:
         if before.get(path, _ABSENT) != after.get(path, _ABSENT):
             yield f"config {path}: {before.get(path, _ABSENT)} -> {after.get(path, _ABSENT)}"
+    for name, changed in _differing(old.get("contents"), new.get("contents")):
+        yield f"content of {name} {changed}"
+    for name, _ in _differing(dict(_leaves(old.get("world"))), dict(_leaves(new.get("world")))):
+        values = [dict(_leaves(facts.get("world"))).get(name, _ABSENT) for facts in (old, new)]
+        yield f"{name}: {values[0]} -> {values[1]}"
     for name in sorted({*old["inputs"], *new["inputs"]}):
         if old["inputs"].get(name) != new["inputs"].get(name):
             source = f" (from {node.inputs[name]})" if name in node.inputs else ""
@@ -122,6 +129,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], node: Node) -> I
 
 
 _ABSENT = "(absent)"
+
+
+def _differing(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """(name, "changed" or "added or removed") of what two mappings disagree on."""
+    before, after = old or {}, new or {}
+    for name in sorted({*before, *after}):
+        if before.get(name, _ABSENT) != after.get(name, _ABSENT):
+            yield name, "changed" if name in before and name in after else "added or removed"
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -138,12 +138,12 @@ class Graph:
         ordered: dict[str, Node] = {}
         waiting = dict(self._nodes)
         while waiting:
-            free = [node for node in waiting.values() if all(ref.node in ordered for ref in node.inputs.values())]
-            if not free:
+            # One at a time: whoever adds a node early wants it early, however many others are free beside it.
+            free = (n for n in waiting.values() if all(ref.node in ordered for ref in n.inputs.values()))
+            first = next(free, None)
+            if first is None:
                 raise GraphError(f"these nodes wait for each other: {', '.join(waiting)}")
-            for node in free:
-                ordered[node.name] = node
-                del waiting[node.name]
+            ordered[first.name] = waiting.pop(first.name)
         return list(ordered.values())
 
     def _keep(self, node: Node) -> NodeHandle:

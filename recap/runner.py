@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recap import faults
+from recap.contents import Contents
 from recap.errors import ArtifactCorrupt, ConfigError, RecapError, StepFailed, WaitingForLabels
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
 from recap.hashing import canonical_json, sha256_hex
@@ -69,6 +70,7 @@ class Runner:
     ) -> None:
         self._workspace = workspace
         self._store = Store(workspace)
+        self._contents = Contents(workspace)
         self._executor_factory = executor_factory
         self._executor: Executor | None = None
         self._observers = tuple(observers)
@@ -127,7 +129,10 @@ class Runner:
             return
         inputs = {name: summary.outputs[ref.node][ref.output] for name, ref in node.inputs.items()}
         identities = {name: artifact.identity for name, artifact in inputs.items()}
-        facts = key_facts(node.spec, node.config, identities, run_name=summary.run_name, node=node.name)
+        contents = self._contents.of(node.config) if node.config is not None else {}
+        facts = key_facts(
+            node.spec, node.config, identities, contents=contents, run_name=summary.run_name, node=node.name
+        )
         key = key_of(facts)
         stored = self._stored(node, key)
         if node.spec.is_recorded(node.config):

@@ -58,6 +58,7 @@ class DirOutput:
 Output = JsonOutput | DirOutput
 StepFunction = Callable[["StepContext", Any, Mapping[str, Artifact]], Mapping[str, Any]]
 StepCheck = Callable[["Workspace", Mapping[str, Artifact]], str]
+StepWorld = Callable[[Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +111,9 @@ class StepSpec:
     check: StepCheck | None = field(default=None, compare=False)
     """Says why a committed result can no longer be used, "" if it can: for outputs that refer to things outside the
     artifact store, such as episodes. None: never asked."""
+    world: StepWorld | None = field(default=None, compare=False)
+    """What else decides the output besides settings, inputs and code, as JSON: the definition of the task that a
+    setting names, for example. Part of the key. None: nothing."""
 
     def is_recorded(self, config: Any) -> bool:
         """Whether this configuration acts on the outside world."""
@@ -131,6 +135,7 @@ def step(
     code: tuple[str, ...] = (),
     recorded: bool | Callable[[Any], bool] = False,
     check: StepCheck | None = None,
+    world: StepWorld | None = None,
     registry: Registry[StepSpec] = STEPS,
 ) -> Callable[[StepFunction], StepFunction]:
     """Registers `function(ctx, config, inputs) -> {output: JsonOutput | DirOutput}` and returns it unchanged.
@@ -162,6 +167,7 @@ def step(
             recorded=recorded,
             function=function,
             check=check,
+            world=world,
         )
         registry.add(name, spec)
         return function
@@ -170,7 +176,13 @@ def step(
 
 
 def key_facts(
-    spec: StepSpec, config: Any, identities: Mapping[str, str], *, run_name: str = "", node: str = ""
+    spec: StepSpec,
+    config: Any,
+    identities: Mapping[str, str],
+    *,
+    contents: Mapping[str, str] | None = None,
+    run_name: str = "",
+    node: str = "",
 ) -> dict[str, Any]:
     """Everything that decides a step's result, as JSON: what its key is the hash of.
 
@@ -178,6 +190,7 @@ def key_facts(
         spec: the step.
         config: its settings, of type spec.config.
         identities: {input: identity} of the inputs given.
+        contents: {setting: identity} of the files that settings point at (recap.contents).
         run_name: run and node name a recorded step's result, which no settings could bring back.
         node: see run_name.
     """
@@ -188,6 +201,10 @@ def key_facts(
         "inputs": dict(identities),
         "libraries": {library: library_version(library) for library in spec.libraries},
     }
+    if spec.world is not None:
+        facts["world"] = dict(spec.world(config))
+    if contents:
+        facts["contents"] = dict(contents)
     if spec.is_recorded(config):
         facts["recorded"] = [run_name, node]
     return facts

@@ -5,6 +5,7 @@ Off unless they catch a model that cannot work at all: constant values, or value
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recap.config import setting, validate
@@ -41,18 +42,14 @@ class ValueHealthConfig:
     max_gap: float | None = setting(None, help="held-out minus train error")
     max_outside_share: float | None = setting(None, minimum=0, maximum=1, help="share of values not in [-1, 0]")
     max_flip_rate: float | None = setting(None, minimum=0, maximum=1, help="labels that change with the noise")
-    enforce: bool = setting(True, help="fail the step; off: list the problems and go on")
+    enforce: bool = setting(True, help="label nothing with values that miss a bound; off: list them and go on")
 
     def __post_init__(self) -> None:
         validate(self)
 
 
 def check_values(report: ValueReport, config: ValueHealthConfig) -> tuple[str, ...]:
-    """The checks that the report fails, in words; none if all is well.
-
-    Raises:
-        HealthError: with `enforce`: every failed check, with numbers.
-    """
+    """The bounds that the report misses, in words; none if all is well."""
     problems = []
     for bounds, word, wrong in ((_FLOORS, "at least", -1), (_CEILINGS, "at most", 1)):
         for name, figure_name in bounds.items():
@@ -62,9 +59,14 @@ def check_values(report: ValueReport, config: ValueHealthConfig) -> tuple[str, .
                     f"{report.task}: {figure_name} {figure.value:.4g} over {figure.count} episodes, "
                     f"expected {word} {bound:g} ({name})"
                 )
-    if config.enforce and problems:
+    return tuple(problems)
+
+
+def refuse_unfit(problems: Sequence[str]) -> None:
+    """HealthError with every missed bound, if there is one: no label may be made from such values."""
+    if problems:
         raise HealthError(
             "held-out values are not fit to label with:\n  - " + "\n  - ".join(problems),
-            hint="train the value model longer or on more episodes; compare with `clock` on the same folds",
+            hint="recap report (all figures, beside clock and state_only); train the value model longer or on more "
+            "episodes, or label all the same: --set health.bounds.enforce=false",
         )
-    return tuple(problems)

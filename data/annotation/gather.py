@@ -1,12 +1,14 @@
 """One annotation per episode, from several sources in order of precedence.
 
-Owns the precedence: an episode takes its whole annotation from the first source that has one, and stays without where
-none has. A guess is no source. The detector reads the simulator's truth, which no model may.
+Owns the precedence: an episode takes its annotation from the first source that has one, and stays without where none
+has. A verdict without key frames says nothing about them (one key was pressed): a later source of the same verdict
+lends its own. A guess is no source. The detector reads the simulator's truth, which no model may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from data.annotation.book import LabelBook
 from data.annotation.labels import SOURCES, Annotations, canonical
@@ -65,12 +67,17 @@ def gather_annotations(
     by_id: dict[str, Annotation] = {}
     counts = dict.fromkeys(SOURCES, 0)
     for source in sources:
-        open_ids = [episode_id for episode_id in lengths if episode_id not in by_id]
+        open_ids = [i for i in lengths if i not in by_id or not by_id[i].key_frames]
         answers = _ask(source, store, open_ids, label_book, imported or {})
         for episode_id in open_ids:
-            if episode_id in answers:
-                by_id[episode_id] = _within(answers[episode_id], lengths[episode_id], source)
+            if episode_id not in answers:
+                continue
+            answer = _within(answers[episode_id], lengths[episode_id], source)
+            if episode_id not in by_id:
+                by_id[episode_id] = answer
                 counts[source] += 1
+            elif answer.outcome is by_id[episode_id].outcome:
+                by_id[episode_id] = replace(by_id[episode_id], key_frames=answer.key_frames)
     missing = tuple(episode_id for episode_id in lengths if episode_id not in by_id)
     return Annotations(by_id=by_id, missing=missing, counts=counts)
 

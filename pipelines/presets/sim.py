@@ -6,6 +6,7 @@ from pipelines.config import PRESETS, LoopConfig
 from pipelines.steps.advantage import AdvantageConfig
 from pipelines.steps.collect import CollectConfig
 from pipelines.steps.evaluate import EvaluateConfig
+from pipelines.steps.health import HealthConfig
 from pipelines.steps.ingest import IngestConfig
 from pipelines.steps.policy import PolicyConfig
 from pipelines.steps.promote import PromoteConfig
@@ -34,6 +35,7 @@ def sim(task: str) -> LoopConfig:
         evaluate=EvaluateConfig(task=task),
         rollout=RolloutConfig(task=task, attempts=140, corrections=60),
         value=ValueConfig(task=task),
+        health=HealthConfig(task=task),
         advantage=AdvantageConfig(task=task),
         promote=PromoteConfig(task=task),
         ingest=IngestConfig(task=task),

@@ -19,7 +19,7 @@ def tiny(base: LoopConfig, *, policy_steps: int, value_steps: int) -> LoopConfig
             base.value,
             model=tiny_viva(fit=FitConfig(steps=value_steps)),
             sample=2,
-            health=replace(base.value.health, min_spearman=None),
         ),
+        health=replace(base.health, bounds=replace(base.health.bounds, min_spearman=None)),
         replay=replace(base.replay, frames=6),
     )

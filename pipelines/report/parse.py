@@ -31,8 +31,6 @@ from recap.types import Outcome, Source
 Outputs = Mapping[str, Artifact]
 
 _CLEAN_FLAW = "clean"
-_NOT_FIGURES = ("model", "tasks", "controls", "problems")
-_PER_EPISODE = ("task", "per_episode")
 
 
 def take(record: Any, name: str, node: str) -> Any:
@@ -202,32 +200,21 @@ def replay(artifact: Artifact, node: str) -> ReplayFacts:
     )
 
 
-def value_facts(health: Mapping[str, Any], model: str | None, *, task: str, held_out: bool) -> ValueFacts:
-    """The value model's figures beside those of the controls.
-
-    Args:
-        health: {"tasks": {task: report}} or {model: report} or the figures themselves, beside "controls" ({name: the
-            same}) and "problems". A report is {"figures": {name: figure}, ...} or {name: figure}.
-        model: its name, where the table of values says it.
-        task: whose report is shown.
-        held_out: taken on episodes that the models had not seen.
-    """
-    name = str(model or health.get("model") or "value model")
-    own = {key: value for key, value in health.items() if key not in _NOT_FIGURES}
-    figures = {name: _report_figures(health.get("tasks", own.get(name, own)), task)}
-    for control, report in (health.get("controls") or {}).items():
-        figures[str(control)] = _report_figures(report, task)
+def value_facts(artifact: Artifact, node: str, *, task: str) -> ValueFacts:
+    """The value model's figures on one task, beside those of the controls."""
+    record = artifact.json()
+    name = str(take(record, "model", node))
+    figures = {name: _figures_on(take(record, "tasks", node), task, node)}
+    for control, tasks in take(record, "controls", node).items():
+        figures[str(control)] = _figures_on(tasks, task, node)
     return ValueFacts(
-        model=name, figures=figures, held_out=held_out, problems=tuple(map(str, health.get("problems", [])))
+        model=name,
+        figures=figures,
+        held_out=bool(take(record, "held_out", node)),
+        problems=tuple(map(str, take(record, "problems", node))),
     )
 
 
-def _report_figures(report: Any, task: str) -> dict[str, Any]:
-    """{figure: JSON value} of one model on one task."""
-    if not isinstance(report, Mapping):
-        return {}
-    if isinstance(report.get(task), Mapping):
-        return _report_figures(report[task], task)
-    if isinstance(report.get("figures"), Mapping):
-        return dict(report["figures"])
-    return {str(key): value for key, value in report.items() if key not in _PER_EPISODE}
+def _figures_on(tasks: Mapping[str, Any], task: str, node: str) -> dict[str, Any]:
+    """{figure: JSON value} of one model on one task; none where it was not judged on it."""
+    return dict(take(tasks[task], "figures", node)) if task in tasks else {}

@@ -67,8 +67,11 @@ def build(
             part["recordings"] = parse.recordings(made["summary"], node.name, source=source)
         if "annotations" in made:
             part["labels"] = parse.labels(made["annotations"], made.get("answers"), node.name)
-        if "values" in made:
-            part |= _value(made, node, curves.get(node.name, {}), task=task)
+        if "value_health" in made:
+            part["value"] = parse.value_facts(made["value_health"], node.name, task=task)
+        if "values" in made and "training" in made:
+            losses = curves.get(node.name, {})
+            part["value_training"] = ValueTraining(facts=made["training"].json(), seconds=node.seconds, loss=losses)
         elif "training" in made:
             loss = curves.get(node.name, {}).get(_LOSS, ())
             kind = "pretraining" if node.name.endswith(f"/{_PRETRAINING}") else "training"
@@ -135,31 +138,9 @@ def _of_iterations(nodes: Sequence[Node], outputs: Mapping[str, Outputs]) -> Ite
             yield node, int(match[1]), outputs.get(node.name, {})
 
 
-def _value(
-    made: Outputs, node: Node, losses: Mapping[str, tuple[tuple[int, float], ...]], *, task: str
-) -> dict[str, Any]:
-    part: dict[str, Any] = {}
-    if "training" in made:
-        part["value_training"] = ValueTraining(facts=made["training"].json(), seconds=node.seconds, loss=losses)
-    if "health" in made:
-        facts = _table_facts(made["values"])
-        part["value"] = parse.value_facts(
-            made["health"].json(), facts.get("model"), task=task, held_out=seen_by_none(facts)
-        )
-    return part
-
-
 def seen_by_none(facts: Mapping[str, Any]) -> bool:
     """Whether the values of a table come from models that had not seen the episodes: from two folds or more."""
     return len(set(facts.get("folds", ()))) > 1
-
-
-def _table_facts(values: Artifact) -> Mapping[str, Any]:
-    try:
-        return FrameTable.read(values.path).facts
-    except ArtifactCorrupt:
-        # Whoever shows the table itself names the damage.
-        return {}
 
 
 def _differences(parts: Mapping[int, dict[str, Any]]) -> list[str]:

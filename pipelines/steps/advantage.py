@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipelines.world import task_world
 from recap.config import validate
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
 from value_model.advantage import LabelConfig
@@ -35,16 +36,25 @@ class AdvantageConfig:
     name="advantage",
     version=1,
     config=AdvantageConfig,
-    inputs=("values", "annotations", "episodes"),
+    inputs=("values", "value_health", "annotations", "episodes"),
     outputs=("labels", "health"),
     libraries=("numpy",),
-    code=("value_model.advantage", "value_model.returns", "value_model.health", "value_model.episodes"),
+    code=(
+        "value_model.advantage",
+        "value_model.returns",
+        "value_model.health",
+        "value_model.value_health",
+        "value_model.episodes",
+        "data.frame_table",
+        "pipelines.experience",
+    ),
+    world=task_world("max_steps", "positive_share"),
 )
 def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
     """Labels every frame of all experience; `episodes` are those of this iteration, which set the threshold.
 
     Raises:
-        HealthError: the labels are not fit to be trained on; says what is wrong and what to do.
+        HealthError: values not fit to label with, or labels not fit to be trained on; with what to do next.
     """
     from data.annotation import Annotations
     from data.episode_set import EpisodeSet
@@ -54,7 +64,11 @@ def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Ar
     from pipelines.experience import episode_facts
     from value_model.advantage import make_labels
     from value_model.health import check_labels
+    from value_model.value_health import refuse_unfit
 
+    judged = inputs["value_health"].json()
+    if judged["enforce"]:
+        refuse_unfit(judged["problems"])
     table = FrameTable.read(inputs["values"].path)
     facts = episode_facts(
         EpisodeStore(ctx.workspace.episodes),

@@ -7,9 +7,10 @@ that changed makes the step run again, and one that came out the same leaves eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from recap.config import setting, validate
 from recap.errors import WaitingForLabels
@@ -36,26 +37,31 @@ def _labels(workspace: Workspace) -> Path:
 
 def _changed_answers(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str:
     """Why a committed annotation no longer holds: what people say now differs from what they said then."""
-    from data.annotation import LabelBook, annotation_to_json
-
+    then = outputs["answers"].json()["given"]
     committed = outputs["annotations"].json()
     episodes = {*committed["annotations"], *committed["skipped"]}
-    now = {
-        episode: annotation_to_json(annotation)
-        for episode, annotation in LabelBook(_labels(workspace)).annotations().items()
-        if episode in episodes
-    }
-    answered = set(outputs["answers"].json()["episodes"])
-    changed = {episode for episode, answer in now.items() if committed["annotations"].get(episode) != answer}
-    withdrawn = answered - set(now)
+    now = _given(workspace, episodes)
+    changed = {episode for episode, answer in now.items() if then.get(episode) != answer}
+    withdrawn = set(then) - set(now)
     if changed or withdrawn:
         return f"{len(changed)} answers are new or differ, {len(withdrawn)} were withdrawn since it was made"
     return ""
 
 
+def _given(workspace: Workspace, episodes: Collection[str]) -> dict[str, Any]:
+    """{episode id: answer as JSON} of what people and imports say of `episodes`, before anything completes it."""
+    from data.annotation import LabelBook, annotation_to_json
+
+    return {
+        episode: annotation_to_json(annotation)
+        for episode, annotation in LabelBook(_labels(workspace)).annotations().items()
+        if episode in episodes
+    }
+
+
 @step(
     name="annotate",
-    version=1,
+    version=2,
     config=AnnotateConfig,
     inputs=("experience",),
     outputs=("annotations", "answers"),
@@ -63,7 +69,7 @@ def _changed_answers(workspace: Workspace, outputs: Mapping[str, Artifact]) -> s
     check=_changed_answers,
 )
 def annotate(ctx: StepContext, config: AnnotateConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
-    """Outputs the annotation of every episode, and which of them a person or an import gave.
+    """Outputs the annotation of every episode, and what people and imports said.
 
     Raises:
         WaitingForLabels: episodes without a label, and `unlabelled` is "stop".
@@ -82,6 +88,8 @@ def annotate(ctx: StepContext, config: AnnotateConfig, inputs: Mapping[str, Arti
     ids = EpisodeSet.from_json(inputs["experience"].json())
     book = LabelBook(_labels(ctx.workspace))
     sources = SOURCES if config.detector else tuple(source for source in SOURCES if source != "detector")
+    # Before gathering: an answer that comes in between then makes the next run look again.
+    given = _given(ctx.workspace, set(ids))
     found = gather_annotations(EpisodeStore(ctx.workspace.episodes), ids, sources=sources, label_book=book)
     ctx.journal.progress(len(found.by_id), len(ids), "episodes")
     run_dir = ctx.workspace.run_dir(ctx.run_name)
@@ -101,9 +109,8 @@ def annotate(ctx: StepContext, config: AnnotateConfig, inputs: Mapping[str, Arti
         },
         step=0,
     )
-    answered = sorted(set(book.annotations()) & set(found.by_id))
     return {
         # Without where they came from: the same annotation from another source changes nothing downstream.
         "annotations": JsonOutput(replace(found, counts=None).to_json()),
-        "answers": JsonOutput({"episodes": answered, "sources": found.counts}),
+        "answers": JsonOutput({"given": given, "sources": found.counts}),
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from data.sim.flaws import FlawConfig
 from pipelines.attempts import attempt_shares, lost_episodes, pin_renderer, play_missing, usable_ids
 from pipelines.ledger import Ledger
+from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
 from recap.specs import Split, start_seeds
 from recap.step import Artifact, JsonOutput, StepContext, step
@@ -48,8 +49,17 @@ def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str
     inputs=(),
     outputs=("demos", "summary"),
     libraries=("mujoco", "numpy"),
-    code=("data.rollout", "data.tasks", "data.sim", "data.episodes", "pipelines.attempts", "pipelines.workers"),
+    code=(
+        "data.rollout",
+        "data.tasks",
+        "data.sim",
+        "data.episodes",
+        "pipelines.attempts",
+        "pipelines.workers",
+        "data.episode_file",
+    ),
     check=_lost_episodes,
+    world=task_world(*ACTING, robot=True),
 )
 def collect(ctx: StepContext, config: CollectConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Records one demonstration per TRAIN start seed; outputs the EpisodeSet and how each attempt ended."""

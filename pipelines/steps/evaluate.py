@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pipelines.attempts import pin_renderer, play_missing
 from pipelines.ledger import Ledger
 from pipelines.summary import success_summary, throughput_summary
+from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import Split, start_seeds
@@ -54,7 +55,13 @@ class EvaluateConfig:
         "pipelines.attempts",
         "pipelines.summary",
         "pipelines.workers",
+        "policy.models",
+        "policy.conditioning",
+        "data.resize",
+        "data.normalise",
+        "data.episode_file",
     ),
+    world=task_world(*ACTING, "reset_s", robot=True),
 )
 def evaluate(ctx: StepContext, config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Attempts every start once; outputs the attempts and their summary."""

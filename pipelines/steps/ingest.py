@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.attempts import attempt_shares, lost_episodes, play_missing, usable_ids
 from pipelines.ledger import Ledger
 from pipelines.recorded import Recorded, make_ingester, open_recorded, why_misfit, why_other
+from pipelines.world import task_world
 from recap.config import setting, validate
 from recap.errors import ConfigError, EpisodeCorrupt, UnknownName
 from recap.step import Artifact, JsonOutput, StepContext, step
@@ -48,8 +49,22 @@ class IngestConfig:
         return f"--{self.role}"
 
 
-def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str:
-    return lost_episodes(workspace, outputs["episodes"])
+def _no_longer_holds(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str:
+    """Why a committed take-over can no longer be used: episodes that are gone, or since called aborted or no longer."""
+    from data.annotation import LabelBook
+    from recap.types import Outcome
+
+    lost = lost_episodes(workspace, outputs["episodes"])
+    if lost:
+        return lost
+    learned = set(outputs["episodes"].json()["ids"])
+    rows = {row["episode_id"]: row for row in outputs["summary"].json()["attempts"]}
+    said = LabelBook(workspace.root / "labels").annotations()
+    aborted = {i for i in learned if i in said and said[i].outcome is Outcome.ABORTED}
+    back = {i for i in set(rows) - learned if i in said and said[i].outcome is not Outcome.ABORTED}
+    if aborted or back:
+        return f"{len(aborted)} of its episodes were called aborted since, {len(back)} are aborted no longer"
+    return ""
 
 
 @step(
@@ -60,8 +75,15 @@ def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str
     optional=("previous",),
     outputs=("episodes", "experience", "summary"),
     libraries=("numpy",),
-    code=("data.episodes", "data.annotation", "pipelines.attempts", "pipelines.recorded"),
-    check=_lost_episodes,
+    code=(
+        "data.episodes",
+        "data.annotation",
+        "pipelines.attempts",
+        "pipelines.recorded",
+        "data.episode_file",
+    ),
+    check=_no_longer_holds,
+    world=task_world("rate_hz", robot=True),
 )
 def ingest(ctx: StepContext, config: IngestConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Outputs the episodes taken over, all experience so far (`previous` and these), and how each attempt ended.

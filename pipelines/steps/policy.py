@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipelines.world import task_world
 from policy.models.pi05.config import Pi05Config
 from recap.config import setting, validate
 from recap.errors import ConfigError
@@ -51,7 +52,14 @@ class PolicyConfig:
         "data.frame_table",
         "data.normalise",
         "pipelines.workers",
+        "policy.models",
+        "data.resize",
+        "data.episode_file",
+        "data.sim.seeds",
+        "pipelines.experience",
+        "value_model.episodes",
     ),
+    world=task_world("prompt", robot=True),
 )
 def policy(ctx: StepContext, config: PolicyConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
     """Trains in the long-lived trainer; outputs candidate bundles and the figures of the training.

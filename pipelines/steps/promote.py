@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.attempts import pin_renderer, play_missing
 from pipelines.ledger import Ledger
+from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
 from recap.gate import GateConfig
 from recap.specs import Split, start_seeds
@@ -51,7 +52,13 @@ class PromoteConfig:
         "recap.stats",
         "pipelines.attempts",
         "pipelines.workers",
+        "policy.models",
+        "policy.conditioning",
+        "data.resize",
+        "data.normalise",
+        "pipelines.summary",
     ),
+    world=task_world(*ACTING, robot=True),
 )
 def promote(ctx: StepContext, config: PromoteConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
     """Outputs the champion from now on and the decision with every attempt behind it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipelines.world import task_world
 from recap.config import setting, validate
 from recap.step import Artifact, JsonOutput, StepContext, step
 
@@ -36,7 +37,18 @@ class ReplayConfig:
     optional=("labels",),
     outputs=("replay",),
     libraries=("torch", "numpy"),
-    code=("policy.models.pi05", "data.framecache", "data.frame_table", "pipelines.experience", "pipelines.replay"),
+    code=(
+        "policy.models.pi05",
+        "data.framecache",
+        "data.frame_table",
+        "pipelines.experience",
+        "pipelines.replay",
+        "policy.models",
+        "data.resize",
+        "data.episode_file",
+        "data.sim.seeds",
+    ),
+    world=task_world("prompt", robot=True),
 )
 def replay(ctx: StepContext, config: ReplayConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Outputs the figures; `labels` says which frames are positive and which episodes are replayed.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from data.corrections import CorrectionConfig
 from pipelines.attempts import attempt_shares, lost_episodes, pin_renderer, play_missing, usable_ids
 from pipelines.ledger import Ledger
+from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import Split, start_seeds
@@ -61,8 +62,14 @@ def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str
         "data.episodes",
         "pipelines.attempts",
         "pipelines.workers",
+        "policy.models",
+        "policy.conditioning",
+        "data.resize",
+        "data.normalise",
+        "data.episode_file",
     ),
     check=_lost_episodes,
+    world=task_world(*ACTING, robot=True),
 )
 def rollout(ctx: StepContext, config: RolloutConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Outputs the new episodes, all experience so far (`previous` and the new ones), and how each attempt ended."""

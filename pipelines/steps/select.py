@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.attempts import link_tree, pin_renderer, play_missing
 from pipelines.ledger import Ledger
+from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import Split, start_seeds
@@ -70,7 +71,13 @@ class _Option:
         "data.sim",
         "pipelines.attempts",
         "pipelines.workers",
+        "policy.conditioning",
+        "data.resize",
+        "data.normalise",
+        "recap.stats",
+        "pipelines.summary",
     ),
+    world=task_world(*ACTING, robot=True),
 )
 def select(ctx: StepContext, config: SelectConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
     """Outputs the chosen policy bundle and how every option did."""

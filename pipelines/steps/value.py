@@ -1,7 +1,7 @@
-"""value: trains the value model by folds, labels every frame by the model that did not see it, and checks the result.
+"""value: trains the value model by folds and labels every frame by the model that did not see it.
 
-Composition only: what a value model is stands in `value_model/models`, how values are judged in
-`value_model/evaluation.py`. Folds resume from their checkpoints and labelling from its finished shards.
+Composition only: what a value model is stands in `value_model/models`; how its values are judged is another step
+(health). Folds resume from their checkpoints and labelling from its finished shards.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.attempts import play_missing
 from pipelines.ledger import Ledger
+from pipelines.world import task_world
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
-from value_model.evaluation import EvaluationConfig
 from value_model.models.clock import ClockConfig
 from value_model.models.state_only import StateOnlyConfig
 from value_model.models.viva.config import VivaConfig
 from value_model.returns import ReturnConfig
-from value_model.value_health import ValueHealthConfig
 
 if TYPE_CHECKING:
     from pipelines.value_workers import ValuePlan
     from recap.types import BoolArray, FloatArray, IntArray
     from value_model.episodes import EpisodeFacts
-    from value_model.evaluation import ValueReport
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +43,6 @@ class ValueConfig:
     seed: int = setting(0, minimum=0, help="of starting weights and training noise")
     controls: bool = setting(True, help="train clock and state_only on the same folds, for the health table")
     sample: int = setting(24, minimum=0, help="episodes labelled again with other noise and by the model that saw them")
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    health: ValueHealthConfig = field(default_factory=ValueHealthConfig)
     shard_episodes: int = setting(16, minimum=1, semantic=False, help="episodes labelled per job")
     workers: int = setting(2, minimum=1, maximum=1024, semantic=False, help="trainers and labellers working at once")
 
@@ -62,26 +58,33 @@ class ValueConfig:
 
 @step(
     name="value",
-    version=1,
+    version=2,
     config=ValueConfig,
     inputs=("experience", "annotations"),
-    outputs=("models", "values", "training", "health"),
+    outputs=("models", "values", "training"),
     libraries=("torch", "diffusers", "numpy"),
     code=(
-        "value_model",
+        "value_model.models",
+        "value_model.episodes",
+        "value_model.folds",
+        "value_model.returns",
         "recap.training",
         "data.batches",
         "data.framecache",
         "data.frame_table",
         "pipelines.experience",
         "pipelines.value_workers",
+        "data.resize",
+        "data.episode_file",
+        "data.sim.seeds",
     ),
+    world=task_world("prompt", "max_steps", robot=True),
 )
 def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
-    """Outputs the fold models, a held-out value for every frame, the figures of training and the health report.
+    """Outputs the fold models, values of every frame and the figures of training.
 
-    Raises:
-        HealthError: held-out values that no label may be made from.
+    The table of values holds, per frame: `value` and its `spread` over noise draws; one array per control; and, NaN
+    outside the sampled episodes, `redrawn` (other noise) and `seen` (by a model that saw the episode in training).
     """
     import numpy as np
 
@@ -125,45 +128,29 @@ def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact])
         seen = (fold + 1) % config.cross_fit
         jobs[f"seen/{episode}"] = (f"seen/{episode}", "model", seen, (episode,), config.noise_seed)
     _label(ctx, plan, jobs)
-    tables = {name: _gather(plan, jobs, name, packed.offsets) for name in config.models}
-    extra = {kind: _gather(plan, jobs, kind, packed.offsets)[0] for kind in ("redrawn", "seen")}
-    reports, problems = _judge(store, annotations, facts, config, tables, extra)
+    controls = [name for name in config.models if name != "model"]
+    held_out, spread = _gather(plan, jobs, "model", packed.offsets)
+    arrays = {"value": held_out, "spread": spread}
+    for name in (*controls, *(("redrawn", "seen") if config.cross_fit > 1 and len(sample) else ())):
+        arrays[name] = _gather(plan, jobs, name, packed.offsets)[0]
     out = ctx.out / "values"
     FrameTable(
         ids=ids,
         offsets=packed.offsets,
-        arrays={"value": tables["model"][0], "spread": tables["model"][1]},
+        arrays=arrays,
         facts={
             "model": family_of(config.model).name,
+            "controls": controls,
             "folds": folds.tolist(),
             "draws": config.draws,
             "lookahead": config.lookahead,
             "max_steps": int(facts.max_steps.max()),
         },
     ).write(out)
-    as_json = {name: {task: report.to_json() for task, report in tasks.items()} for name, tasks in reports.items()}
-    own = reports["model"]
-    ctx.journal.metrics(
-        {
-            f"held_out_{name}": figure.value
-            for report in own.values()
-            for name, figure in report.figures.items()
-            if figure.value is not None
-        },
-        step=0,
-    )
     return {
         "models": DirOutput(ctx.scratch / "models"),
         "values": DirOutput(out),
         "training": JsonOutput({"folds": [row for row in trained.values() if row["name"] == "model"]}),
-        "health": JsonOutput(
-            {
-                "model": family_of(config.model).name,
-                "tasks": as_json["model"],
-                "controls": {name: tasks for name, tasks in as_json.items() if name != "model"},
-                "problems": problems,
-            }
-        ),
     }
 
 
@@ -224,56 +211,3 @@ def _sampled(facts: EpisodeFacts, count: int) -> BoolArray:
     chosen = np.zeros(facts.num_episodes, dtype=np.bool_)
     chosen[np.linspace(0, facts.num_episodes - 1, min(count, facts.num_episodes)).astype(np.int64)] = count > 0
     return chosen
-
-
-def _judge(
-    store: Any,
-    annotations: Any,
-    facts: EpisodeFacts,
-    config: ValueConfig,
-    tables: Mapping[str, tuple[FloatArray, FloatArray]],
-    extra: Mapping[str, FloatArray],
-) -> tuple[dict[str, dict[str, ValueReport]], list[str]]:
-    """Reports of the model and its controls, and what is wrong with the model."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from data.tasks import TASKS
-    from value_model.evaluation import evaluate_tasks
-    from value_model.value_health import check_values
-
-    # The truth judges; no model is given it.
-    progress = np.concatenate(
-        [
-            store.truth(episode).progress if store.has_truth(episode) else np.full(length, np.nan, dtype=np.float32)
-            for episode, length in zip(facts.ids, facts.lengths, strict=True)
-        ]
-    )
-    shared: dict[str, Any] = {
-        "lookahead": config.lookahead,
-        "returns": config.returns,
-        "shares": {task: TASKS.get(task).spec.positive_share for task in facts.task_ids},
-    }
-    marks = [annotations.by_id[episode].key_frames for episode in facts.ids]
-    reports = {
-        name: evaluate_tasks(values, facts, config.evaluation, progress=progress, key_frames=marks, **shared)
-        for name, (values, _) in tables.items()
-    }
-    keep = _sampled(facts, config.sample)
-    if config.cross_fit > 1 and keep.any():
-        rows = facts.rows(keep)
-        again = evaluate_tasks(
-            tables["model"][0][rows],
-            facts.subset(keep),
-            config.evaluation,
-            redrawn=extra["redrawn"][rows],
-            train_values=extra["seen"][rows],
-            **shared,
-        )
-        for task, report in again.items():
-            figures = {name: report.figures[name] for name in ("flip_rate", "mse_return_train", "mse_gap")}
-            whole = reports["model"][task]
-            reports["model"][task] = replace(whole, figures={**whole.figures, **figures})
-    problems = [problem for report in reports["model"].values() for problem in check_values(report, config.health)]
-    return reports, problems

@@ -14,7 +14,10 @@ from recap.workspace import Workspace
 
 NODES = [
     *(f"0/{stage}" for stage in ("collect", "pretrain", "policy", "select", "evaluate")),
-    *(f"1/{s}" for s in ("collect", "annotate", "value", "advantage", "policy", "select", "promote", "evaluate")),
+    *(
+        f"1/{s}"
+        for s in ("collect", "annotate", "value", "health", "advantage", "policy", "select", "promote", "evaluate")
+    ),
 ]
 pytestmark = pytest.mark.xdist_group("e2e-micro")
 
@@ -68,6 +71,7 @@ KILLS = (
     ("1/annotate", "store.before_rename:1"),
     ("1/value", "train.after_checkpoint:2"),
     ("1/value", "ledger.after_append:4"),
+    ("1/health", "store.before_rename:1"),
     ("1/advantage", "store.before_manifest:1"),
     ("1/policy", "train.after_snapshot:1"),
     ("1/promote", "ledger.after_append:1"),

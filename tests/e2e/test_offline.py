@@ -24,7 +24,7 @@ from recap.types import Annotation, Outcome, Source
 RUN = f"{TASK}-micro-offline"
 NODES = {
     *(f"0/{stage}" for stage in ("collect", "pretrain", "policy", "select", "replay")),
-    *(f"1/{s}" for s in ("collect", "annotate", "value", "advantage", "policy", "select", "replay")),
+    *(f"1/{s}" for s in ("collect", "annotate", "value", "health", "advantage", "policy", "select", "replay")),
 }
 pytestmark = pytest.mark.xdist_group("e2e-offline")
 

@@ -18,7 +18,7 @@ from recap.journal import read_journal
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 STAGES = (
     *(f"0/{stage}" for stage in ("collect", "pretrain", "policy", "select", "evaluate")),
-    *(f"1/{stage}" for stage in ("collect", "annotate", "value", "advantage", "policy", "select", "promote")),
+    *(f"1/{stage}" for stage in ("collect", "annotate", "value", "health", "advantage", "policy", "select", "promote")),
     "2/value",
     "2/promote",
     "2/evaluate",

@@ -50,11 +50,23 @@ def test_precedence_is_the_order_of_sources(made):
     assert usual.counts == {"human": 1, "imported": 1, "detector": 1}
     assert usual.missing == (ids[3],)
     assert [usual.outcome_of(i).value for i in ids[:3]] == ["aborted", "failure", "failure"]
-    assert usual.by_id[ids[0]].key_frames == (), "the whole annotation comes from one source"
+    assert usual.by_id[ids[0]].key_frames == (), "the marks of another verdict are not taken over"
     other = gather_annotations(store, ids, sources=("detector", "human"), label_book=book)
     assert other.counts == {"human": 0, "imported": 0, "detector": 2}
     assert other.outcome_of(ids[0]) is Outcome.SUCCESS
     assert other.missing == tuple(sorted(ids[2:]))
+
+
+def test_a_verdict_without_marks_takes_those_of_a_later_source_that_agrees(made):
+    store, ids, book = made
+    marked = Annotation(episode_id=ids[1], outcome=Outcome.FAILURE, key_frames=(KeyFrame(t=2, kind=-1, text="slip"),))
+    book.record_all([Annotation(episode_id=ids[0], outcome=Outcome.SUCCESS, note="seen"), marked], by="ada")
+    found = gather_annotations(store, ids, label_book=book)
+    assert found.by_id[ids[0]] == Annotation(
+        episode_id=ids[0], outcome=Outcome.SUCCESS, key_frames=(KeyFrame(t=7, kind=1, text="end"),), note="seen"
+    )
+    assert found.by_id[ids[1]] == marked, "marks that a person gave are not added to"
+    assert found.counts == {"human": 2, "imported": 0, "detector": 0}
 
 
 def test_an_explicit_import_comes_before_one_in_the_book(made):

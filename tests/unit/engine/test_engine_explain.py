@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recap import step as step_module
-from recap.errors import StepFailed
+from recap.config import setting
+from recap.contents import Contents
+from recap.errors import ConfigError, StepFailed
 from recap.explain import NodePlan, explain
 from recap.graph import Graph
 from recap.registry import Registry
@@ -110,3 +113,68 @@ def test_corrupt_quarantined_and_gone_are_told_apart(workspace: Workspace) -> No
     for place in workspace.quarantine.iterdir():
         place.rename(workspace.root / "elsewhere")
     assert plans(workspace, single())["n"].why == "its output is gone from the workspace"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightsConfig:
+    """Points at a file."""
+
+    weights: str = setting("", content=True)
+
+
+def pointing(weights: Path, *, limit: int = 5) -> Graph:
+    registry: Registry[StepSpec] = Registry("none")
+
+    def function(ctx: Any, config: Any, inputs: Any) -> Any:
+        return {"x": JsonOutput(Path(config.weights).read_text() if config.weights else "none")}
+
+    step(
+        name="s",
+        version=1,
+        config=WeightsConfig,
+        outputs=("x",),
+        world=lambda config: {"task": {"limit": limit, "prompt": "fold"}},
+        registry=registry,
+    )(function)
+    graph = Graph(steps=registry)
+    graph.add("n", "s", WeightsConfig(weights=str(weights)))
+    return graph
+
+
+def test_a_file_counts_by_its_content_and_not_by_its_place(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one")
+    assert runner(workspace).run(pointing(tmp_path / "a"), "r").executed == ["n"]
+    (tmp_path / "b").write_text("one")
+    assert runner(workspace).run(pointing(tmp_path / "b"), "r").executed == []
+    (tmp_path / "b").write_text("two")
+    assert plans(workspace, pointing(tmp_path / "b"))["n"].why == "content of weights changed"
+    done = runner(workspace).run(pointing(tmp_path / "b"), "r")
+    assert done.outputs["n"]["x"].json() == "two"
+    with pytest.raises(ConfigError, match=r"setting weights: no file at .*/c"):
+        runner(workspace).run(pointing(tmp_path / "c"), "r")
+
+
+def test_a_file_that_did_not_change_is_read_once(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "blob").write_text("weights")
+    (folder / "w.safetensors").symlink_to(tmp_path / "blob")
+    first = Contents(workspace).identity(folder, setting="weights")
+    monkeypatch.setattr("recap.contents.file_sha256", lambda path: pytest.fail("read again"))
+    assert Contents(workspace).identity(folder, setting="weights") == first
+    monkeypatch.undo()
+    (workspace.cache / "contents.json").write_text("torn {")
+    assert Contents(workspace, remember=False).identity(folder, setting="weights") == first
+    assert (workspace.cache / "contents.json").read_text() == "torn {"
+    (tmp_path / "blob").write_text("WEIGHTS")
+    assert Contents(workspace).identity(folder, setting="weights") != first
+
+
+def test_what_the_world_says_is_part_of_the_key(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one")
+    runner(workspace).run(pointing(tmp_path / "a"), "r")
+    changed = pointing(tmp_path / "a", limit=6)
+    assert plans(workspace, changed)["n"].why == "task.limit: 5 -> 6"
+    assert runner(workspace).run(changed, "r").executed == ["n"]

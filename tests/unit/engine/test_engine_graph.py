@@ -14,7 +14,15 @@ from recap.testing.fakes import TOY_STEPS, NumbersConfig, ScaleConfig, toy_graph
 
 
 def test_order_puts_every_node_after_what_it_needs() -> None:
-    assert [node.name for node in toy_graph().order()] == ["0/numbers", "limit", "0/scale", "0/parity", "0/report"]
+    assert [node.name for node in toy_graph().order()] == ["0/numbers", "0/scale", "limit", "0/parity", "0/report"]
+
+
+def test_a_node_added_early_comes_before_others_that_are_free_sooner() -> None:
+    graph = Graph(steps=TOY_STEPS)
+    one = graph.add("one", "numbers", NumbersConfig())
+    graph.add("two", "scale", ScaleConfig(), numbers=one["numbers"])
+    graph.add("three", "numbers", NumbersConfig(seed=1))
+    assert [node.name for node in graph.order()] == ["one", "two", "three"]
 
 
 def test_a_node_may_refer_to_one_added_later() -> None:

@@ -71,7 +71,8 @@ def test_a_person_who_agrees_changes_nothing_and_one_who_does_not_is_heard(works
     assert _run(workspace, ids).executed == []
 
     book = LabelBook(workspace.root / "labels")
-    truth = EpisodeStore(workspace.episodes).truth(ids[0])
+    store = EpisodeStore(workspace.episodes)
+    truth = store.truth(ids[0])
     kept = before.json()["annotations"][ids[0]]
     agrees = Annotation(
         episode_id=ids[0],
@@ -80,6 +81,13 @@ def test_a_person_who_agrees_changes_nothing_and_one_who_does_not_is_heard(works
     )
     book.record(agrees, by="me")
     assert _run(workspace, ids).outputs["1/annotate"]["annotations"].identity == before.identity
+
+    # One key, no marks: the detector's marks of the same verdict stand.
+    book.record(Annotation(episode_id=ids[1], outcome=store.truth(ids[1]).outcome), by="me")
+    again = _run(workspace, ids)
+    assert again.executed == ["1/annotate"]
+    assert again.outputs["1/annotate"]["annotations"].identity == before.identity
+    assert _run(workspace, ids).executed == []
 
     other = Outcome.FAILURE if truth.outcome is Outcome.SUCCESS else Outcome.SUCCESS
     choice = book.record(Annotation(episode_id=ids[0], outcome=other), by="me")

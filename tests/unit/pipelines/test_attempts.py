@@ -63,13 +63,24 @@ def test_a_lost_row_is_played_again_and_rows_of_other_jobs_are_left_out(tmp_path
     assert _Worker.played == ["a", "b", "a"]
 
 
-def test_the_renderer_of_the_first_attempt_is_kept(tmp_path: Path) -> None:
-    ctx = _ctx(tmp_path)
-    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"
-    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"
-    (tmp_path / "renderer").write_text("egl")
-    with pytest.raises(ConfigError, match="began with the 'egl' renderer") as refused:
-        pin_renderer(ctx, "ray", setting="evaluate.renderer")
+def test_a_workspace_keeps_the_renderer_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = ["osmesa"]
+
+    def choose(asked: str) -> str:
+        if asked in ("auto", "ray", *offered):
+            return offered[0] if asked == "auto" else asked
+        raise ConfigError(f"{asked} does not work here")
+
+    monkeypatch.setattr("data.sim.backend.choose_renderer", choose)
+    ctx = SimpleNamespace(node="1/x", workspace=SimpleNamespace(root=tmp_path))
+    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"  # type: ignore[arg-type]
+    assert not (tmp_path / "renderer").exists(), "what was asked for by name decides for no one else"
+    assert pin_renderer(ctx, "auto", setting="collect.renderer") == "osmesa"  # type: ignore[arg-type]
+    offered[:] = ["egl", "osmesa"]
+    assert pin_renderer(ctx, "auto", setting="evaluate.renderer") == "osmesa"  # type: ignore[arg-type]
+    offered[:] = ["egl"]
+    with pytest.raises(ConfigError, match="drawn by 'osmesa', which does not work here") as refused:
+        pin_renderer(ctx, "auto", setting="evaluate.renderer")  # type: ignore[arg-type]
     assert "evaluate.renderer=ray" in refused.value.hint
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pipelines.config import PRESETS, LoopConfig
 from pipelines.invocation import Invocation
 from pipelines.loop import build_graph
+from pipelines.steps.advantage import AdvantageConfig
 from pipelines.wiring import lookahead_steps
-from recap.errors import ConfigError
+from recap.errors import ConfigError, HealthError
 from recap.graph import Node
+from recap.step import STEPS
 
 TASK = "shirt_folding"
 
@@ -24,9 +28,10 @@ def _nodes(config: LoopConfig) -> dict[str, Node]:
 def test_every_preset_makes_a_whole_graph(preset: str) -> None:
     config = PRESETS.get(preset)(TASK)
     nodes = _nodes(config)
-    assert len(nodes) == 5 + 8 * config.iterations
+    assert len(nodes) == 5 + 9 * config.iterations
     for k in range(1, config.iterations + 1):
         assert nodes[f"{k}/policy"].inputs["base"].node == "0/pretrain"
+        assert nodes[f"{k}/advantage"].inputs["value_health"].node == f"{k}/health"
         assert nodes[f"{k}/policy"].inputs["labels"].node == f"{k}/advantage"
         assert nodes[f"{k}/promote"].inputs["challenger"].node == f"{k}/select"
 
@@ -97,6 +102,20 @@ def test_flags_of_the_loop_come_back_in_the_command(tmp_path) -> None:  # type: 
     command = invocation.command(tmp_path)
     assert "--iterations 2 --value-model oracle --unlabelled skip" in command
     assert "--iterations" not in Invocation.of(task=TASK).command(tmp_path)
+
+
+def test_values_that_miss_a_bound_label_nothing_unless_that_is_asked_for() -> None:
+    problem = "shirt_folding: value_std 0 over 6 episodes, expected at least 0.001 (min_value_std)"
+
+    def judged(*, enforce: bool) -> dict[str, Any]:
+        return {"value_health": SimpleNamespace(json=lambda: {"problems": [problem], "enforce": enforce})}
+
+    advantage = STEPS.get("advantage").function
+    config = AdvantageConfig(task=TASK)
+    with pytest.raises(HealthError, match="value_std 0 over 6 episodes"):
+        advantage(None, config, judged(enforce=True))  # type: ignore[arg-type]
+    with pytest.raises(KeyError, match="values"):  # it goes on to read them
+        advantage(None, config, judged(enforce=False))  # type: ignore[arg-type]
 
 
 def test_labels_and_values_share_one_return() -> None:

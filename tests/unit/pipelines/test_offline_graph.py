@@ -20,7 +20,7 @@ from recap.types import Source
 from recap.workspace import Workspace
 
 TASK = "shirt_folding"
-STEPS = ("ingest", "annotate", "value", "advantage", "policy", "select", "replay", "constant")
+STEPS = ("ingest", "annotate", "value", "health", "advantage", "policy", "select", "replay", "constant")
 
 
 @pytest.fixture

@@ -188,6 +188,23 @@ def test_aborted_attempts_are_kept_and_not_learned_from(here: Workspace, there: 
     assert EpisodeSet.from_json(outputs["episodes"].json()).ids == there.ids()[1:]
 
 
+def test_an_attempt_called_aborted_later_is_no_longer_learned_from(here: Workspace, there: EpisodeStore) -> None:
+    _, outputs = _take(here, there.root)
+    assert set(EpisodeSet.from_json(outputs["episodes"].json())) == set(there.ids())
+    aborted = there.ids()[1]
+    book = LabelBook(here.root / "labels")
+    choice = book.record(Annotation(episode_id=aborted, outcome=Outcome.ABORTED), by="ada")
+    summary, outputs = _take(here, there.root)
+    assert summary.executed == ["collect"]
+    assert set(EpisodeSet.from_json(outputs["episodes"].json())) == set(there.ids()) - {aborted}
+    assert _take(here, there.root)[0].executed == []
+    book.undo(choice, by="ada")
+    book.record(Annotation(episode_id=aborted, outcome=Outcome.FAILURE), by="ada")
+    summary, outputs = _take(here, there.root)
+    assert summary.executed == ["collect"]
+    assert set(EpisodeSet.from_json(outputs["episodes"].json())) == set(there.ids())
+
+
 # What is refused
 
 

@@ -146,23 +146,23 @@ def value(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Ma
     )
     facts = {"model": "viva", "folds": [e % 2 for e in range(len(made["ids"]))], "draws": 4, "lookahead": 18}
     FrameTable(**made, facts=facts).write(ctx.out / "values")
+    training = {"folds": [{"name": "model", "fold": fold, "figures": {"steps": 10, "loss": 0.25}} for fold in (0, 1)]}
+    return {"values": DirOutput(ctx.out / "values"), "training": JsonOutput(training)}
 
+
+def health(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
     def report(auc: float) -> dict[str, Any]:
         figures = {"auc_75": {"value": auc, "low": auc - 0.1, "high": auc + 0.1, "count": 4, "note": "2 and 2"}}
         return {TASK: {"task": TASK, "episodes": 6, "figures": figures, "per_episode": {"f" * 64: {"mse": 1.0}}}}
 
-    health = {
+    found = {
         "model": "viva",
+        "held_out": True,
         "tasks": report(0.875),
         "controls": {"clock": report(0.5), "state_only": report(0.625)},
         "problems": ["values <hardly> differ"],
     }
-    training = {"folds": [{"name": "model", "fold": fold, "figures": {"steps": 10, "loss": 0.25}} for fold in (0, 1)]}
-    return {
-        "values": DirOutput(ctx.out / "values"),
-        "health": JsonOutput(health),
-        "training": JsonOutput(training),
-    }
+    return {"value_health": JsonOutput(found)}
 
 
 def advantage(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
@@ -267,7 +267,8 @@ STEPS: dict[str, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = 
     "evaluate": (evaluate, ("after",), ("evaluation", "timing")),
     "rollout": (rollout, ("demos", "after"), ("episodes", "experience", "summary")),
     "annotate": (annotate, ("summary",), ("annotations",)),
-    "value": (value, ("experience", "after"), ("values", "health", "training")),
+    "value": (value, ("experience", "after"), ("values", "training")),
+    "health": (health, ("values",), ("value_health",)),
     "advantage": (advantage, ("experience", "summary", "after"), ("labels", "health")),
     "promote": (promote, ("after",), ("decision",)),
 }
@@ -288,13 +289,14 @@ def run(workspace: Workspace, **changes: Callable[..., Any]) -> None:
     rolled = g.add("1/collect", "rollout", later, demos=demos["demos"], after=first["evaluation"])
     notes = g.add("1/annotate", "annotate", later, summary=rolled["summary"])
     values = g.add("1/value", "value", later, experience=rolled["experience"], after=notes["annotations"])
+    judged = g.add("1/health", "health", later, values=values["values"])
     labels = g.add(
         "1/advantage",
         "advantage",
         later,
         experience=rolled["experience"],
         summary=rolled["summary"],
-        after=values["values"],
+        after=judged["value_health"],
     )
     trained = g.add("1/policy", "policy", later, after=labels["labels"])
     chosen = g.add("1/select", "select", later, after=trained["training"])

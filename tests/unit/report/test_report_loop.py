@@ -9,7 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loop_steps import BEFORE, CHALLENGER, CHAMPION, HUMAN, MARKED, ROLLED, RUN, Setup, evaluate, evaluation, run, value
+from loop_steps import (
+    BEFORE,
+    CHALLENGER,
+    CHAMPION,
+    HUMAN,
+    MARKED,
+    ROLLED,
+    RUN,
+    Setup,
+    evaluate,
+    evaluation,
+    health,
+    run,
+    value,
+)
 
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
@@ -139,7 +153,11 @@ def test_values_of_models_that_saw_the_episodes_are_not_called_held_out(workspac
         FrameTable(ids=table.ids, offsets=table.offsets, arrays=table.arrays, facts=facts).write(ctx.out / "values")
         return made
 
-    run(workspace, value=one_fold)
+    def judged(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
+        found = health(ctx, config, inputs)["value_health"].value
+        return {"value_health": JsonOutput({**found, "held_out": False})}
+
+    run(workspace, value=one_fold, health=judged)
     data = gather(workspace, RUN)
     assert not any(s.held_out for s in data.strips)
     text = " ".join(render(data).split())

@@ -15,7 +15,7 @@ from value_model.episodes import EpisodeFacts
 from value_model.evaluation import EvaluationConfig, ValueReport, evaluate_tasks, evaluate_values
 from value_model.returns import ReturnConfig, returns
 from value_model.testing_facts import A, F, S, make_facts
-from value_model.value_health import ValueHealthConfig, check_values
+from value_model.value_health import ValueHealthConfig, check_values, refuse_unfit
 
 FAST = EvaluationConfig(resamples=200)
 K = 4
@@ -207,10 +207,14 @@ def test_the_floors_catch_constant_and_falling_values() -> None:
     made = facts()
     assert check_values(judge(perfect_of(made), made), ValueHealthConfig()) == ()
     constant = judge(np.full(made.num_frames, -0.5, dtype=np.float32), made)
-    with pytest.raises(HealthError, match=r"value_std 0 over 6 episodes, expected at least 0\.001"):
-        check_values(constant, ValueHealthConfig())
+    problems = check_values(constant, ValueHealthConfig())
+    assert "value_std 0 over 6 episodes, expected at least 0.001" in problems[0]
+    with pytest.raises(HealthError, match="value_std 0 over 6 episodes") as refused:
+        refuse_unfit(problems)
+    assert "health.bounds.enforce=false" in refused.value.hint
+    refuse_unfit(())
     falling = judge(-1 - perfect_of(made), made)
-    problems = check_values(falling, ValueHealthConfig(enforce=False))
+    problems = check_values(falling, ValueHealthConfig())
     assert len(problems) == 1
     assert "spearman_time_median -1 over 3 episodes, expected at least 0 (min_spearman)" in problems[0]
     assert check_values(falling, ValueHealthConfig(min_spearman=None)) == ()
@@ -222,5 +226,5 @@ def test_the_floors_catch_constant_and_falling_values() -> None:
 )
 def test_every_bound_may_be_set(setting: str, bound: float, fails: bool) -> None:
     report = judge(noisy(facts(), 0.05), facts())
-    config = replace(ValueHealthConfig(enforce=False), **{setting: bound})
+    config = replace(ValueHealthConfig(), **{setting: bound})
     assert bool(check_values(report, config)) is fails

@@ -41,7 +41,7 @@ class EncoderConfig:
     )
     channels: int = setting(8, minimum=1, help="latent channels C; 48 for Wan2.2's autoencoder")
     patch_pixels: int = setting(8, minimum=1, help="image pixels per latent cell, each way; 16 for Wan2.2's")
-    folder: str = setting("", help="wan_vae: folder in diffusers layout")
+    folder: str = setting("", content=True, help="wan_vae: folder in diffusers layout")
 
     def __post_init__(self) -> None:
         validate(self)
@@ -76,8 +76,12 @@ class VivaConfig:
     euler_steps: int = setting(1, minimum=1, help="denoising steps when labelling")
     label_batch: int = setting(32, minimum=1, semantic=False, help="sequences per forward pass when labelling")
     shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way (linear encoder)")
-    prompt_file: str = setting("", help="safetensors file of {prompt: [tokens, text_dim]}; empty: hashed words")
-    start: str = setting("", help="starting weights: a diffusers folder or a ViVa / Wan safetensors file; empty: none")
+    prompt_file: str = setting(
+        "", content=True, help="safetensors file of {prompt: [tokens, text_dim]}; empty: hashed words"
+    )
+    start: str = setting(
+        "", content=True, help="starting weights: a diffusers folder or a ViVa / Wan safetensors file; empty: none"
+    )
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(steps=1700, learning_rate=3e-3, weight_decay=0.1, ema_decay=0.995)

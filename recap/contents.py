@@ -1,0 +1,78 @@
+"""What files that settings point at contain: their content decides a result, where they lie does not.
+
+Weights of many gigabytes are read once per workspace: what was read is remembered beside the size and time of every
+file. Links are followed, since model hubs keep their files behind them. It must not know what the files mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recap.config import content_settings
+from recap.errors import ConfigError
+from recap.hashing import canonical_json, file_sha256, sha256_hex
+from recap.workspace import Workspace, write_atomic
+
+
+class Contents:
+    """Identities of external files, remembered in a workspace.
+
+    Args:
+        workspace: where they are remembered.
+        remember: False to write nothing, for readers that must not change the workspace.
+    """
+
+    def __init__(self, workspace: Workspace, *, remember: bool = True) -> None:
+        self._file = workspace.cache / "contents.json"
+        self._remember = remember
+
+    def of(self, config: Any) -> dict[str, str]:
+        """{dotted setting: identity} of everything that the settings of `config` point at.
+
+        Raises:
+            ConfigError: nothing lies where a setting points; names the setting.
+        """
+        return {path: self.identity(Path(value), setting=path) for path, value in content_settings(config)}
+
+    def identity(self, path: Path, *, setting: str) -> str:
+        """sha256 (hex) over relative names and bytes of a file, or of all files below a folder.
+
+        Raises:
+            ConfigError: there is nothing at `path`, which `setting` names.
+        """
+        files = dict(_files(path))
+        if not files:
+            raise ConfigError(f"setting {setting}: no file at {path}", hint=f"--set ...{setting}=PATH")
+        stats = {name: file.stat() for name, file in files.items()}
+        seen = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
+        key = sha256_hex(canonical_json([str(path.resolve()), seen]))
+        known = self._read()
+        if key not in known:
+            known[key] = sha256_hex(canonical_json([[name, file_sha256(file)] for name, file in files.items()]))
+            if self._remember:
+                self._file.parent.mkdir(exist_ok=True)
+                write_atomic(self._file, json.dumps(known).encode())
+        return known[key]
+
+    def _read(self) -> dict[str, str]:
+        try:
+            known: dict[str, str] = json.loads(self._file.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            # A memory of what was read, nothing more: read the files again.
+            return {}
+        return known
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """(relative name, file), sorted by name; a file on its own has no name: another name is the same content."""
+    if path.is_file():
+        yield "", path
+        return
+    found = (file for file in path.rglob("*") if file.is_file())
+    for file in sorted(found, key=lambda file: file.relative_to(path).as_posix()):
+        yield file.relative_to(path).as_posix(), file
