@@ -2,9 +2,11 @@
 
     python benchmarks/recap_seeds.py run   --workspace W --seeds 0,1,2 --arms viva,oracle,random
     python benchmarks/recap_seeds.py table --workspace W [--workspace W2 ...]
+    python benchmarks/recap_seeds.py values --workspace W [--workspace W2 ...]
 
 `run` issues `recap run` for each seed and arm, one after another (finished ones are cached; a workspace has one writer,
-so use two workspaces for two cores). `table` prints a Markdown table for people and, as its last line, one JSON object.
+so use two workspaces for two cores). `table` prints a Markdown table for people and, as its last line, one JSON object;
+`values` the same of the value model's held-out figures beside its controls, mean and range over seeds.
 
 Arms differ in their labels alone: demonstrations, base weights, imitation, rollouts, corrections, gradient steps and
 the choice on validation starts are shared within a seed. One iteration, without the gate; imitation is iteration 0.
@@ -118,15 +120,49 @@ def table(workspaces: list[Path]) -> None:
     print(json.dumps(figures))
 
 
+def values(workspaces: list[Path]) -> None:
+    """Held-out figures of ViVa's runs: {model: {figure: one number per seed}}."""
+    found: dict[str, dict[str, list[float]]] = {}
+    seeds: list[int] = []
+    for workspace in workspaces:
+        opened = Workspace.open(workspace, create=False)
+        for name in opened.run_names():
+            ours = of_run(name)
+            judged = gather(opened, name).iterations[-1].value if ours and ours[0] == "viva" else None
+            if ours is None or judged is None:
+                continue
+            seeds.append(ours[1])
+            for model, figures in judged.figures.items():
+                for figure, cell in figures.items():
+                    number = cell["value"] if isinstance(cell, dict) else cell
+                    if number is not None:
+                        found.setdefault(model, {}).setdefault(figure, []).append(float(number))
+    print(f"seeds {sorted(seeds)}: mean (lowest .. highest)\n")
+    print("| figure | " + " | ".join(found) + " |")
+    print("|---" * (len(found) + 1) + "|")
+    summary: dict[str, float] = {}
+    for figure in found["viva"]:
+        cells = []
+        for model in found:
+            numbers = found[model].get(figure, [])
+            cells.append(f"{np.mean(numbers):.3f} ({min(numbers):.3f} .. {max(numbers):.3f})" if numbers else "-")
+            if numbers:
+                summary[f"{model}_{figure}"] = float(np.mean(numbers))
+        print(f"| {figure} | {' | '.join(cells)} |")
+    print(json.dumps({"seeds": len(seeds), **summary}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("what", choices=("run", "table", "values"))
     parser.add_argument("--workspace", action="append", type=Path, required=True)
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--arms", default="viva,oracle,random")
     arguments, more = parser.parse_known_args()
     if arguments.what == "table":
         table(arguments.workspace)
+    elif arguments.what == "values":
+        values(arguments.workspace)
     else:
         seeds = [int(seed) for seed in arguments.seeds.split(",")]
         run(arguments.workspace[0], seeds, arguments.arms.split(","), more)
