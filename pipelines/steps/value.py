@@ -64,6 +64,7 @@ class ValueConfig:
     outputs=("models", "values", "training"),
     libraries=("torch", "diffusers", "numpy"),
     code=(
+        "value_model.bundle",
         "value_model.models",
         "value_model.episodes",
         "value_model.folds",
@@ -157,6 +158,7 @@ def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact])
 def _train(ctx: StepContext, plan: ValuePlan) -> dict[str, dict[str, Any]]:
     """Every fold of every model, each once."""
     from pipelines.value_workers import make_value_trainer
+    from value_model.bundle import is_whole
 
     config = plan.config
     jobs = {
@@ -172,7 +174,7 @@ def _train(ctx: StepContext, plan: ValuePlan) -> dict[str, dict[str, Any]]:
         worker_args=(plan, ctx.journal),
         workers=config.workers,
         unit="folds",
-        lost={key for key, (_, name, fold) in jobs.items() if not (plan.model_dir(name, fold) / "value.json").exists()},
+        lost={key for key, (_, name, fold) in jobs.items() if not is_whole(plan.model_dir(name, fold))},
     )
 
 

@@ -5,7 +5,6 @@ Owns what a family must offer and what it is given. Importing this package costs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recap.errors import ArtifactCorrupt, ConfigError
+from recap.errors import ConfigError
 from recap.registry import Registry
 from recap.types import FloatArray, IntArray
+from value_model.bundle import read_description
 
 if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
     from data.framecache import PackedExperience
@@ -105,11 +105,7 @@ def load_value_model(path: Path) -> ValueModel:
         ArtifactCorrupt: the folder has no readable value.json.
         UnknownName: no such family.
     """
-    try:
-        family = json.loads((path / "value.json").read_bytes())["family"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactCorrupt(f"value bundle {path}: value.json does not name a family ({error!r})") from error
-    return VALUE_MODELS.get(family).load(path)
+    return VALUE_MODELS.get(read_description(path)["family"]).load(path)
 
 
 def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]]) -> IntArray:

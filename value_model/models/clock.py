@@ -5,8 +5,6 @@ V(t) = mean return at step t over the training episodes that reached it, smoothe
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,9 @@ from numpy.typing import NDArray
 
 from recap.config import setting, validate
 from recap.errors import ArtifactCorrupt, ConfigError
-from recap.hashing import canonical_json
 from recap.protocols import Journal
 from recap.types import FloatArray
+from value_model.bundle import fresh_bundle, read_description, write_description
 from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
 
 
@@ -69,11 +67,7 @@ def train(
     place = np.arange(len(count))
     kernel = np.exp(-0.5 * (np.subtract.outer(place, place) / config.bandwidth) ** 2)
     curve = (kernel @ total) / (kernel @ count)
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    described = {"format": 1, "family": "clock", "bandwidth": config.bandwidth, "curve": curve.tolist()}
-    (out / "value.json").write_bytes(canonical_json(described))
+    write_description(fresh_bundle(out), "clock", bandwidth=config.bandwidth, curve=curve.tolist())
     journal.progress(1, 1, "fits")
     fitted = curve[step] - data.returns[rows]
     return {"frames": float(len(rows)), "loss": float(np.mean(fitted**2))}
@@ -82,8 +76,8 @@ def train(
 def load(path: Path) -> Clock:
     """The clock of a bundle folder; ArtifactCorrupt if it is not whole."""
     try:
-        return Clock(np.array(json.loads((path / "value.json").read_bytes())["curve"], dtype=np.float32))
-    except (OSError, ValueError, KeyError) as error:
+        return Clock(np.array(read_description(path, family="clock")["curve"], dtype=np.float32))
+    except (ValueError, KeyError) as error:
         raise ArtifactCorrupt(f"value bundle {path}: value.json holds no curve ({error!r})") from error
 
 

@@ -9,7 +9,6 @@ failure. For labels that mean nothing use `advantage.label.shuffle_seed`.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 
 from recap.config import setting, validate
 from recap.errors import ConfigError
-from recap.hashing import canonical_json
 from recap.protocols import Journal
 from recap.types import FloatArray
+from value_model.bundle import fresh_bundle, read_description, write_description
 from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
 
 
@@ -124,7 +123,8 @@ def _train_oracle(
     total = np.bincount(place, data.returns[rows].astype(np.float64), minlength=config.bins)
     seen = np.flatnonzero(count)
     middles = (seen + 0.5) / config.bins
-    _write(out, {"family": "oracle", "progress": middles.tolist(), "value": (total[seen] / count[seen]).tolist()})
+    value = (total[seen] / count[seen]).tolist()
+    write_description(fresh_bundle(out), "oracle", progress=middles.tolist(), value=value)
     journal.progress(1, 1, "fits")
     return {"frames": float(len(rows))}
 
@@ -141,37 +141,18 @@ def _train_random(
     data_identity: str,
 ) -> dict[str, float]:
     del data, episodes, seed, scratch, data_identity
-    _write(out, {"family": "random", "low": config.low})
+    write_description(fresh_bundle(out), "random", low=config.low)
     journal.progress(1, 1, "fits")
     return {}
 
 
-def _write(out: Path, described: dict[str, Any]) -> None:
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / "value.json").write_bytes(canonical_json({"format": 1, **described}))
-
-
 def _load_oracle(path: Path) -> Oracle:
-    content = _read(path)
+    content = read_description(path, family="oracle")
     return Oracle(np.array(content["progress"], dtype=np.float32), np.array(content["value"], dtype=np.float32))
 
 
 def _load_random(path: Path) -> Random:
-    return Random(float(_read(path)["low"]))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import json
-
-    from recap.errors import ArtifactCorrupt
-
-    try:
-        content: dict[str, Any] = json.loads((path / "value.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise ArtifactCorrupt(f"value bundle {path}: value.json: {error}") from error
-    return content
+    return Random(float(read_description(path, family="random")["low"]))
 
 
 VALUE_MODELS.add(

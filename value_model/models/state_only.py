@@ -8,7 +8,6 @@ Ridge regression of the return on random Fourier features of the standardised st
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from safetensors.numpy import load_file, save_file
 
 from recap.config import setting, to_json, validate
 from recap.errors import ArtifactCorrupt, ConfigError
-from recap.hashing import canonical_json
 from recap.protocols import Journal
 from recap.types import FloatArray
+from value_model.bundle import fresh_bundle, write_description
 from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
 
 _BLOCK = 4096
@@ -99,12 +98,8 @@ def train(
         moment += phi.T @ (target[piece] - arrays["mean"])
         journal.progress(min(start + _BLOCK, len(rows)), len(rows), "frames")
     arrays["weight"] = np.linalg.solve(gram + config.ridge * len(rows) * np.eye(config.features), moment)
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    save_file(arrays, out / "regression.safetensors")
-    described = {"format": 1, "family": "state_only", "config": to_json(config)}
-    (out / "value.json").write_bytes(canonical_json(described))
+    save_file(arrays, fresh_bundle(out) / "regression.safetensors")
+    write_description(out, "state_only", config=to_json(config))
     error = StateOnly(arrays).predict(state) - target
     return {"frames": float(len(rows)), "loss": float(np.mean(error**2))}
 

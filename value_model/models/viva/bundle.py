@@ -9,12 +9,10 @@ A pretrained image autoencoder is not copied: it stays where `encoder.folder` sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -24,7 +22,7 @@ from torch import Tensor, nn
 
 from recap.config import from_json, to_json
 from recap.errors import ArtifactCorrupt, RecapError
-from recap.hashing import canonical_json
+from value_model.bundle import read_description, write_description
 from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import Encoder, restore_encoder
 from value_model.models.viva.frames import Layout, StateRange
@@ -64,18 +62,17 @@ def write_bundle(path: Path, parts: Parts) -> None:
         **{f"encoder.{name}": value for name, value in parts.encoder.tensors().items()},
     }
     save_file({name: value.detach().contiguous() for name, value in numbers.items()}, path / "numbers.safetensors")
-    described = {
-        "format": FORMAT,
-        "family": "viva",
-        "config": to_json(parts.config),
-        "layout": asdict(parts.layout),
-        "views": list(parts.views),
-        "lookahead": parts.lookahead,
-        "image_size": list(parts.image_size),
-        "prompts": prompts,
-        "libraries": {name: version(name) for name in _LIBRARIES},
-    }
-    (path / "value.json").write_bytes(canonical_json(described))
+    write_description(
+        path,
+        "viva",
+        config=to_json(parts.config),
+        layout=asdict(parts.layout),
+        views=list(parts.views),
+        lookahead=parts.lookahead,
+        image_size=list(parts.image_size),
+        prompts=prompts,
+        libraries={name: version(name) for name in _LIBRARIES},
+    )
 
 
 def read_bundle(path: Path) -> Parts:
@@ -85,9 +82,7 @@ def read_bundle(path: Path) -> Parts:
         ArtifactCorrupt: a file is missing or does not fit the others.
     """
     try:
-        raw: dict[str, Any] = json.loads((path / "value.json").read_bytes())
-        if raw["family"] != "viva" or raw["format"] != FORMAT:
-            raise ArtifactCorrupt(f"value bundle {path}: {raw['family']} {raw['format']}, expected viva {FORMAT}")
+        raw = read_description(path, family="viva")
         numbers = load_file(path / "numbers.safetensors")
         transformer, facts = WanTransformer3DModel.from_pretrained(
             path / "transformer", local_files_only=True, output_loading_info=True

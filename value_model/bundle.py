@@ -1,0 +1,55 @@
+"""A trained value model as a folder: value.json names the family and describes it; what else lies there is its own.
+
+Owns value.json. Every family writes and reads it here, so that a folder that is not whole is refused in one voice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from recap.errors import ArtifactCorrupt
+from recap.hashing import canonical_json
+
+FORMAT = 1
+_FILE = "value.json"
+
+
+def fresh_bundle(path: Path) -> Path:
+    """An empty folder at `path`; what a killed attempt left there is gone."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path
+
+
+def write_description(path: Path, family: str, **facts: Any) -> None:
+    """Writes value.json, last of all files: a folder that has it was written to its end. The caller commits it."""
+    (path / _FILE).write_bytes(canonical_json({"format": FORMAT, "family": family, **facts}))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a bundle was written to its end."""
+    return (path / _FILE).exists()
+
+
+def read_description(path: Path, *, family: str | None = None) -> dict[str, Any]:
+    """What value.json says.
+
+    Args:
+        path: the bundle folder.
+        family: the only one that will do; None for any.
+
+    Raises:
+        ArtifactCorrupt: no readable value.json, of another format or family.
+    """
+    try:
+        found: dict[str, Any] = json.loads((path / _FILE).read_bytes())
+        said = (found["format"], found["family"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactCorrupt(f"value bundle {path}: {_FILE} does not name a family ({error!r})") from error
+    if said[0] != FORMAT or family not in (None, said[1]):
+        raise ArtifactCorrupt(f"value bundle {path}: {said[1]} {said[0]}, expected {family or 'format'} {FORMAT}")
+    return found
