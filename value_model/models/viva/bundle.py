@@ -27,7 +27,6 @@ from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import Encoder, restore_encoder
 from value_model.models.viva.frames import Layout, StateRange
 
-FORMAT = 1
 _LIBRARIES = ("torch", "diffusers", "numpy", "recap-rl")
 
 
