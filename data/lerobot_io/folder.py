@@ -301,7 +301,9 @@ def _rows_v30(path: Path, video_keys: tuple[str, ...]) -> list[dict[str, Any]]:
         try:
             parquet = pq.ParquetFile(file)
             # Statistics of every column make up most of the file and are not needed.
-            columns = [name for name in parquet.schema_arrow.names if "/" not in name or name.rpartition("/")[0] in wanted]
+            columns = [
+                name for name in parquet.schema_arrow.names if "/" not in name or name.rpartition("/")[0] in wanted
+            ]
             rows += parquet.read(columns=columns).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(f"{file}: not readable as parquet ({error})") from error
@@ -334,9 +336,7 @@ def _check_files(path: Path, episodes: tuple[EpisodeEntry, ...]) -> None:
     for entry in episodes:
         for file in (entry.table, *(span.path for span in entry.videos.values())):
             first_use.setdefault(file, entry.index)
-    missing = [
-        f"episode {index}: {file.relative_to(path)}" for file, index in first_use.items() if not file.is_file()
-    ]
+    missing = [f"episode {index}: {file.relative_to(path)}" for file, index in first_use.items() if not file.is_file()]
     if missing:
         raise ConfigError(
             f"{path}: {len(missing)} files that its meta names are missing:{listed(missing)}",

@@ -144,9 +144,7 @@ class DatasetReader:
             yield from table.pictures(name, shape)
             return
         where = f"{self.folder.root}: episode {entry.index}, {name}"
-        yield from read_frames(
-            entry.videos[name], length=entry.length, fps=self.folder.fps, shape=shape, where=where
-        )
+        yield from read_frames(entry.videos[name], length=entry.length, fps=self.folder.fps, shape=shape, where=where)
 
 
 def outcome_of(value: Any, *, where: str) -> Outcome | None:

@@ -70,7 +70,9 @@ class EpisodeTable:
         back = np.flatnonzero(np.diff(time) <= 0)
         if len(back):
             t = int(back[0])
-            raise ConfigError(f"{self._where}, timestamp: runs back from {time[t]:.4f} s to {time[t + 1]:.4f} s at frame {t + 1}")
+            raise ConfigError(
+                f"{self._where}, timestamp: runs back from {time[t]:.4f} s to {time[t + 1]:.4f} s at frame {t + 1}"
+            )
         off = np.abs((time - time[0]) * fps - np.arange(len(time)))
         if off.max() > RATE_TOLERANCE:
             t = int(np.flatnonzero(off > RATE_TOLERANCE)[0])
@@ -105,7 +107,9 @@ class EpisodeTable:
         bad = np.argwhere(~np.isfinite(result))
         if len(bad):
             t, dim = (int(i) for i in bad[0])
-            raise ConfigError(f"{self._where}, {name}: {numbers[t, dim]} at frame {t}, dimension {dim}, expected finite numbers")
+            raise ConfigError(
+                f"{self._where}, {name}: {numbers[t, dim]} at frame {t}, dimension {dim}, expected finite numbers"
+            )
         return result
 
     def flags(self, name: str) -> BoolArray:

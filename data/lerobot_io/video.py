@@ -13,7 +13,9 @@ from recap.errors import ConfigError
 from recap.types import FrameArray
 
 
-def read_frames(span: VideoSpan, *, length: int, fps: float, shape: tuple[int, int], where: str) -> Iterator[FrameArray]:
+def read_frames(
+    span: VideoSpan, *, length: int, fps: float, shape: tuple[int, int], where: str
+) -> Iterator[FrameArray]:
     """`length` frames [h, w, 3] uint8 RGB, in order.
 
     Args:
