@@ -17,6 +17,7 @@ import typer
 from cli.annotate import annotate
 from cli.data import data_app
 from cli.gc import gc
+from cli.options import DEFAULT_WORKSPACE, Workspace
 from cli.schedule import schedule_app
 
 app = typer.Typer(
@@ -32,8 +33,6 @@ app.add_typer(schedule_app, name="schedule")
 app.command()(gc)
 app.command()(annotate)
 
-Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
-DEFAULT_WORKSPACE = Path("runs")
 _INTERRUPTED = 130
 
 

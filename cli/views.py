@@ -7,12 +7,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pipelines.invocation import Invocation
 from recap.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.dataset_import import ImportRequest
 
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 
@@ -238,6 +241,35 @@ def show_stats(root: Path, *, as_json: bool) -> None:
         )
     if figures.quarantined:
         typer.echo(f"  {figures.quarantined} files in quarantine")
+
+
+def show_import(root: Path, request: ImportRequest, *, as_json: bool) -> None:
+    """Imports, then says what came of it and what to do next. Progress goes to stderr."""
+    from pipelines.dataset_import import import_dataset
+
+    result = import_dataset(root, request, lambda line: typer.echo(line, err=True))
+    if as_json:
+        _json(result)
+        return
+    typer.echo(
+        f"{result.imported} episodes imported, {result.known} were here already, {len(result.left_out)} left out; "
+        f"{result.frames} frames in {_span(result.seconds)}"
+    )
+    for problem in result.left_out.values():
+        typer.echo(f"  left out: {problem}")
+    if result.unused:
+        typer.echo(f"  not taken: {', '.join(result.unused)}")
+    typer.echo("outcomes " + ", ".join(f"{name} {count}" for name, count in result.outcomes.items()))
+    if result.too_long:
+        typer.echo(
+            f"{len(result.too_long)} episodes are longer than max_steps of task '{result.task}': {result.too_long[:8]}"
+        )
+    where = "" if root == Path("runs") else f" --workspace {root}"
+    if result.task_file is not None:
+        typer.echo(f"task '{result.task}' is new; its description was drafted, look it over:\n  {result.task_file}")
+    if result.outcomes.get("none"):
+        typer.echo(f"next: recap annotate --all{where}   (or --from FILE: how each attempt ended)")
+    typer.echo(f"next: recap data verify{where}")
 
 
 def _store(root: Path) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pipelines.config import LoopConfig
 from pipelines.recorded import contents, open_recorded
-from pipelines.wiring import add_imitation, add_training
+from pipelines.wiring import add_imitation, add_training, task_facts
 from recap.graph import Graph, NodeHandle, OutputRef
 
 
@@ -22,7 +22,7 @@ def build_offline_graph(config: LoopConfig) -> Graph:
     Raises:
         ConfigError: a folder is not there or holds no episode.
     """
-    graph = Graph()
+    graph = Graph(given=task_facts(config.task))
     demos = _ingest(graph, config, 0)
     # Added before the training of iteration 0: a swapped folder or missing labels should not come after hours.
     rollouts = _rollouts(graph, config, demos) if config.iterations else None

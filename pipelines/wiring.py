@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pipelines.config import LoopConfig
 from recap.graph import Graph, NodeHandle, OutputRef
@@ -14,6 +15,25 @@ def lookahead_steps(config: LoopConfig) -> int:
 
     spec = TASKS.get(config.task).spec
     return max(round(spec.lookahead_s * spec.rate_hz), config.policy.model.execute)
+
+
+def task_facts(task: str) -> dict[str, Any]:
+    """What a graph is given of a task that is described in a file, which may be edited between two runs."""
+    from data.task_file import RecordedTask
+    from data.tasks import TASKS
+
+    found = TASKS.get(task)
+    return {"task": found.describe()} if isinstance(found, RecordedTask) else {}
+
+
+def refuse_recorded_task(task: str) -> None:
+    """Raises ConfigError for a task that is known by its recordings only."""
+    from data.task_file import RecordedTask
+    from data.tasks import TASKS
+
+    found = TASKS.get(task)
+    if isinstance(found, RecordedTask):
+        raise found.not_simulated()
 
 
 def add_imitation(graph: Graph, config: LoopConfig, demos: OutputRef) -> tuple[OutputRef, NodeHandle]:

@@ -59,7 +59,7 @@ def _plan(
     if waits:
         return _made(node, "unknown", f"input from {', '.join(waits)} will be recomputed"), None
     identities = {name: known[ref.node][ref.output] for name, ref in node.inputs.items()}
-    facts = key_facts(node.spec, node.config, identities, run_name=run_name, node=node.name)
+    facts = key_facts(node.spec, node.config, identities, run_name=run_name, node=node.name, given=node.given)
     key = key_of(facts)
     corrupt = ""
     try:
@@ -117,6 +117,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], node: Node) -> I
         if old["libraries"].get(name) != new["libraries"].get(name):
             versions = [facts["libraries"].get(name, _ABSENT) for facts in (old, new)]
             yield f"library {name}: {versions[0]} -> {versions[1]}"
+    was, now = dict(_leaves(old.get("given"))), dict(_leaves(new.get("given")))
+    for path in sorted({*was, *now}):
+        if was.get(path, _ABSENT) != now.get(path, _ABSENT):
+            yield f"{path}: {was.get(path, _ABSENT)} -> {now.get(path, _ABSENT)}"
     if old.get("recorded") != new.get("recorded"):
         yield "recorded for another run or node"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recap.errors import GraphError, UnknownName
@@ -58,6 +58,8 @@ class Node:
     inputs: Mapping[str, OutputRef]
     value: Any = None
     """Of a constant node: its JSON value."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What the step depends on besides config and inputs, as JSON; part of its key."""
 
     @property
     def is_constant(self) -> bool:
@@ -84,10 +86,17 @@ CONSTANT = StepSpec(
 
 
 class Graph:
-    """A directed graph of steps without cycles, in the order they were added."""
+    """A directed graph of steps without cycles, in the order they were added.
 
-    def __init__(self, *, steps: Registry[StepSpec] = STEPS) -> None:
+    Args:
+        steps: registry of the steps.
+        given: {name: JSON} that every step may depend on besides its settings and inputs, such as a task described in
+            a file; each is part of every key.
+    """
+
+    def __init__(self, *, steps: Registry[StepSpec] = STEPS, given: Mapping[str, Any] | None = None) -> None:
         self._steps = steps
+        self._given: Mapping[str, Any] = plain_json(dict(given or {}), where="what a graph is given")
         self._nodes: dict[str, Node] = {}
 
     def add(self, name: str, step_name: str, config: Any, /, **inputs: OutputRef) -> NodeHandle:
@@ -111,7 +120,7 @@ class Graph:
                 raise GraphError(f"node '{name}': {problem.message}")
             if not isinstance(ref, OutputRef):
                 raise GraphError(f"node '{name}', input {given}: expected handle['output'], got {type(ref).__name__}")
-        return self._keep(Node(name=name, spec=spec, config=config, inputs=dict(inputs)))
+        return self._keep(Node(name=name, spec=spec, config=config, inputs=dict(inputs), given=self._given))
 
     def constant(self, name: str, value: Any) -> OutputRef:
         """Adds a JSON value from outside the graph, usable as an input.

@@ -127,7 +127,9 @@ class Runner:
             return
         inputs = {name: summary.outputs[ref.node][ref.output] for name, ref in node.inputs.items()}
         identities = {name: artifact.identity for name, artifact in inputs.items()}
-        facts = key_facts(node.spec, node.config, identities, run_name=summary.run_name, node=node.name)
+        facts = key_facts(
+            node.spec, node.config, identities, run_name=summary.run_name, node=node.name, given=node.given
+        )
         key = key_of(facts)
         stored = self._stored(node, key)
         if node.spec.is_recorded(node.config):

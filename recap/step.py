@@ -170,7 +170,13 @@ def step(
 
 
 def key_facts(
-    spec: StepSpec, config: Any, identities: Mapping[str, str], *, run_name: str = "", node: str = ""
+    spec: StepSpec,
+    config: Any,
+    identities: Mapping[str, str],
+    *,
+    run_name: str = "",
+    node: str = "",
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that decides a step's result, as JSON: what its key is the hash of.
 
@@ -180,6 +186,7 @@ def key_facts(
         identities: {input: identity} of the inputs given.
         run_name: run and node name a recorded step's result, which no settings could bring back.
         node: see run_name.
+        given: what the graph was given for all of its steps.
     """
     facts: dict[str, Any] = {
         "step": spec.name,
@@ -190,6 +197,8 @@ def key_facts(
     }
     if spec.is_recorded(config):
         facts["recorded"] = [run_name, node]
+    if given:
+        facts["given"] = dict(given)
     return facts
 
 

@@ -40,6 +40,14 @@ class DatasetReader:
         self._tables = EpisodeTables(folder, columns)
         self._digests: dict[Path, str] = {}
 
+    def check(self, entry: EpisodeEntry) -> None:
+        """Raises ConfigError if the tables of the episode are not right; no picture is decoded."""
+        table = self._tables.episode(entry)
+        self._side_by_side(table, self.mapping.state)
+        self._side_by_side(table, self.mapping.action)
+        self._who_acted(table, entry)
+        self.outcome(entry)
+
     def draft(self, entry: EpisodeEntry) -> EpisodeDraft:
         """The episode, its pictures decoded.
 
