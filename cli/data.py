@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.datasets import import_dataset
+from cli.datasets import export_dataset, import_dataset
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace
 
 data_app = typer.Typer(
@@ -16,6 +16,7 @@ data_app = typer.Typer(
     rich_markup_mode=None,
 )
 data_app.command("import")(import_dataset)
+data_app.command("export")(export_dataset)
 
 
 @data_app.command()

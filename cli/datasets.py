@@ -69,3 +69,19 @@ def import_dataset(
         skip_broken=skip_broken,
     )
     show_import(workspace, request, as_json=as_json)
+
+
+def export_dataset(
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    run: Annotated[
+        str | None, typer.Option(help="Export what this run has labelled, with returns, values, advantages and labels.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Only episodes of this task.")] = None,
+    images: Annotated[bool, typer.Option("--images", help="Pictures as PNG, without loss; else as mp4.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Write episodes as a LeRobotDataset v3.0. The folder appears when it is whole."""
+    from cli.views import show_export
+
+    show_export(workspace, to, run=run, task=task, videos=not images, as_json=as_json)

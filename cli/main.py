@@ -63,6 +63,9 @@ def run(
     rollouts: Annotated[
         Path | None, typer.Option(help="With --collect none: rollouts and corrections (the same).")
     ] = None,
+    task_file: Annotated[
+        Path | None, typer.Option(help="Description of a task without a simulator; kept in the workspace.")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="ray or local; by default the preset's.")] = None,
     tracker: Annotated[str | None, typer.Option(help="mlflow, none, or by default the preset's.")] = None,
     settings: Annotated[
@@ -75,6 +78,10 @@ def run(
     from cli.views import run_and_show
     from pipelines.invocation import Invocation
 
+    if task_file is not None:
+        from pipelines.task_files import take_task_file
+
+        take_task_file(workspace, task_file, task=task)
     invocation = Invocation.of(
         task=task,
         preset=preset,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from data.episode_contract import PLAIN_NAME
 from data.lerobot_io.folder import Feature, LeRobotFolder, listed
 from recap.errors import ConfigError, RecapError
 from recap.types import Source
@@ -89,6 +90,8 @@ def _problems(folder: LeRobotFolder, mapping: DatasetMapping) -> Iterator[str]:
     if not mapping.cameras:
         yield "no camera: it has no pictures, or none was chosen"
     for camera, name in mapping.cameras.items():
+        if not PLAIN_NAME.fullmatch(camera):
+            yield f"camera name {camera!r}: expected a plain name (--camera NAME={name})"
         yield from _feature_problem(folder, name, f"--camera {camera}={name}", _picture_problem)
     for option, names in (("--state", mapping.state), ("--action", mapping.action)):
         if not names:
