@@ -199,9 +199,10 @@ class _Layout:
         self._root = root
         self._version = version
         self._where = f"{root}/meta/info.json"
-        self._chunk = info.get("chunks_size")
-        if type(self._chunk) is not int or self._chunk < 1:
-            raise ConfigError(f"{self._where}: chunks_size {self._chunk!r}, expected a positive number")
+        chunk = info.get("chunks_size")
+        if type(chunk) is not int or chunk < 1:
+            raise ConfigError(f"{self._where}: chunks_size {chunk!r}, expected a positive number")
+        self._chunk: int = chunk
         self._table = self._pattern(info, "data_path")
         self._video = self._pattern(info, "video_path") if video_keys else ""
 
@@ -234,10 +235,11 @@ class _Layout:
         }
 
     def _span(self, row: Mapping[str, Any], key: str, index: int, length: int, fps: float) -> VideoSpan:
-        times = [row.get(f"videos/{key}/{name}_timestamp") for name in ("from", "to")]
-        if not all(isinstance(time, float) and math.isfinite(time) and time >= 0 for time in times):
-            raise ConfigError(f"{self._root}: episode {index}, {key}: from and to timestamps {times}, expected seconds")
-        start, end = times
+        start, end = (row.get(f"videos/{key}/{name}_timestamp") for name in ("from", "to"))
+        if not (isinstance(start, float) and isinstance(end, float) and 0 <= start < end < math.inf):
+            raise ConfigError(
+                f"{self._root}: episode {index}, {key}: from {start!r} to {end!r} in the video, expected seconds"
+            )
         if abs((end - start) * fps - length) > 0.5:
             raise ConfigError(
                 f"{self._root}: episode {index}, {key}: the video is {end - start:.3f} s long, "

@@ -89,7 +89,7 @@ class EpisodeTable:
         """
         column = self._column(name)
         if _is_number(column.type):
-            values, widths = column, np.ones(len(column), dtype=np.int64)
+            values, widths = column, np.full(len(column), 1)
         elif _is_list(column.type) and _is_number(column.type.value_type):
             self._no_gaps(name, column)
             widths = _lengths(column)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from data.lerobot_io.folder import VideoSpan
 from data.lerobot_io.tables import RATE_TOLERANCE
 from recap.errors import ConfigError
@@ -60,7 +62,7 @@ def read_frames(
                 if (frame.height, frame.width) != shape:
                     found = (frame.height, frame.width)
                     raise ConfigError(f"{where}: frame {count} of the video is {found}, expected {shape}")
-                yield frame.to_ndarray(format="rgb24")
+                yield np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
                 count += 1
     except av.FFmpegError as error:
         raise ConfigError(f"{where}: {span.path} is not readable as a video after frame {count} ({error})") from error
