@@ -120,7 +120,11 @@ def encode_again(path: Path, episode: Episode, header: Header) -> bytes:
         if not any(codec["name"] == JPEG_NAME for chain in codecs for codec in chain):
             return encode(episode, header)
         # What else lies in a file that came from outside stays there.
-        wanted = {"zarr.json", *(name for array in header.arrays for name in _members(array, header.arrays[array]))}
+        wanted = {
+            "zarr.json",
+            "frames/zarr.json",
+            *(name for array in header.arrays for name in _members(array, header.arrays[array])),
+        }
         return _zip({name: archive.read(name) for name in wanted})
 
 

@@ -191,7 +191,9 @@ def _write_meta(
         "chunks_size": 1000,
         "fps": fps,
         "data_path": f"data/{folder}/{file}.parquet",
-        "video_path": f"videos/{{video_key}}/{folder}/{file}.mp4" if v3 else f"videos/{folder}/{{video_key}}/{file}.mp4",
+        "video_path": f"videos/{{video_key}}/{folder}/{file}.mp4"
+        if v3
+        else f"videos/{folder}/{{video_key}}/{file}.mp4",
         "features": features,
     }
     if v3:

@@ -19,6 +19,7 @@ from recap.errors import ConfigError
 from recap.workspace import Workspace, check_name
 
 if TYPE_CHECKING:
+    from data.image_codec import ImageCodec
     from data.lerobot_io.folder import EpisodeEntry, LeRobotFolder
     from data.lerobot_io.mapping import DatasetMapping
     from data.lerobot_io.reading import DatasetReader
@@ -92,6 +93,7 @@ def import_dataset(root: Path, request: ImportRequest, say: Callable[[str], None
             the others were imported. Each is named.
         WorkspaceLocked: a run or another import writes there.
     """
+    from data.image_codec import ImageCodec
     from data.lerobot_io.folder import open_folder
     from data.lerobot_io.reading import DatasetReader
 
@@ -100,6 +102,7 @@ def import_dataset(root: Path, request: ImportRequest, say: Callable[[str], None
     folder = open_folder(request.dataset)
     entries = _chosen(folder, request)
     mapping = _mapping(folder, request)
+    codec = ImageCodec(quality=request.jpeg_quality)
     reader = DatasetReader(folder, mapping)
     drafted = _fit_task(folder, mapping, entries)
     plan, broken = _look_through(reader, entries, skip=request.skip_broken)
@@ -111,7 +114,7 @@ def import_dataset(root: Path, request: ImportRequest, say: Callable[[str], None
         result.unused = sorted(
             {n for n, f in folder.features.items() if f.dtype in ("video", "image")} - set(mapping.cameras.values())
         )
-        _take(workspace, reader, plan, request, result, say)
+        _take(workspace, reader, plan, codec, result, say)
         _keep_outcomes(workspace, reader, plan, request, result)
     result.too_long = _too_long(request.task, entries)
     result.seconds = time.monotonic() - began
@@ -289,15 +292,13 @@ def _take(
     workspace: Workspace,
     reader: DatasetReader,
     plan: list[tuple[EpisodeEntry, str]],
-    request: ImportRequest,
+    codec: ImageCodec,
     result: ImportResult,
     say: Callable[[str], None],
 ) -> None:
     """Commits what is not here yet."""
     from data.episodes import EpisodeStore
-    from data.image_codec import ImageCodec
 
-    codec = ImageCodec(quality=request.jpeg_quality)
     store = EpisodeStore(workspace.episodes)
     ledger = Ledger(workspace.root / "collections" / "imported.jsonl", key="key")
     taken, present = ledger.rows(), set(store.ids())

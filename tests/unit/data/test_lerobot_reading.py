@@ -90,7 +90,7 @@ def test_an_empty_cell_is_no_outcome_and_another_value_is_an_error():
     assert outcome_of("", where="x") is None
     assert outcome_of(" Aborted ", where="x") is Outcome.ABORTED
     for value in (0.5, 2, "yes", [1], float("nan")):
-        with pytest.raises(ConfigError, match="x: .* is no outcome"):
+        with pytest.raises(ConfigError, match=r"x: .* is no outcome"):
             outcome_of(value, where="x")
 
 
@@ -105,7 +105,12 @@ def test_the_fingerprint_follows_what_is_read_and_nothing_else(tmp_path):
     usual = prints(root)
     assert prints(root, outcome="") == usual
     assert len({*usual, *prints(other)}) == 6
-    for changed in ({"image_size": (16, 16)}, {"robot": "b"}, {"task": "b"}, {"source": Source.ROLLOUT, "policy_id": "p"}):
+    for changed in (
+        {"image_size": (16, 16)},
+        {"robot": "b"},
+        {"task": "b"},
+        {"source": Source.ROLLOUT, "policy_id": "p"},
+    ):
         assert not set(prints(root, **changed)) & set(usual)
     video = root / "videos/chunk-000/observation.images.front/episode_000001.mp4"
     video.write_bytes(video.read_bytes() + b"\0")
