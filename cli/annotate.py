@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.options import DEFAULT_WORKSPACE, Workspace
+
 
 def annotate(
     name: Annotated[
         str | None, typer.Argument(metavar="RUN", help="Run that waits for labels; by default the latest that does.")
     ] = None,
-    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")] = Path(
-        "runs"
-    ),
+    workspace: Workspace = DEFAULT_WORKSPACE,
     port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1; 0 takes any that is free.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
     limit: Annotated[int | None, typer.Option(help="Judge at most so many episodes now.")] = None,
@@ -35,11 +35,11 @@ def annotate(
 ) -> None:
     """Judge episodes, one key each, on a local page; or import outcomes. Every answer is on disk at once."""
     from pipelines.annotation_server.queue import find_queue, label_book
+    from recap import workspace as workspaces
     from recap.errors import ConfigError
-    from recap.workspace import Workspace, user_name
 
-    opened = Workspace.open(workspace, create=False)
-    person = by or user_name()
+    opened = workspaces.Workspace.open(workspace, create=False)
+    person = by or workspaces.user_name()
     if outcomes is not None:
         if only_list or everything or limit is not None or name is not None:
             raise ConfigError(

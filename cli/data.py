@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-data_app = typer.Typer(
-    help="Look at recorded experience, check it, mend it.", no_args_is_help=True, rich_markup_mode=None
-)
+from cli.datasets import export_dataset, import_dataset
+from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace
 
-Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
-DEFAULT_WORKSPACE = Path("runs")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+data_app = typer.Typer(
+    help="Look at recorded experience, check it, mend it; take it in and hand it out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+data_app.command("import")(import_dataset)
+data_app.command("export")(export_dataset)
 
 
 @data_app.command()

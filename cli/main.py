@@ -17,6 +17,7 @@ import typer
 from cli.annotate import annotate
 from cli.data import data_app
 from cli.gc import gc
+from cli.options import DEFAULT_WORKSPACE, Workspace
 from cli.schedule import schedule_app
 
 app = typer.Typer(
@@ -32,8 +33,6 @@ app.add_typer(schedule_app, name="schedule")
 app.command()(gc)
 app.command()(annotate)
 
-Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
-DEFAULT_WORKSPACE = Path("runs")
 _INTERRUPTED = 130
 
 
@@ -64,6 +63,9 @@ def run(
     rollouts: Annotated[
         Path | None, typer.Option(help="With --collect none: rollouts and corrections (the same).")
     ] = None,
+    task_file: Annotated[
+        Path | None, typer.Option(help="Description of a task without a simulator; kept in the workspace.")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="ray or local; by default the preset's.")] = None,
     tracker: Annotated[str | None, typer.Option(help="mlflow, none, or by default the preset's.")] = None,
     settings: Annotated[
@@ -76,6 +78,10 @@ def run(
     from cli.views import run_and_show
     from pipelines.invocation import Invocation
 
+    if task_file is not None:
+        from pipelines.task_files import take_task_file
+
+        take_task_file(workspace, task_file, task=task)
     invocation = Invocation.of(
         task=task,
         preset=preset,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.options import DEFAULT_WORKSPACE, with_its_tasks
+
 schedule_app = typer.Typer(help="Start a run every day.", no_args_is_help=True, rich_markup_mode=None)
 
 OneWorkspace = Annotated[
@@ -32,8 +34,11 @@ def add(
     tracker: Annotated[str | None, typer.Option(help="As for run.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="As for run. Repeatable.")] = None,
     workspace: Annotated[
-        Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience; made if absent.")
-    ] = Path("runs"),
+        Path,
+        typer.Option(
+            "--workspace", "-w", help="Folder that holds runs and experience; made if absent.", callback=with_its_tasks
+        ),
+    ] = DEFAULT_WORKSPACE,
     print_only: Annotated[bool, typer.Option("--print", help="Print the crontab entry; install nothing.")] = False,
 ) -> None:
     """Start a run every day at a time. The same run again replaces its entry. Exit 2 if it was not installed."""

@@ -7,12 +7,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pipelines.invocation import Invocation
 from recap.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.dataset_import import ImportRequest
 
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 
@@ -213,6 +216,9 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
         f"  {row.length} steps at {row.rate_hz:g} Hz = {report.duration_s:.1f} s, human {report.human_steps} steps"
     )
     typer.echo(f"  cameras {', '.join(row.cameras)}, renderer {row.renderer or '-'}, {row.bytes / 1e6:.2f} MB")
+    said = _label_of(root, row.id)
+    if said:
+        typer.echo(f"  label {said}")
     outcome = report.outcome.value if report.outcome else "no truth recorded"
     typer.echo(f"  outcome {outcome}" + (f", progress {report.final_progress:.2f}" if report.outcome else ""))
     for event in report.events:
@@ -238,6 +244,62 @@ def show_stats(root: Path, *, as_json: bool) -> None:
         )
     if figures.quarantined:
         typer.echo(f"  {figures.quarantined} files in quarantine")
+
+
+def show_import(root: Path, request: ImportRequest, *, as_json: bool) -> None:
+    """Imports, then says what came of it and what to do next. Progress goes to stderr."""
+    from pipelines.dataset_import import import_dataset
+
+    result = import_dataset(root, request, lambda line: typer.echo(line, err=True))
+    if as_json:
+        _json(result)
+        return
+    typer.echo(
+        f"{result.imported} episodes imported, {result.known} were here already, {len(result.left_out)} left out; "
+        f"{result.frames} frames in {_span(result.seconds)}"
+    )
+    for problem in result.left_out.values():
+        typer.echo(f"  left out: {problem}")
+    if result.unused:
+        typer.echo(f"  not taken: {', '.join(result.unused)}")
+    typer.echo("outcomes " + ", ".join(f"{name} {count}" for name, count in result.outcomes.items()))
+    if result.too_long:
+        typer.echo(
+            f"{len(result.too_long)} episodes are longer than max_steps of task '{result.task}': {result.too_long[:8]}"
+        )
+    where = "" if root == Path("runs") else f" --workspace {root}"
+    if result.task_file is not None:
+        typer.echo(f"task '{result.task}' is new; its description was drafted, look it over:\n  {result.task_file}")
+    if result.outcomes.get("none"):
+        typer.echo(f"next: recap annotate --all{where}   (or --from FILE: how each attempt ended)")
+    typer.echo(f"next: recap data verify{where}")
+
+
+def show_export(root: Path, to: Path, *, run: str | None, task: str | None, videos: bool, as_json: bool) -> None:
+    """Exports, then says what was written. Progress goes to stderr."""
+    from pipelines.dataset_export import export_dataset
+
+    result = export_dataset(root, to, lambda line: typer.echo(line, err=True), run=run, task=task, videos=videos)
+    if as_json:
+        _json(result)
+        return
+    typer.echo(f"{result.episodes} episodes, {result.frames} frames of task '{result.task}' in {_span(result.seconds)}")
+    if result.left_out:
+        typer.echo(f"  {result.left_out} episodes of the run are left out: without a label, or of another task")
+    typer.echo(f"columns {', '.join(result.columns)}")
+    typer.echo(f"LeRobotDataset v3.0  {result.to}")
+
+
+def _label_of(root: Path, episode: str) -> str:
+    """What a person or an import said of an episode; "" if nobody did."""
+    from data.annotation import LabelBook
+
+    book = LabelBook(Workspace.open(root, create=False).root / "labels")
+    for origin in ("human", "imported"):
+        found = book.annotations(origin).get(episode)
+        if found is not None:
+            return f"{found.outcome.value} ({origin})"
+    return ""
 
 
 def _store(root: Path) -> Any:

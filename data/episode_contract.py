@@ -14,7 +14,7 @@ from recap.errors import ConfigError
 from recap.types import EpisodeDraft, PrivilegedTruth, Source
 
 RESERVED_FOLDERS = frozenset({"truth", "index", "quarantine"})
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
 
 class Violation(NamedTuple):
@@ -62,7 +62,7 @@ def check_truth(truth: PrivilegedTruth, length: int) -> None:
 
 
 def _fact_violations(draft: EpisodeDraft) -> Iterator[Violation]:
-    if not _NAME.fullmatch(draft.task) or draft.task in RESERVED_FOLDERS:
+    if not PLAIN_NAME.fullmatch(draft.task) or draft.task in RESERVED_FOLDERS:
         reserved = ", ".join(sorted(RESERVED_FOLDERS))
         yield Violation("task", f"{draft.task!r}, expected a plain name other than {reserved}")
     if not draft.robot:
@@ -107,7 +107,7 @@ def _frame_violations(draft: EpisodeDraft, length: int) -> Iterator[Violation]:
     for camera in sorted(draft.frames):
         frames = draft.frames[camera]
         name = f"frames/{camera}"
-        if not _NAME.fullmatch(camera) or camera == "zarr.json":
+        if not PLAIN_NAME.fullmatch(camera) or camera == "zarr.json":
             yield Violation(name, "expected a plain camera name")
         if frames.dtype != np.uint8:
             yield Violation(name, f"dtype {frames.dtype}, expected uint8")

@@ -5,7 +5,7 @@ without the software versions. So the id is proved by a few hundred bytes and ea
 read returns bytes that were not committed. Must not know where files lie, the index, or any truth.
 
 Members: zarr.json; state, action, intervened (one chunk each); frames/<camera> (FRAMES_PER_CHUNK frames a chunk); all
-through lossless zstd.
+through lossless zstd, or the frames as JPEG (data/image_codec.py).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.image_codec import JPEG_NAME, LOSSLESS, ImageCodec, jpeg_codec
 from recap.errors import EpisodeCorrupt
 from recap.hashing import canonical_json
 from recap.types import BoolArray, Episode, EpisodeDraft, FloatArray, FrameArray, Source
@@ -73,8 +74,21 @@ def header_of(draft: EpisodeDraft) -> Header:
     return Header(id=identity(facts, arrays), facts=facts, arrays=arrays, software=dict(draft.software))
 
 
-def encode(draft: EpisodeDraft, header: Header) -> bytes:
-    """The bytes of the episode file. Equal drafts give equal bytes under one version of the zstd codec."""
+def through_codec(draft: EpisodeDraft, codec: ImageCodec) -> EpisodeDraft:
+    """The episode that a file in this codec will give back; `draft` itself if nothing is lost."""
+    if codec.quality is None:
+        return draft
+    return replace(draft, frames={camera: codec.through(draft.frames[camera]) for camera in sorted(draft.frames)})
+
+
+def encode(draft: EpisodeDraft, header: Header, codec: ImageCodec = LOSSLESS) -> bytes:
+    """The bytes of the episode file. Equal drafts give equal bytes under one version of the codecs.
+
+    Args:
+        draft: as recorded, before any codec.
+        header: of what the codec gives back (`through_codec`).
+        codec: of the images.
+    """
     import zarr
     from zarr.codecs import ZstdCodec
     from zarr.storage import MemoryStore
@@ -90,18 +104,28 @@ def encode(draft: EpisodeDraft, header: Header) -> bytes:
             shape=array.shape,
             dtype=array.dtype,
             chunks=(min(FRAMES_PER_CHUNK, array.shape[0]), *array.shape[1:]) if array.ndim == 4 else array.shape,
-            compressors=ZstdCodec(level=_ZSTD_LEVEL),
             fill_value=0,
+            **(codec.zarr_codecs(_ZSTD_LEVEL) if array.ndim == 4 else {"compressors": ZstdCodec(level=_ZSTD_LEVEL)}),
             # A chunk that is left out because it is all zero could not be told from a lost one.
             config={"write_empty_chunks": True},
         )
         zarr_array[...] = array
-    packed = io.BytesIO()
-    # zarr's own ZipStore writes members in thread order with the time of day; sorted and undated, bytes are repeatable.
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), members[name].to_bytes())
-    return packed.getvalue()
+    return _zip({name: content.to_bytes() for name, content in members.items()})
+
+
+def encode_again(path: Path, episode: Episode, header: Header) -> bytes:
+    """The bytes of a new file for the episode in `path`, whose arrays were proved; JPEG images are not encoded anew."""
+    with _naming(path, "frames"), zipfile.ZipFile(path) as archive:
+        codecs = [json.loads(archive.read(f"frames/{camera}/zarr.json"))["codecs"] for camera in header.cameras]
+        if not any(codec["name"] == JPEG_NAME for chain in codecs for codec in chain):
+            return encode(episode, header)
+        # What else lies in a file that came from outside stays there.
+        wanted = {
+            "zarr.json",
+            "frames/zarr.json",
+            *(name for array in header.arrays for name in _members(array, header.arrays[array])),
+        }
+        return _zip({name: archive.read(name) for name in wanted})
 
 
 def read_header(path: Path) -> Header:
@@ -135,6 +159,7 @@ def read_array(path: Path, header: Header, name: str) -> NDArray[Any]:
     from zarr.storage import ZipStore
 
     expected = header.arrays[name]
+    jpeg_codec()  # zarr has to know it before it reads a file that names it
     with _naming(path, name), ZipStore(path, mode="r") as store:
         stored = zarr.open_array(store, path=name, mode="r")
         found = {"dtype": str(stored.dtype), "shape": list(stored.shape)}
@@ -221,12 +246,25 @@ def _describe(array: NDArray[Any]) -> dict[str, Any]:
 def _check_members(path: Path, present: set[str], arrays: Mapping[str, Mapping[str, Any]]) -> None:
     # zarr reads a missing chunk as zeros, so absence has to be found here.
     for name, described in arrays.items():
-        shape = described["shape"]
-        chunks = -(-shape[0] // FRAMES_PER_CHUNK) if len(shape) == 4 else 1
-        zeros = "/".join(itertools.repeat("0", len(shape) - 1))
-        wanted = {f"{name}/c/{i}/{zeros}".rstrip("/") for i in range(chunks)} | {f"{name}/zarr.json"}
+        wanted = _members(name, described)
         if not wanted <= present:
             raise EpisodeCorrupt(f"{path}: {name} lacks {sorted(wanted - present)[0]}", hint=_REPAIR)
+
+
+def _members(name: str, described: Mapping[str, Any]) -> set[str]:
+    shape = described["shape"]
+    chunks = -(-shape[0] // FRAMES_PER_CHUNK) if len(shape) == 4 else 1
+    zeros = "/".join(itertools.repeat("0", len(shape) - 1))
+    return {f"{name}/c/{i}/{zeros}".rstrip("/") for i in range(chunks)} | {f"{name}/zarr.json"}
+
+
+def _zip(members: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    # zarr's own ZipStore writes members in thread order with the time of day; sorted and undated, bytes are repeatable.
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(members):
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), members[name])
+    return packed.getvalue()
 
 
 @contextmanager

@@ -12,12 +12,23 @@ rename, and equal content is the same file. Must not know labels, policies, or h
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from data.durable import claimed_tmp, fsync_dir, replace_durably, write_all
 from data.episode_contract import RESERVED_FOLDERS, check, check_truth
-from data.episode_file import Header, encode, header_of, read_episode, read_header, read_numbers
+from data.episode_file import (
+    Header,
+    encode,
+    encode_again,
+    header_of,
+    read_episode,
+    read_header,
+    read_numbers,
+    through_codec,
+)
+from data.image_codec import LOSSLESS, ImageCodec
 from data.index import EpisodeIndex, EpisodeRow, row_of
 from data.truth_file import encode_truth, read_truth
 from recap import faults
@@ -39,24 +50,46 @@ class EpisodeStore:
         self.index = EpisodeIndex(self.root / "index")
         self.quarantine = self.root / "quarantine"
 
-    def commit(self, draft: EpisodeDraft, truth: PrivilegedTruth | None = None) -> str:
+    def commit(self, draft: EpisodeDraft, truth: PrivilegedTruth | None = None, *, codec: ImageCodec = LOSSLESS) -> str:
         """Stores `draft` and returns its id; from then on it survives a power cut. Equal content twice is one file.
+
+        With a lossy codec the episode is what the codec gives back, and the id is of that.
 
         Raises:
             ConfigError: a field breaks the episode contract (named), or another truth is already kept for the episode.
         """
         check(draft)
+        header = header_of(through_codec(draft, codec))
+        return self._keep(header, truth, lambda: encode(draft, header, codec))
+
+    def take_over(self, source: Path, truth: PrivilegedTruth | None = None) -> Episode:
+        """Commits the episode in a file of another store and returns it, its frames decoded.
+
+        It is read in full and proved first. JPEG images stay the files they are: encoding them again would lose more.
+
+        Raises:
+            EpisodeCorrupt: the file is not what was committed there.
+            ConfigError: as `commit`.
+        """
+        stored = read_episode(source)
+        # Decoded and proved once here; a stored episode would decode its images at every access.
+        episode = replace(stored, frames=dict(stored.frames))
+        check(episode)
+        header = read_header(source)
+        self._keep(header, truth, lambda: encode_again(source, episode, header))
+        return episode
+
+    def _keep(self, header: Header, truth: PrivilegedTruth | None, content_of: Callable[[], bytes]) -> str:
         if truth is not None:
-            check_truth(truth, draft.length)
-        header = header_of(draft)
-        final = self.root / draft.task / f"{header.id}.zip"
+            check_truth(truth, header.length)
+        final = self.root / str(header.facts["task"]) / f"{header.id}.zip"
         # The claim also tells a repair running beside us that a truth without an episode is about to get one.
         with claimed_tmp(final) as (tmp, handle):
             if truth is not None:
                 self._commit_truth(header.id, truth)
             if self._stored_whole(final, header):
                 return header.id
-            content = encode(draft, header)
+            content = content_of()
             write_all(handle, content)
             faults.point("episodes.before_fsync")
             os.fsync(handle)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from data.durable import TMP_PREFIX, abandoned, fsync_dir, replace_durably
 from data.episode_contract import RESERVED_FOLDERS, check_truth, violations
-from data.episode_file import Header, assemble, encode, read_array, read_episode, read_header
+from data.episode_file import Header, assemble, encode_again, read_array, read_episode, read_header
 from data.episodes import EpisodeStore
 from data.index import EpisodeRow, row_of
 from data.truth_file import read_truth
@@ -262,7 +262,7 @@ def _set_aside(store: EpisodeStore, finding: Finding, *, path: Path | None = Non
 
 def _rewrite(store: EpisodeStore, path: Path) -> str:
     header = read_header(path)
-    content = encode(read_episode(path), header)
+    content = encode_again(path, read_episode(path), header)
     replace_durably(path, content)
     store.index.append([row_of(header, content)])
     return "written afresh from its intact content"

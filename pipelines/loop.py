@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pipelines.config import LoopConfig
-from pipelines.wiring import add_imitation, add_training
+from pipelines.wiring import add_imitation, add_training, refuse_recorded_task
 from recap.errors import ConfigError
 from recap.graph import Graph, OutputRef
 
@@ -33,12 +33,13 @@ def build_graph(config: LoopConfig) -> Graph:
 
     Raises:
         ConfigError: more rollouts in all than there are start seeds, or a setting of a step is impossible;
-            recorded experience that is not there.
+            recorded experience that is not there; a task without a simulator.
     """
     if config.offline:
         from pipelines.offline import build_offline_graph
 
         return build_offline_graph(config)
+    refuse_recorded_task(config.task)
     graph = Graph()
     state = _imitation(graph, config)
     for iteration in range(1, config.iterations + 1):

@@ -6,7 +6,7 @@ A folder is a workspace of recap, its `episodes` folder, or any episode store. I
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,26 +139,20 @@ class Ingester:
         self._store = EpisodeStore(Path(store_root))
 
     def run(self, job: str) -> dict[str, Any]:
-        from recap.types import EpisodeDraft
-
         try:
-            episode = self._source.load(job)
-            facts = {item.name: getattr(episode, item.name) for item in fields(EpisodeDraft)}
-            # Decoded and proved once here; a stored episode would decode its images at every access.
-            draft = EpisodeDraft(**{**facts, "frames": dict(episode.frames)})
             truth = self._source.truth(job) if self._source.has_truth(job) else None
-            episode_id = self._store.commit(draft, truth)
+            episode = self._store.take_over(self._source.path(job), truth)
         except (EpisodeCorrupt, ConfigError) as error:
             return {"episode_id": job, "problem": error.message}
-        assert episode_id == job, "the id is the digest of what was proved"
+        assert episode.id == job, "the id is the digest of what was proved"
         return {
             "episode_id": job,
             "problem": "",
             "truth": truth is not None,
-            "start_seed": draft.start_seed,
-            "source": draft.source.value,
-            "steps": draft.length,
-            "human_steps": int(draft.intervened.sum()),
+            "start_seed": episode.start_seed,
+            "source": episode.source.value,
+            "steps": episode.length,
+            "human_steps": int(episode.intervened.sum()),
         }
 
     def close(self) -> None:

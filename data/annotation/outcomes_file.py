@@ -10,24 +10,28 @@ import bisect
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError
 from recap.types import Annotation, Outcome
 
-_COLUMNS = ("episode_id", "outcome", "note")
-_NEEDED = ("episode_id", "outcome")
 _SHOWN = 20
-_SHAPE = "episode_id,outcome[,note]"
 
 
-def read_outcomes_file(path: str | Path, known_ids: Iterable[str]) -> dict[str, Annotation]:
+def read_outcomes_file(
+    path: str | Path, known_ids: Iterable[str], *, numbers: Mapping[int, str] | None = None
+) -> dict[str, Annotation]:
     """The outcomes that `path` gives, in order of episode id.
 
     CSV has a header line `episode_id,outcome[,note]`; JSON (by the suffix .json) is a list of objects with these keys.
     `episode_id` may be a prefix that only one episode has; `outcome` is success, failure (time-outs too) or aborted.
+
+    Args:
+        path: the file.
+        known_ids: ids of the episodes that there are.
+        numbers: {number in a dataset: episode id}; with it the first column is `episode_index` and holds such numbers.
 
     Raises:
         ConfigError: the file is not of that shape, or rows are bad: each named by its line (CSV) or place (JSON), what
@@ -41,14 +45,15 @@ def read_outcomes_file(path: str | Path, known_ids: Iterable[str]) -> dict[str, 
         raise ConfigError(f"outcomes file {source}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"outcomes file {source}: not UTF-8 text ({error})") from error
+    name = "episode_id" if numbers is None else "episode_index"
     known = sorted(set(known_ids))
     found: dict[str, Annotation] = {}
     first_place: dict[str, str] = {}
     problems: list[str] = []
-    rows = _json_rows(text, source) if source.suffix.lower() == ".json" else _csv_rows(text, source)
+    rows = _json_rows(text, source) if source.suffix.lower() == ".json" else _csv_rows(text, source, name)
     for place, row in rows:
         try:
-            annotation = _annotation(row, known)
+            annotation = _annotation(row, name, lambda said: _resolve(said, known, numbers))
             if annotation.episode_id in first_place:
                 raise ConfigError(  # noqa: TRY301 - gathered with the other complaints
                     f"episode {annotation.episode_id[:12]} was given before, at {first_place[annotation.episode_id]}"
@@ -66,16 +71,21 @@ def read_outcomes_file(path: str | Path, known_ids: Iterable[str]) -> dict[str, 
             hint="mend these rows and give the file again; `recap data stats` counts the episodes of the workspace",
         )
     if not found:
-        raise ConfigError(f"outcomes file {source}: no row, expected a header {_SHAPE} and at least one row")
+        raise ConfigError(f"outcomes file {source}: no row, expected a header {_shape(name)} and at least one row")
     return dict(sorted(found.items()))
 
 
-def _csv_rows(text: str, source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _shape(name: str) -> str:
+    return f"{name},outcome[,note]"
+
+
+def _csv_rows(text: str, source: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
-        if set(header) - set(_COLUMNS) or not set(_NEEDED) <= set(header) or len(set(header)) != len(header):
-            raise ConfigError(f"outcomes file {source}, line 1: columns {header}, expected {_SHAPE}")
+        header = [cell.strip() for cell in next(reader, [])]
+        known = {name, "outcome", "note"}
+        if set(header) - known or not {name, "outcome"} <= set(header) or len(set(header)) != len(header):
+            raise ConfigError(f"outcomes file {source}, line 1: columns {header}, expected {_shape(name)}")
         begin = reader.line_num + 1
         for cells in reader:
             place, begin = f"line {begin}", reader.line_num + 1
@@ -99,25 +109,32 @@ def _json_rows(text: str, source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"entry {place}", row if isinstance(row, dict) else {"value": row}
 
 
-def _annotation(row: dict[str, Any], known: list[str]) -> Annotation:
+def _annotation(row: dict[str, Any], name: str, resolve: Callable[[str], str]) -> Annotation:
     if "cells" in row:
         raise ConfigError(f"{len(row['cells'])} cells, expected {row['expected']} as in the header")
-    if set(row) - set(_COLUMNS) or not set(_NEEDED) <= set(row):
-        raise ConfigError(f"fields {sorted(row)}, expected episode_id, outcome and perhaps note")
-    wrong = [name for name, value in row.items() if not isinstance(value, str)]
+    if set(row) - {name, "outcome", "note"} or not {name, "outcome"} <= set(row):
+        raise ConfigError(f"fields {sorted(row)}, expected {name}, outcome and perhaps note")
+    # JSON has numbers of its own: an index may be one.
+    if name == "episode_index" and type(row[name]) is int:
+        row = {**row, name: str(row[name])}
+    wrong = [field for field, value in row.items() if not isinstance(value, str)]
     if wrong:
         raise ConfigError(f"{wrong[0]} is {row[wrong[0]]!r}, expected text")
     outcome = row["outcome"].strip()
     if outcome not in [one.value for one in Outcome]:
         raise ConfigError(f"outcome {outcome!r}, expected success, failure (a time-out is one) or aborted")
     return Annotation(
-        episode_id=_resolve(row["episode_id"].strip(), known),
+        episode_id=resolve(row[name].strip()),
         outcome=Outcome(outcome),
         note=row.get("note", "").strip(),
     )
 
 
-def _resolve(prefix: str, known: list[str]) -> str:
+def _resolve(prefix: str, known: list[str], numbers: Mapping[int, str] | None) -> str:
+    if numbers is not None:
+        if not prefix.isascii() or not prefix.isdigit() or int(prefix) not in numbers:
+            raise ConfigError(f"episode_index {prefix!r} is none of the {len(numbers)} episodes taken from the dataset")
+        return numbers[int(prefix)]
     if not prefix:
         raise ConfigError("no episode id")
     # Ids that begin with the prefix stand together in sorted order.

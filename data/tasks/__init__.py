@@ -1,14 +1,24 @@
-"""Tasks: one file each, registering itself in `TASKS`. Importing them loads no simulator."""
+"""Tasks: one file each, registering itself in `TASKS`. Importing them loads no simulator.
+
+A task without a simulator may also be one YAML file in a folder of task files (data/task_file.py).
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from data.sim.flaws import FlawConfig
+from recap.errors import ConfigError, UnknownName
 from recap.protocols import SimulatedRobot
 from recap.registry import Registry
 from recap.specs import RobotSpec, TaskSpec
+from recap.task_folders import offered
 from recap.types import FloatArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from data.task_file import RecordedTask
 
 
 class Expert(Protocol):
@@ -53,4 +63,54 @@ class SimTask(Protocol):
         ...
 
 
-TASKS: Registry[SimTask] = Registry("task", packages=("data.tasks",))
+class TaskRegistry(Registry[SimTask]):
+    """The registered tasks, and those described in the folders of task files, looked up when they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("task", packages=("data.tasks",))
+        self._read: dict[Path, tuple[tuple[int, int], RecordedTask]] = {}
+
+    def get(self, name: str) -> SimTask:
+        """The task called `name`.
+
+        Raises:
+            UnknownName: there is none.
+            ConfigError: its file is not right, or it is registered and described in a file.
+        """
+        path = self._file(name)
+        registered = super().names()
+        if path is None:
+            if name not in registered:
+                raise UnknownName.among(self.kind, name, self.names())
+            return super().get(name)
+        if name in registered:
+            raise ConfigError(f"task '{name}' is built in and described in {path} too", hint="give the file another id")
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        if path not in self._read or self._read[path][0] != stamp:
+            from data.task_file import read_task_file
+
+            self._read[path] = (stamp, read_task_file(path))
+        return self._read[path][1]
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        described = {path.stem for folder in offered() for path in folder.glob("*.*") if _is_task_file(path)}
+        return sorted({*super().names(), *described})
+
+    def _file(self, name: str) -> Path | None:
+        folders = offered()
+        if not folders or "/" in name or "\\" in name or name.startswith("."):
+            return None
+        from data.task_file import find_task_file
+
+        return next((path for folder in folders if (path := find_task_file(folder, name)) is not None), None)
+
+
+def _is_task_file(path: Path) -> bool:
+    from data.task_file import SUFFIXES
+
+    return path.suffix in SUFFIXES and not path.name.startswith(".")
+
+
+TASKS = TaskRegistry()

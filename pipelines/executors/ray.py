@@ -237,7 +237,9 @@ class RayExecutor:
             }
             if not self._private:
                 # Another cluster's processes do not inherit our environment.
-                passed = {key: os.environ[key] for key in ("MUJOCO_GL", "RECAP_FAULT") if key in os.environ}
+                passed = {
+                    key: os.environ[key] for key in ("MUJOCO_GL", "RECAP_FAULT", "RECAP_TASKS") if key in os.environ
+                }
                 options["runtime_env"] = {"env_vars": {**session.WORKER_ENV, **passed}}
             deadline = time.monotonic() + _NAME_FREED_WITHIN_S
             while True:

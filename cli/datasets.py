@@ -1,0 +1,87 @@
+"""`recap data import` and `recap data export`: LeRobotDataset folders in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace
+
+
+def import_dataset(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="LeRobotDataset folder, v3.0 or v2.1.")],
+    task: Annotated[str, typer.Option(help="Task of the episodes; one nobody knows gets a task file.")],
+    source: Annotated[str, typer.Option(help="Who acted: demo, rollout or correction.")] = "demo",
+    policy: Annotated[
+        str | None, typer.Option(help="Name of the policy that acted (rollouts and corrections).")
+    ] = None,
+    robot: Annotated[str | None, typer.Option(help="Robot id; by default the dataset's robot_type.")] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FEATURE, e.g. cam_high=observation.images.top. Repeatable; by default all."),
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Feature of the state. Repeatable: side by side. [observation.state]")
+    ] = None,
+    action: Annotated[list[str] | None, typer.Option(help="Feature of the action, likewise. [action]")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Side or HEIGHTxWIDTH to letterbox to; by default as recorded.")
+    ] = None,
+    jpeg_quality: Annotated[int, typer.Option(help="Quality that images are kept at, 1 to 100.")] = 95,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Keep images without loss (large).")] = False,
+    outcome_column: Annotated[
+        str, typer.Option(help="Column of the frames (the last counts) or episodes that says how it ended.")
+    ] = "",
+    outcomes: Annotated[
+        Path | None, typer.Option(help="CSV or JSON file of episode_index,outcome[,note] instead.")
+    ] = None,
+    intervention_column: Annotated[str, typer.Option(help="Column that is true where a human acted.")] = "",
+    episodes: Annotated[str | None, typer.Option(help="Numbers of the episodes to take, e.g. 0-3,7.")] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="Only episodes that were told this, where a dataset holds several.")
+    ] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave broken episodes out.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Take the episodes of a LeRobotDataset into the workspace. Re-issue it to go on; nothing is taken twice."""
+    from cli.views import show_import
+    from pipelines.dataset_import import ImportRequest
+
+    request = ImportRequest(
+        dataset=dataset,
+        task=task,
+        source=source,
+        policy=policy,
+        robot=robot,
+        cameras=tuple(camera or ()),
+        state=tuple(state or ("observation.state",)),
+        action=tuple(action or ("action",)),
+        image_size=image_size,
+        jpeg_quality=None if lossless else jpeg_quality,
+        outcome_column=outcome_column,
+        outcomes=outcomes,
+        intervention_column=intervention_column,
+        episodes=episodes,
+        instruction=instruction,
+        skip_broken=skip_broken,
+    )
+    show_import(workspace, request, as_json=as_json)
+
+
+def export_dataset(
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    run: Annotated[
+        str | None, typer.Option(help="Export what this run has labelled, with returns, values, advantages and labels.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Only episodes of this task.")] = None,
+    images: Annotated[bool, typer.Option("--images", help="Pictures as PNG, without loss; else as mp4.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Write episodes as a LeRobotDataset v3.0. The folder appears when it is whole."""
+    from cli.views import show_export
+
+    show_export(workspace, to, run=run, task=task, videos=not images, as_json=as_json)

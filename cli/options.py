@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_WORKSPACE = Path("runs")
+
+
+def with_its_tasks(workspace: Path) -> Path:
+    """Before any command looks a task up: those described in the workspace's own files are known."""
+    from recap.task_folders import offer
+
+    offer(workspace)
+    return workspace
+
+
+Workspace = Annotated[
+    Path,
+    typer.Option("--workspace", "-w", help="Folder that holds runs and experience.", callback=with_its_tasks),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,235 @@
+"""A task in one YAML (or JSON) file: what is asked and of which robot, without a simulator.
+
+    <workspace>/tasks/<id>.yaml
+
+Owns the format and its complaints. The task is known by its recordings: it can be learned from, not simulated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from data.durable import replace_durably
+from recap.errors import ConfigError, UnknownName
+from recap.protocols import SimulatedRobot
+from recap.specs import CameraSpec, RobotSpec, TaskSpec
+
+SUFFIXES = (".yaml", ".yml", ".json")
+_TASK_FIELDS = ("id", "prompt", "max_steps", "rate_hz", "lookahead_s", "positive_share", "reset_s", "success", "robot")
+_ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedTask:
+    """A task that is known by its recordings; asking it for a simulator is an error that says so."""
+
+    spec: TaskSpec
+    robot: RobotSpec
+    path: Path
+
+    def describe(self) -> dict[str, Any]:
+        """Everything the file says, as JSON: part of the key of each step of a run, so an edited file is a change."""
+        return {
+            "spec": asdict(self.spec),
+            "robot": {**asdict(self.robot), "cameras": list(map(asdict, self.robot.cameras))},
+        }
+
+    def not_simulated(self) -> ConfigError:
+        """The error for whoever wants attempts at it."""
+        return ConfigError(
+            f"task '{self.spec.id}' has no simulator: it is known by its recordings only ({self.path})",
+            hint=f"recap run --task {self.spec.id} --collect none --demos DIR --rollouts DIR",
+        )
+
+    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> SimulatedRobot:
+        """Raises ConfigError."""
+        self._refuse()
+
+    def make_expert(self, robot: SimulatedRobot, seed: int, flaws: Any) -> Any:
+        """Raises ConfigError."""
+        self._refuse()
+
+    def make_takeover(self, robot: SimulatedRobot, seed: int) -> Any:
+        """Raises ConfigError."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise self.not_simulated()
+
+
+def find_task_file(folder: Path, name: str) -> Path | None:
+    """The file of a task in a folder of task files, if it is there.
+
+    Raises:
+        ConfigError: two files of that name.
+    """
+    found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+    if len(found) > 1:
+        raise ConfigError(f"task '{name}' is described twice: {', '.join(map(str, found))}", hint="remove one of them")
+    return found[0] if found else None
+
+
+def read_task_file(path: Path) -> RecordedTask:
+    """Reads and checks a task file.
+
+    Raises:
+        ConfigError: not YAML, a field missing, unknown or out of range, or the id is not the file's name.
+    """
+    import yaml
+
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"task file {path}: not readable as YAML ({error})") from error
+    fields = _fields(value, _TASK_FIELDS, path, "")
+    robot_fields = _fields(fields["robot"], _ROBOT_FIELDS, path, "robot.")
+    robot = _robot(robot_fields, path)
+    spec = TaskSpec(
+        id=_checked(fields, "id", _is_text, "a name", path),
+        prompt=_checked(fields, "prompt", _is_text, "the instruction, in words", path),
+        robot=robot.id,
+        max_steps=_checked(fields, "max_steps", lambda v: type(v) is int and v > 0, "a whole number > 0", path),
+        rate_hz=float(_checked(fields, "rate_hz", _is_positive, "a number > 0", path)),
+        lookahead_s=float(_checked(fields, "lookahead_s", _is_positive, "seconds > 0", path)),
+        positive_share=float(
+            _checked(fields, "positive_share", lambda v: _is_positive(v) and v < 1, "a number within (0, 1)", path)
+        ),
+        reset_s=float(_checked(fields, "reset_s", lambda v: v == 0 or _is_positive(v), "seconds >= 0", path)),
+        success=_checked(fields, "success", _is_text, "the success definition, in words", path),
+    )
+    if spec.id != path.stem:
+        raise ConfigError(f"task file {path}: id '{spec.id}', expected '{path.stem}' as the file is called")
+    return RecordedTask(spec=spec, robot=robot, path=path)
+
+
+def write_task_file(path: Path, spec: TaskSpec, robot: RobotSpec) -> None:
+    """Writes a task file with a word on each field, for a person to look over."""
+    import json
+
+    def text(value: Any) -> str:
+        # JSON strings and lists are YAML, and quote what YAML would read as something else.
+        return json.dumps(value)
+
+    cameras = "".join(f"    {text(c.name)}: [{c.height}, {c.width}]\n" for c in robot.cameras)
+    units = robot.action_units[0] if len(set(robot.action_units)) == 1 else list(robot.action_units)
+    content = f"""\
+# A task that is known by its recordings: recap learns it from them and does not simulate it.
+# Change what is not right. A run whose task file was changed since does its steps again.
+id: {text(spec.id)}
+prompt: {text(spec.prompt)}
+max_steps: {spec.max_steps}   # T_max: an attempt not done by then has failed; no recorded episode may be longer
+rate_hz: {spec.rate_hz!r}   # control rate of the recordings
+lookahead_s: {spec.lookahead_s!r}   # of the advantage
+positive_share: {spec.positive_share!r}   # of autonomous frames
+reset_s: {spec.reset_s!r}   # between attempts
+success: {text(spec.success)}
+robot:
+  id: {text(robot.id)}
+  state_names: {text(list(robot.state_names))}
+  action_names: {text(list(robot.action_names))}
+  action_units: {text(units)}   # one for all, or a list: rad, m, 0..1
+  gripper_dims: {text(list(robot.gripper_dims))}   # places, from 0, of actions that are grippers
+  cameras:   # name: [height, width] as stored
+{cameras}"""
+    replace_durably(path, content.encode())
+
+
+def _robot(fields: Mapping[str, Any], path: Path) -> RobotSpec:
+    def names(name: str) -> tuple[str, ...]:
+        found = _checked(fields, name, _is_names, "a list of different names", path, "robot.")
+        return tuple(found)
+
+    actions = names("action_names")
+    units = _checked(
+        fields,
+        "action_units",
+        lambda v: _is_text(v) or (isinstance(v, list) and len(v) == len(actions) and all(map(_is_text, v))),
+        f"one unit, or a list of {len(actions)}",
+        path,
+        "robot.",
+    )
+    grippers = _checked(
+        fields,
+        "gripper_dims",
+        lambda v: (
+            isinstance(v, list)
+            and all(type(dim) is int and 0 <= dim < len(actions) for dim in v)
+            and len(set(v)) == len(v)
+        ),
+        f"a list of places from 0 to {len(actions) - 1}",
+        path,
+        "robot.",
+    )
+    cameras = _checked(
+        fields,
+        "cameras",
+        lambda v: isinstance(v, dict) and bool(v) and all(_is_text(n) and _is_size(s) for n, s in v.items()),
+        "name: [height, width] of at least one camera",
+        path,
+        "robot.",
+    )
+    return RobotSpec(
+        id=_checked(fields, "id", _is_text, "a name", path, "robot."),
+        state_names=names("state_names"),
+        action_names=actions,
+        action_units=tuple(units) if isinstance(units, list) else (units,) * len(actions),
+        gripper_dims=tuple(grippers),
+        cameras=tuple(CameraSpec(name=n, height=s[0], width=s[1]) for n, s in cameras.items()),
+    )
+
+
+def _fields(value: Any, known: tuple[str, ...], path: Path, prefix: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        what = prefix.rstrip(".") or "the file"
+        raise ConfigError(f"task file {path}: {what} is {type(value).__name__}, expected the fields {', '.join(known)}")
+    for name in value:
+        if name not in known:
+            raise UnknownName.among(f"field of task file {path}", f"{prefix}{name}", [f"{prefix}{n}" for n in known])
+    missing = [f"{prefix}{name}" for name in known if name not in value]
+    if missing:
+        raise ConfigError(f"task file {path}: {', '.join(missing)} missing")
+    return value
+
+
+def _checked(
+    fields: Mapping[str, Any], name: str, fits: Callable[[Any], bool], wanted: str, path: Path, prefix: str = ""
+) -> Any:
+    if not fits(fields[name]):
+        raise ConfigError(f"task file {path}: {prefix}{name} is {fields[name]!r}, expected {wanted}")
+    return fields[name]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value)) and len(set(value)) == len(value)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+
+
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Plain values only; a field given twice is an error, where YAML would keep the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in yaml
+            names = [key.value for key, _ in node.value]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise yaml.constructor.ConstructorError(None, None, f"'{twice[0]}' is given twice", node.start_mark)
+            return super().construct_mapping(node, deep=deep)
+
+    return Loader

@@ -1,0 +1,87 @@
+"""A task in a file within a run: offline it is like any other, simulated it is refused, edited it is another input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.synthetic_lerobot import synthetic_dataset
+from data.tasks import TASKS
+from pipelines.dataset_import import ImportRequest, import_dataset
+from pipelines.executors import EXECUTORS, ExecutorSettings
+from pipelines.invocation import Invocation
+from pipelines.loop import build_graph
+from pipelines.task_files import take_task_file
+from recap.errors import ConfigError
+from recap.explain import explain
+from recap.runner import Runner
+from recap.step import key_facts, key_of
+from recap.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def _no_task_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECAP_TASKS", "")
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A workspace with two demonstrations and one rollout of a task that only its file describes."""
+    dataset, root = synthetic_dataset(tmp_path / "d"), tmp_path / "w"
+    import_dataset(root, ImportRequest(dataset=dataset, task="cubes", episodes="0-1"), lambda line: None)
+    rollout = ImportRequest(dataset=dataset, task="cubes", episodes="2", source="rollout", policy="p")
+    import_dataset(root, rollout, lambda line: None)
+    return root
+
+
+def _offline(root: Path) -> Any:
+    settings = ["ingest.others=skip", "ingest.workers=1"]
+    folders = {"demos": root, "rollouts": root}
+    return Invocation.of(task="cubes", preset="micro", collect="none", settings=settings, **folders).config()
+
+
+def test_a_run_that_would_simulate_it_is_refused_with_what_to_do(recorded: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'cubes' has no simulator.*w/tasks/cubes\.yaml") as refused:
+        build_graph(Invocation.of(task="cubes", preset="micro").config())
+    assert "--collect none --demos DIR" in refused.value.hint
+
+
+def test_an_edited_file_is_a_change_of_the_steps_that_read_it_and_explain_names_the_field(recorded: Path) -> None:
+    def keys() -> dict[str, str]:
+        nodes = [node for node in build_graph(_offline(recorded)).order() if not node.is_constant]
+        return {node.name: key_of(key_facts(node.spec, node.config, {})) for node in nodes}
+
+    workspace, before = Workspace.open(recorded), keys()
+    graph = build_graph(replace(_offline(recorded), iterations=0, rollouts=""))
+    for name in [name for name in graph._nodes if name not in ("0/source", "0/collect")]:
+        del graph._nodes[name]  # the take-over alone: nothing has to be trained for this
+    Runner(workspace, lambda: EXECUTORS.get("local")(ExecutorSettings())).run(graph, "r")
+    plan = {node.node: node for node in explain(workspace, build_graph(_offline(recorded)), "r")}
+    assert plan["0/collect"].state == "cached"
+
+    path = recorded / "tasks" / "cubes.yaml"
+    path.write_text(path.read_text().replace("max_steps: 6", "max_steps: 60"))
+    assert TASKS.get("cubes").spec.max_steps == 60
+    after = keys()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"0/select", "1/value", "1/health", "1/advantage", "1/select"}
+    spec = TASKS.get("cubes").spec
+    path.write_text(path.read_text().replace(f"rate_hz: {spec.rate_hz!r}", "rate_hz: 7.5"))
+    plan = {node.node: node for node in explain(workspace, build_graph(_offline(recorded)), "r")}
+    assert (plan["0/collect"].state, plan["0/collect"].why) == ("run", f"task.rate_hz: {spec.rate_hz} -> 7.5")
+
+
+def test_a_file_of_someone_is_kept_in_the_workspace(recorded: Path, tmp_path: Path) -> None:
+    there = recorded / "tasks" / "cubes.yaml"
+    kept = take_task_file(tmp_path / "other", there, task="cubes")
+    assert kept == tmp_path / "other" / "tasks" / "cubes.yaml"
+    assert kept.read_bytes() == there.read_bytes()
+    assert take_task_file(tmp_path / "other", there, task="cubes") == kept
+    there.write_text(there.read_text().replace("max_steps: 6", "max_steps: 60"))
+    with pytest.raises(ConfigError, match="describes 'cubes' otherwise"):
+        take_task_file(tmp_path / "other", there, task="cubes")
+    with pytest.raises(ConfigError, match="describes 'cubes', expected 'balls'"):
+        take_task_file(tmp_path / "other", there, task="balls")
