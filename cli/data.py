@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from cli.record import record
+
 data_app = typer.Typer(
     help="Look at recorded experience, check it, mend it.", no_args_is_help=True, rich_markup_mode=None
 )
+data_app.command()(record)
 
 Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")]
 DEFAULT_WORKSPACE = Path("runs")
