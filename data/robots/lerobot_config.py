@@ -128,14 +128,15 @@ def _discover(package: Any, extra: Any, path: Path) -> dict[str, str]:
         if name.startswith(_PLUGINS):
             _import(name, failed)
     if extra is not None:
-        from lerobot.configs.parser import PluginLoadError, load_plugin
-
-        if not isinstance(extra, str):
+        if not isinstance(extra, str) or not all(part.isidentifier() for part in extra.split(".")):
             raise ConfigError(f"{path}: {_DISCOVER} {extra!r}, expected the name of a package")
+        # What LeRobot's own function does; importing that one costs ten seconds of dataset code.
         try:
-            load_plugin(extra)
-        except PluginLoadError as error:
-            raise ConfigError(f"{path}: {error}") from error
+            found = importlib.import_module(extra)
+            for module in pkgutil.iter_modules(getattr(found, "__path__", ()), f"{extra}."):
+                importlib.import_module(module.name)
+        except ImportError as error:
+            raise ConfigError(f"{path}: {_DISCOVER} {extra}: {error}") from error
     return failed
 
 

@@ -211,7 +211,7 @@ class Leader:
         Raises:
             ConfigError: its actions are not the robot's.
         """
-        missing = sorted(set(robot.action_keys) - set(device.action_features))
+        missing = [key for key in robot.action_keys if key not in device.action_features]
         if missing:
             raise ConfigError(
                 f"teleoperator '{device.name}' gives no {', '.join(missing)}, which the robot '{robot.device.name}' "
