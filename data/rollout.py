@@ -14,7 +14,7 @@ import numpy as np
 
 from data.sim.flaws import FlawConfig
 from data.sim.seeds import derive
-from data.tasks import SimTask
+from data.tasks import SimTask, packages_of
 from recap.errors import ConfigError, RecapError
 from recap.protocols import Policy, Robot, SimulatedRobot
 from recap.types import Attempt, EpisodeDraft, FloatArray, FrameArray, Observation, PrivilegedTruth, Source
@@ -56,7 +56,7 @@ class Recorder:
         policy_id: str | None,
         software: Mapping[str, str] | None = None,
     ) -> EpisodeDraft:
-        """The episode of the steps so far; at least one. `software`: versions, by default of the simulator."""
+        """The episode of the steps so far; at least one. `software`: versions, by default of the task's world."""
         return EpisodeDraft(
             task=task.spec.id,
             robot=robot.spec.id,
@@ -69,7 +69,7 @@ class Recorder:
             action=np.stack(self._actions),
             intervened=np.array(self._intervened, dtype=np.bool_),
             frames={name: np.stack(frames) for name, frames in self._frames.items()},
-            software=versions("mujoco") if software is None else software,
+            software=versions(*packages_of(task)) if software is None else software,
         )
 
 

@@ -56,20 +56,21 @@ def play_missing(
     return {key: done[key] for key in jobs}
 
 
-def pin_renderer(ctx: StepContext, asked: str, *, setting: str) -> str:
+def pin_renderer(ctx: StepContext, task: str, asked: str, *, setting: str) -> str:
     """The renderer of the first attempt at this step; "auto" is decided once and then kept.
 
     Args:
         ctx: of the running step.
+        task: task id.
         asked: "auto" or a renderer by name.
         setting: name of the setting, for the message.
 
     Raises:
         ConfigError: this machine now offers another renderer than the step began with.
     """
-    from data.sim.backend import choose_renderer
+    from data.tasks import TASKS, renderer_of
 
-    renderer = choose_renderer(asked)
+    renderer = renderer_of(TASKS.get(task), asked)
     marker = ctx.scratch / "renderer"
     if not marker.exists():
         write_atomic(marker, renderer.encode())

@@ -22,6 +22,7 @@ _DISTRIBUTIONS = {
     "lerobot_robot_bench": "[recap.tasks]\nbench_folding = lerobot_robot_bench.task\n"
     "[recap.policys]\nhold_still = lerobot_robot_bench.task\n",
     "lerobot_teleoperator_bench": "",
+    "gym_reach": "[recap.tasks]\ngym_reach = gym_reach.task\n",
 }
 
 
@@ -42,7 +43,9 @@ def register(folder: Path) -> None:
     TASKS.names()  # what is built in first: the entry points below are for processes of their own
     sys.path.insert(0, str(folder))
     if "bench_folding" not in TASKS.names():
-        import lerobot_robot_bench.task  # noqa: F401 - registers itself
+        # They register themselves.
+        import gym_reach.task  # noqa: F401
+        import lerobot_robot_bench.task  # noqa: F401
 
 
 def unregister(folder: Path) -> None:
