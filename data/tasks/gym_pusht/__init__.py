@@ -1,7 +1,7 @@
 """gym_pusht: push a T-shaped block onto its outline with a round tool. The environment is gym-pusht's, not ours.
 
-Needs the package gym-pusht in an environment of its own (`make env-pusht`, docs/robots.md); without it the task is known and refuses to
-make a robot.
+Needs the package gym-pusht in an environment of its own (`make env-pusht`, docs/robots.md); without it the task is
+known and refuses to make a robot.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from recap.specs import CameraSpec, RobotSpec, TaskSpec
 
 SPEC = TaskSpec(
     id="gym_pusht",
-    prompt="push the T onto its outline",
+    prompt="push the T home",
     robot="gym_pusht_tool",
     max_steps=300,
     rate_hz=10.0,

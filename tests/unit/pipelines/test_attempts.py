@@ -65,11 +65,11 @@ def test_a_lost_row_is_played_again_and_rows_of_other_jobs_are_left_out(tmp_path
 
 def test_the_renderer_of_the_first_attempt_is_kept(tmp_path: Path) -> None:
     ctx = _ctx(tmp_path)
-    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"
-    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"
+    assert pin_renderer(ctx, "shirt_folding", "ray", setting="evaluate.renderer") == "ray"
+    assert pin_renderer(ctx, "shirt_folding", "ray", setting="evaluate.renderer") == "ray"
     (tmp_path / "renderer").write_text("egl")
     with pytest.raises(ConfigError, match="began with the 'egl' renderer") as refused:
-        pin_renderer(ctx, "ray", setting="evaluate.renderer")
+        pin_renderer(ctx, "shirt_folding", "ray", setting="evaluate.renderer")
     assert "evaluate.renderer=ray" in refused.value.hint
 
 

@@ -12,6 +12,7 @@ from data.robots.real_task import RealTask
 from data.rollout import record_demo, rollout
 from data.sim.flaws import CLEAN, FlawConfig
 from data.tasks import TASKS, ForeignTask, packages_of, renderer_of
+from data.verify import discard, verify
 from pipelines.config import PRESETS
 from pipelines.loop import build_graph
 from recap.errors import ConfigError, RecapError
@@ -55,6 +56,9 @@ def test_a_demonstration_is_recorded_and_judged_by_the_environment(robot, tmp_pa
     np.testing.assert_array_equal(store.load(episode_id).frames["cam_high"], draft.frames["cam_high"])
     again, _ = record_demo(TASK, robot, 7, CLEAN)
     assert store.commit(again, truth) == episode_id, "the same seed gives the same bits"
+    discard(store, episode_id, reason="not wanted")
+    assert (store.ids(), store.has_truth(episode_id), list(verify(store))) == ((), False, [])
+    assert len(list(store.quarantine.glob("*.reason.json"))) == 2
 
 
 def test_a_flawed_demonstrator_fails(robot):
