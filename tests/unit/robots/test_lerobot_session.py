@@ -8,6 +8,7 @@ import pytest
 from bench_recording import Recording
 from lerobot_robot_bench.task import HoldStill
 
+from data.describe import show, stats
 from data.verify import verify
 from recap.errors import ConfigError, RobotFault
 from recap.types import Outcome, Source
@@ -50,6 +51,10 @@ def test_a_demonstration_is_one_labelled_episode_with_what_was_sent(tmp_path):
     assert episode.software["robot"] == "bench_arms"
     assert recording.label(episode.id).outcome is Outcome.SUCCESS
     assert recording.book.entries()[0].by == "ada"
+    labels = recording.book.annotations()
+    shown = show(recording.store, episode.id[:12], labels)
+    assert (shown.label.outcome, shown.outcome, shown.human_steps) == (Outcome.SUCCESS, None, episode.length)
+    assert [group.outcome for group in stats(recording.store, labels=labels).groups] == [Outcome.SUCCESS]
     assert arms.calls == recording.leader.device.calls == ["connect", "disconnect"]
     assert (summary.judged, summary.unlabelled) == (1, 0)
 
