@@ -4,7 +4,7 @@ export OMP_NUM_THREADS ?= 1
 PY := .venv/bin/python
 TASK ?= shirt_folding
 
-.PHONY: help setup run smoke micro check test test-all bench accept-golden lock clean
+.PHONY: help setup run smoke micro check test test-all bench env-pusht accept-golden lock clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ test-all: setup  ## Everything, slow tests included
 
 bench: setup  ## Every benchmark but the studies (recap_seeds, experts); each ends in one line of JSON
 	@for b in $(filter-out benchmarks/recap_seeds.py benchmarks/experts.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(PY) $$b || exit 1; done
+
+env-pusht: setup  ## Build .envs/pusht for the task gym_pusht: .envs/pusht/bin/recap run --task gym_pusht
+	@sh scripts/env.sh pusht
 
 accept-golden: setup  ## Accept changed step code as output-neutral (or after a version bump)
 	$(PY) -m recap.testing.accept_golden

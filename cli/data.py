@@ -9,12 +9,14 @@ import typer
 
 from cli.datasets import export_dataset, import_dataset
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace
+from cli.record import record
 
 data_app = typer.Typer(
     help="Look at recorded experience, check it, mend it; take it in and hand it out.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+data_app.command()(record)
 data_app.command("import")(import_dataset)
 data_app.command("export")(export_dataset)
 

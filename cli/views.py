@@ -200,7 +200,7 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
     from data.describe import show
 
     store = _store(root)
-    report = show(store, episode)
+    report = show(store, episode, _labels(root))
     if strip is not None:
         from pipelines.report.filmstrip import film_strip, save_png
 
@@ -220,7 +220,11 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
     if said:
         typer.echo(f"  label {said}")
     outcome = report.outcome.value if report.outcome else "no truth recorded"
-    typer.echo(f"  outcome {outcome}" + (f", progress {report.final_progress:.2f}" if report.outcome else ""))
+    progress = report.final_progress
+    typer.echo(f"  outcome {outcome}" + (f", progress {progress:.2f}" if progress is not None else ""))
+    if report.label is not None:
+        note = f" ({report.label.note})" if report.label.note else ""
+        typer.echo(f"  label {report.label.outcome.value}{note}")
     for event in report.events:
         typer.echo(f"  step {event.t:>4} {'+-'[event.kind < 0] if event.kind else ' '} {event.name}")
     if strip is not None:
@@ -231,7 +235,7 @@ def show_stats(root: Path, *, as_json: bool) -> None:
     """Counts per task, source and outcome."""
     from data.describe import stats
 
-    figures = stats(_store(root))
+    figures = stats(_store(root), labels=_labels(root))
     if as_json:
         _json(figures)
         return
@@ -306,6 +310,13 @@ def _store(root: Path) -> Any:
     from data.episodes import EpisodeStore
 
     return EpisodeStore(Workspace.open(root, create=False).episodes)
+
+
+def _labels(root: Path) -> Any:
+    """{episode id: what people and imports say of it}."""
+    from data.annotation import LabelBook
+
+    return LabelBook(root / "labels").annotations()
 
 
 def _json(value: Any) -> None:

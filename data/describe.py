@@ -10,7 +10,7 @@ import numpy as np
 
 from data.episodes import EpisodeStore
 from data.index import EpisodeRow
-from recap.types import Event, Outcome, Source
+from recap.types import Annotation, Event, Outcome, Source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +24,10 @@ class EpisodeReport:
     """Steps in which a human or the expert acted."""
     outcome: Outcome | None
     """The task detector's verdict; None where no truth was recorded."""
+    label: Annotation | None
+    """What a person or an import says of it; None: nobody did."""
     final_progress: float | None
-    """True progress at the last step, [0, 1]."""
+    """True progress at the last step, [0, 1]; None where it is not known."""
     events: tuple[Event, ...]
     metrics: Mapping[str, float]
 
@@ -37,7 +39,7 @@ class GroupStats:
     task: str
     source: Source
     outcome: Outcome | None
-    """None: no truth recorded."""
+    """By its label, else by the truth recorded; None: neither is there."""
     episodes: int
     frames: int
     bytes: int
@@ -58,8 +60,10 @@ class StoreStats:
     """Files set aside by `recap data repair`."""
 
 
-def show(store: EpisodeStore, episode_id: str) -> EpisodeReport:
+def show(store: EpisodeStore, episode_id: str, labels: Mapping[str, Annotation] | None = None) -> EpisodeReport:
     """What is known of one episode; `episode_id` may be cut short as long as it is clear which is meant.
+
+    `labels` are what people and imports say, by episode.
 
     Raises:
         UnknownName: no such episode.
@@ -75,18 +79,22 @@ def show(store: EpisodeStore, episode_id: str) -> EpisodeReport:
         duration_s=row.length / row.rate_hz,
         human_steps=int(store.numbers(full_id)[2].sum()),
         outcome=truth.outcome if truth else None,
-        final_progress=float(truth.progress[-1]) if truth else None,
+        label=(labels or {}).get(full_id),
+        final_progress=float(truth.progress[-1]) if truth and not np.isnan(truth.progress[-1]) else None,
         events=truth.events if truth else (),
         metrics=truth.metrics if truth else {},
     )
 
 
-def stats(store: EpisodeStore, ids: Iterable[str] | None = None) -> StoreStats:
-    """Counts, lengths and bytes of `ids` (all episodes by default)."""
-    rows = store.rows(ids)
+def stats(
+    store: EpisodeStore, ids: Iterable[str] | None = None, labels: Mapping[str, Annotation] | None = None
+) -> StoreStats:
+    """Counts, lengths and bytes of `ids` (all episodes by default); `labels` as in `show`."""
+    rows, said = store.rows(ids), labels or {}
     groups: dict[tuple[str, Source, Outcome | None], list[EpisodeRow]] = defaultdict(list)
     for row in rows:
-        outcome = store.truth(row.id).outcome if store.has_truth(row.id) else None
+        outcome = store.truth(row.id).outcome if row.id not in said and store.has_truth(row.id) else None
+        outcome = said[row.id].outcome if row.id in said else outcome
         groups[row.task, row.source, outcome].append(row)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1].value, item[0][2] or ""))
     set_aside = store.quarantine.glob("*") if store.quarantine.is_dir() else ()

@@ -54,8 +54,10 @@ def check_truth(truth: PrivilegedTruth, length: int) -> None:
     for name, array in (("progress", truth.progress), ("stage", truth.stage)):
         if array.shape != (length,):
             raise ConfigError(f"truth.{name}: shape {array.shape}, expected ({length},), one entry per step")
-    if not np.isfinite(truth.progress).all():
-        raise ConfigError("truth.progress: not finite")
+    if not np.isfinite(truth.progress).all() and not np.isnan(truth.progress).all():
+        raise ConfigError(
+            "truth.progress: partly not finite, expected numbers, or NaN throughout where it is not known"
+        )
     for event in truth.events:
         if not 0 <= event.t < length or event.kind not in (-1, 0, 1):
             raise ConfigError(f"truth.events: {event}, expected 0 <= t < {length} and kind -1, 0 or 1")

@@ -6,16 +6,27 @@ Owns the loop and its alignment (observation t, then action t). Knows no task an
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Protocol
 
 import numpy as np
 
 from data.sim.flaws import FlawConfig
 from data.sim.seeds import derive
-from data.tasks import SimTask
+from data.tasks import SimTask, packages_of
 from recap.errors import ConfigError, RecapError
-from recap.protocols import Policy, SimulatedRobot
+from recap.protocols import Policy, Robot, SimulatedRobot
 from recap.types import Attempt, EpisodeDraft, FloatArray, FrameArray, Observation, PrivilegedTruth, Source
+
+
+class FilmedRobot(Robot, Protocol):
+    """A robot that says where its pictures come from."""
+
+    @property
+    def renderer(self) -> str | None:
+        """Image backend in simulation; None for real cameras."""
+        ...
 
 
 class Recorder:
@@ -36,9 +47,16 @@ class Recorder:
             self._frames.setdefault(name, []).append(frame)
 
     def draft(
-        self, task: SimTask, robot: SimulatedRobot, seed: int, *, source: Source, policy_id: str | None
+        self,
+        task: SimTask,
+        robot: FilmedRobot,
+        seed: int | None,
+        *,
+        source: Source,
+        policy_id: str | None,
+        software: Mapping[str, str] | None = None,
     ) -> EpisodeDraft:
-        """The episode of the steps so far; at least one."""
+        """The episode of the steps so far; at least one. `software`: versions, by default of the task's world."""
         return EpisodeDraft(
             task=task.spec.id,
             robot=robot.spec.id,
@@ -51,15 +69,21 @@ class Recorder:
             action=np.stack(self._actions),
             intervened=np.array(self._intervened, dtype=np.bool_),
             frames={name: np.stack(frames) for name, frames in self._frames.items()},
-            software={"mujoco": version("mujoco"), "numpy": version("numpy"), "recap": version("recap-rl")},
+            software=versions(*packages_of(task)) if software is None else software,
         )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """{package: version} of `packages` and of what every recording rests on."""
+    names = {name: name for name in (*packages, "numpy")} | {"recap": "recap-rl"}
+    return {name: version(distribution) for name, distribution in names.items()}
 
 
 class ChunkPlayer:
     """Plays a policy's chunks, one action per step, and asks for the next chunk when one is used up."""
 
     def __init__(
-        self, task: SimTask, robot: SimulatedRobot, policy: Policy, seed: int, *, noise_seed: int, execute: int
+        self, task: SimTask, robot: Robot, policy: Policy, seed: int, *, noise_seed: int, execute: int
     ) -> None:
         """Raises ConfigError if `execute` is below 1."""
         if execute < 1:

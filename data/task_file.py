@@ -25,25 +25,30 @@ _ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_d
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedTask:
-    """A task that is known by its recordings; asking it for a simulator is an error that says so."""
+    """A task that no simulator knows: recorded on a robot, or taken in. What needs a simulated world is refused.
+
+    It is a `SimTask` (and a `ForeignTask`) in name.
+    """
 
     spec: TaskSpec
     robot: RobotSpec
-    path: Path
+    """Sizes of its cameras are those in which episodes are kept and that policies are trained for."""
+    path: Path | None = None
+    """Its file; None for one that a package registers."""
+    packages: tuple[str, ...] = ()
+    demonstrates: bool = False
+    takes_over: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """Everything the file says, as JSON: part of the key of each step of a run, so an edited file is a change."""
+        """Everything the file says, as JSON."""
         return {
             "spec": asdict(self.spec),
             "robot": {**asdict(self.robot), "cameras": list(map(asdict, self.robot.cameras))},
         }
 
-    def not_simulated(self) -> ConfigError:
-        """The error for whoever wants attempts at it."""
-        return ConfigError(
-            f"task '{self.spec.id}' has no simulator: it is known by its recordings only ({self.path})",
-            hint=f"recap run --task {self.spec.id} --collect none --demos DIR --rollouts DIR",
-        )
+    def choose_renderer(self, asked: str) -> str:
+        """Raises ConfigError."""
+        self._refuse()
 
     def make_robot(self, renderer: str = "auto", image_size: int = 64) -> SimulatedRobot:
         """Raises ConfigError."""
@@ -58,7 +63,12 @@ class RecordedTask:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise self.not_simulated()
+        name, where = self.spec.id, "" if self.path is None else f" ({self.path})"
+        raise ConfigError(
+            f"task '{name}' has no simulator: it is known by its recordings only{where}",
+            hint=f"recap run --task {name} --collect none --demos DIR --rollouts DIR, "
+            f"or record attempts: recap data record --task {name} --robot-config FILE --teleop-config FILE",
+        )
 
 
 def find_task_file(folder: Path, name: str) -> Path | None:

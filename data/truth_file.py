@@ -28,7 +28,7 @@ def encode_truth(episode_id: str, truth: PrivilegedTruth) -> bytes:
         "format": FORMAT,
         "episode": episode_id,
         "outcome": truth.outcome.value,
-        "progress": [float(value) for value in truth.progress],
+        "progress": [_number(value) for value in truth.progress],
         "stage": [int(value) for value in truth.stage],
         "events": [[int(event.t), event.name, int(event.kind)] for event in truth.events],
         "metrics": {name: _number(value) for name, value in truth.metrics.items()},

@@ -45,6 +45,8 @@ class Kind(StrEnum):
     """A half-written file of a process that died or was stopped at its time limit: quarantined."""
     DUPLICATE = "duplicate"
     """The same recording under other facts: left in place, for a person to judge."""
+    DISCARDED = "discarded"
+    """Nothing is wrong with it, but whoever recorded it does not want it: quarantined, by `discard` only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +151,19 @@ def _check_episode(path: Path, row: EpisodeRow | None, *, full: bool) -> Finding
 def _contract(header: Header, arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, str]]:
     frames = {camera: arrays[f"frames/{camera}"] for camera in header.cameras}
     yield from violations(assemble(header, arrays["state"], arrays["action"], arrays["intervened"], frames))
+
+
+def discard(store: EpisodeStore, episode_id: str, *, reason: str) -> str:
+    """Takes a good episode out of use: it and its truth go to quarantine, with the reason; where to, in words.
+
+    Raises:
+        UnknownName: no such episode.
+    """
+    path = store.path(episode_id)
+    finding = Finding(kind=Kind.DISCARDED, episode=episode_id, path=path, field="file", problem=reason)
+    if store.has_truth(episode_id):
+        _set_aside(store, finding, path=store.truth_path(episode_id))
+    return _set_aside(store, finding)
 
 
 def _check_truth(store: EpisodeStore, header: Header) -> Finding | None:

@@ -56,29 +56,32 @@ def play_missing(
     return {key: done[key] for key in jobs}
 
 
-def pin_renderer(ctx: StepContext, asked: str, *, setting: str) -> str:
-    """The image backend of a step; "auto" is decided once per workspace, so that what is compared was drawn alike.
+def pin_renderer(ctx: StepContext, task: str, asked: str, *, setting: str) -> str:
+    """The image backend of a step; "auto" is decided once per workspace and robot: what is compared was drawn alike.
 
     Args:
         ctx: of the running step.
+        task: task id.
         asked: "auto" or a renderer by name.
         setting: name of the setting, for the message.
 
     Raises:
         ConfigError: the renderer does not work on this machine.
     """
-    from data.sim.backend import choose_renderer
+    from data.tasks import TASKS, renderer_of
 
+    found = TASKS.get(task)
     if asked != "auto":
-        return choose_renderer(asked)
-    marker = ctx.workspace.root / "renderer"
+        return renderer_of(found, asked)
+    marker = ctx.workspace.root / "renderers" / found.robot.id
     if not marker.exists():
-        renderer = choose_renderer("auto")
+        renderer = renderer_of(found, "auto")
+        marker.parent.mkdir(exist_ok=True)
         write_atomic(marker, renderer.encode())
         return renderer
     pinned = marker.read_text()
     try:
-        return choose_renderer(pinned)
+        return renderer_of(found, pinned)
     except ConfigError as error:
         raise ConfigError(
             f"{ctx.node}: this workspace's images are drawn by '{pinned}', which does not work here: {error.message}",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pipelines.config import LoopConfig
-from pipelines.wiring import add_imitation, add_training, refuse_recorded_task
+from pipelines.wiring import add_imitation, add_training
 from recap.errors import ConfigError
 from recap.graph import Graph, OutputRef
 
@@ -32,19 +32,39 @@ def build_graph(config: LoopConfig) -> Graph:
     """The steps of a run, wired; settings that must agree between steps are set once. Offline: pipelines/offline.py.
 
     Raises:
-        ConfigError: more rollouts in all than there are start seeds, or a setting of a step is impossible;
-            recorded experience that is not there; a task without a simulator.
+        ConfigError: more rollouts in all than there are start seeds, or a setting of a step is impossible; the world
+            of the task has no expert for it; recorded experience that is not there.
     """
     if config.offline:
         from pipelines.offline import build_offline_graph
 
         return build_offline_graph(config)
-    refuse_recorded_task(config.task)
+    _check_world(config)
     graph = Graph()
     state = _imitation(graph, config)
     for iteration in range(1, config.iterations + 1):
         state = _improvement(graph, config, state, iteration)
     return graph
+
+
+def _check_world(config: LoopConfig) -> None:
+    """Refuses now what the world of the task could not do hours later."""
+    from data.tasks import TASKS, ForeignTask
+
+    task = TASKS.get(config.task)
+    if not isinstance(task, ForeignTask):
+        return
+    if not task.demonstrates:
+        raise ConfigError(
+            f"task '{config.task}': nobody demonstrates it in a simulated world, so there is nothing to imitate",
+            hint=f"recap run --task {config.task} --collect none --demos DIR --rollouts DIR   (recorded episodes)",
+        )
+    if config.iterations and config.rollout.corrections and not task.takes_over:
+        raise ConfigError(
+            f"task '{config.task}': no expert takes over in its world, and {config.rollout.corrections} attempts with "
+            "corrections are asked for",
+            hint="--set rollout.corrections=0",
+        )
 
 
 def _imitation(graph: Graph, config: LoopConfig) -> _State:

@@ -16,16 +16,6 @@ def lookahead_steps(config: LoopConfig) -> int:
     return max(round(spec.lookahead_s * spec.rate_hz), config.policy.model.execute)
 
 
-def refuse_recorded_task(task: str) -> None:
-    """Raises ConfigError for a task that is known by its recordings only."""
-    from data.task_file import RecordedTask
-    from data.tasks import TASKS
-
-    found = TASKS.get(task)
-    if isinstance(found, RecordedTask):
-        raise found.not_simulated()
-
-
 def add_imitation(graph: Graph, config: LoopConfig, demos: OutputRef) -> tuple[OutputRef, NodeHandle]:
     """Weights to start from, and imitation with every frame positive; (base, policy node)."""
     task = config.task

@@ -15,6 +15,8 @@ A message says what went wrong, where (step, episode, field) and what was got ag
       +- StepFailed                     a step raised; the cause is chained              exit 1
       +- ResumeRefused                  a checkpoint lacks a component it needs          exit 1
       +- HealthError                    figures too bad to build on (labels, values)     exit 1
+      +- RobotFault                     a robot or teleoperator failed or is gone        exit 1
+      +- ActionRefused                  an action that must not reach a robot            exit 1
 """
 
 from __future__ import annotations
@@ -118,3 +120,11 @@ class ResumeRefused(RecapError):
 
 class HealthError(RecapError):
     """Figures that nothing may be built on: values or labels that failed their checks. Lists every failed check."""
+
+
+class RobotFault(RecapError):
+    """A robot or a teleoperator raised, or gave what its description rules out; `__cause__` holds what it raised."""
+
+
+class ActionRefused(RecapError):
+    """An action that is not finite or beyond a limit. It was not sent."""

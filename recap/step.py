@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap.config import semantic_dict
 from recap.errors import ConfigError
-from recap.hashing import canonical_json, sha256_hex
+from recap.hashing import canonical_json, plain_json, sha256_hex
 from recap.registry import Registry
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def key_facts(
         "libraries": {library: library_version(library) for library in spec.libraries},
     }
     if spec.world is not None:
-        facts["world"] = dict(spec.world(config))
+        facts["world"] = plain_json(dict(spec.world(config)), where=f"world of step '{spec.name}'")
     if contents:
         facts["contents"] = dict(contents)
     if spec.is_recorded(config):

@@ -99,7 +99,7 @@ class PrivilegedTruth:
     """
 
     progress: FloatArray
-    """[T] true task progress in [0, 1]."""
+    """[T] true task progress in [0, 1]; NaN throughout where the world has no measure of it."""
     stage: IntArray
     """[T] index of the sub-stage being worked on."""
     events: tuple[Event, ...]

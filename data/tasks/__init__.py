@@ -5,7 +5,7 @@ A task without a simulator may also be one YAML file in a folder of task files (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from data.sim.flaws import FlawConfig
 from recap.errors import ConfigError, UnknownName
@@ -61,6 +61,48 @@ class SimTask(Protocol):
     def make_takeover(self, robot: SimulatedRobot, seed: int) -> Expert:
         """An expert without structured flaws that saves the attempt under way from the robot's present state on."""
         ...
+
+
+@runtime_checkable
+class ForeignTask(Protocol):
+    """A task whose world is not the built-in simulator. What it cannot do is asked before anything runs."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions whose versions are recorded with each of its episodes."""
+        ...
+
+    @property
+    def demonstrates(self) -> bool:
+        """`make_expert` gives a demonstrator."""
+        ...
+
+    @property
+    def takes_over(self) -> bool:
+        """`make_takeover` gives an expert that corrects a policy, and the truth has the progress a supervisor needs."""
+        ...
+
+    def choose_renderer(self, asked: str) -> str:
+        """What draws its pictures; ConfigError if that is not what was asked for."""
+        ...
+
+
+def renderer_of(task: SimTask, asked: str) -> str:
+    """The renderer of a task's robots on this machine; `asked` is "auto" or one by name.
+
+    Raises:
+        ConfigError: the one asked for does not work here.
+    """
+    if isinstance(task, ForeignTask):
+        return task.choose_renderer(asked)
+    from data.sim.backend import choose_renderer
+
+    return choose_renderer(asked)
+
+
+def packages_of(task: SimTask) -> tuple[str, ...]:
+    """Distributions whose versions are recorded with each episode of a task."""
+    return task.packages if isinstance(task, ForeignTask) else ("mujoco",)
 
 
 class TaskRegistry(Registry[SimTask]):

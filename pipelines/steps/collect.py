@@ -70,7 +70,7 @@ def collect(ctx: StepContext, config: CollectConfig, inputs: Mapping[str, Artifa
     seeds = start_seeds(Split.TRAIN, config.episodes, offset=config.first_seed)
     # Not in scratch: when episodes are lost after the step was committed, only those are recorded again.
     ledger = Ledger(ctx.workspace.root / "collections" / f"{ctx.key}.jsonl", key="start_seed")
-    renderer = pin_renderer(ctx, config.renderer, setting="collect.renderer")
+    renderer = pin_renderer(ctx, config.task, config.renderer, setting="collect.renderer")
     present = set(EpisodeStore(ctx.workspace.episodes).files())
     rows = play_missing(
         ctx,

@@ -70,7 +70,7 @@ def evaluate(ctx: StepContext, config: EvaluateConfig, inputs: Mapping[str, Arti
 
     seeds = start_seeds(Split[config.split.upper()], config.attempts)
     filmed = set(seeds[: config.films])
-    renderer = pin_renderer(ctx, config.renderer, setting="evaluate.renderer")
+    renderer = pin_renderer(ctx, config.task, config.renderer, setting="evaluate.renderer")
     policy = str(inputs["policy"].path)
     played = play_missing(
         ctx,

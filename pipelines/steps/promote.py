@@ -69,7 +69,7 @@ def promote(ctx: StepContext, config: PromoteConfig, inputs: Mapping[str, Artifa
     from recap.stats import is_success
 
     seeds = start_seeds(Split.GATE, config.gate.cap, offset=config.first_seed)
-    renderer = pin_renderer(ctx, config.renderer, setting="promote.renderer")
+    renderer = pin_renderer(ctx, config.task, config.renderer, setting="promote.renderer")
     ledger = Ledger(ctx.scratch / "attempts.jsonl", key="key")
     players = {name: str(inputs[name].path) for name in ("champion", "challenger")}
     rows: dict[str, dict[str, Any]] = {}

@@ -79,7 +79,7 @@ def rollout(ctx: StepContext, config: RolloutConfig, inputs: Mapping[str, Artifa
 
     seeds = start_seeds(Split.TRAIN, config.attempts + config.corrections, offset=config.first_seed)
     ledger = Ledger(ctx.workspace.root / "collections" / f"{ctx.key}.jsonl", key="start_seed")
-    renderer = pin_renderer(ctx, config.renderer, setting="rollout.renderer")
+    renderer = pin_renderer(ctx, config.task, config.renderer, setting="rollout.renderer")
     present = set(EpisodeStore(ctx.workspace.episodes).files())
     rows = play_missing(
         ctx,

@@ -148,7 +148,7 @@ def _play(
         make_worker=make_evaluator,
         worker_args=(
             config.task,
-            pin_renderer(ctx, config.renderer, setting="select.renderer"),
+            pin_renderer(ctx, config.task, config.renderer, setting="select.renderer"),
             config.image_size,
             config.noise_seed,
             str(ctx.workspace.episodes),

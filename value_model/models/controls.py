@@ -72,6 +72,10 @@ def _truth(data: ValueData, episode: int) -> FloatArray:
     length = int(packed.offsets[episode + 1] - packed.offsets[episode])
     if progress.shape != (length,):
         raise ConfigError(f"oracle: truth of episode {episode_id} has shape {progress.shape}, expected ({length},)")
+    if np.isnan(progress).any():
+        raise ConfigError(
+            f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value-model viva"
+        )
     return progress
 
 

@@ -73,14 +73,14 @@ def test_a_workspace_keeps_the_renderer_it_began_with(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("data.sim.backend.choose_renderer", choose)
     ctx = SimpleNamespace(node="1/x", workspace=SimpleNamespace(root=tmp_path))
-    assert pin_renderer(ctx, "ray", setting="evaluate.renderer") == "ray"  # type: ignore[arg-type]
-    assert not (tmp_path / "renderer").exists(), "what was asked for by name decides for no one else"
-    assert pin_renderer(ctx, "auto", setting="collect.renderer") == "osmesa"  # type: ignore[arg-type]
+    assert pin_renderer(ctx, "shirt_folding", "ray", setting="evaluate.renderer") == "ray"  # type: ignore[arg-type]
+    assert not (tmp_path / "renderers").exists(), "what was asked for by name decides for no one else"
+    assert pin_renderer(ctx, "shirt_folding", "auto", setting="collect.renderer") == "osmesa"  # type: ignore[arg-type]
     offered[:] = ["egl", "osmesa"]
-    assert pin_renderer(ctx, "auto", setting="evaluate.renderer") == "osmesa"  # type: ignore[arg-type]
+    assert pin_renderer(ctx, "shirt_folding", "auto", setting="evaluate.renderer") == "osmesa"  # type: ignore[arg-type]
     offered[:] = ["egl"]
     with pytest.raises(ConfigError, match="drawn by 'osmesa', which does not work here") as refused:
-        pin_renderer(ctx, "auto", setting="evaluate.renderer")  # type: ignore[arg-type]
+        pin_renderer(ctx, "shirt_folding", "auto", setting="evaluate.renderer")  # type: ignore[arg-type]
     assert "evaluate.renderer=ray" in refused.value.hint
 
 

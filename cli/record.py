@@ -1,0 +1,147 @@
+"""`recap data record`: a person records with a real robot, by teleoperation or by correcting a policy."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import DEFAULT_WORKSPACE, Workspace
+
+if TYPE_CHECKING:
+    from data.robots.attempt import Cast
+    from data.robots.session import Summary
+
+
+def record(
+    task: Annotated[str, typer.Option(help="What is attempted; names the prompt, the rate and the robot's channels.")],
+    robot_config: Annotated[Path, typer.Option(help="LeRobot's configuration of the robot, YAML or JSON.")],
+    teleop_config: Annotated[
+        Path | None, typer.Option(help="LeRobot's configuration of the teleoperator, YAML or JSON.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy bundle that acts; without it a person demonstrates.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Attempts to record that end as success or failure.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the policy's inference noise.")] = 0,
+    by: Annotated[
+        str | None, typer.Option(help="Who judges; kept beside the labels. By default the login name.")
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Record attempts on a LeRobot robot; keys start, take over, judge, discard and undo. Each is on disk at once."""
+    from data.annotation import LabelBook
+    from data.episodes import EpisodeStore
+    from data.robots.keyboard import TerminalKeys
+    from data.robots.lerobot_robot import connected
+    from data.robots.session import Session
+    from data.robots.signals import StopSignals
+    from recap.errors import ConfigError
+    from recap.types import Source
+    from recap.workspace import Workspace as Opened
+    from recap.workspace import user_name
+
+    if episodes < 1:
+        raise ConfigError(f"--episodes {episodes}: expected at least 1")
+    # Before seconds of imports, and before anything moves.
+    keyboard = TerminalKeys()
+    cast = _cast(task, robot_config, teleop_config, policy, seed)
+    opened = Opened.open(workspace)
+    devices = [cast.robot.device, *([cast.leader.device] if cast.leader is not None else [])]
+    stop, store = StopSignals(), EpisodeStore(opened.episodes)
+    session = Session(
+        cast,
+        store,
+        LabelBook(opened.root / "labels"),
+        by=by or user_name(),
+        episodes=episodes,
+        keys=keyboard,
+        stop=stop,
+        # stderr, so that the one JSON object stays alone on stdout.
+        say=lambda text: typer.echo(text, err=True),
+    )
+    try:
+        # Connecting may ask for a calibration, line by line: the terminal changes its mode after it.
+        with connected(*devices), keyboard, stop:
+            session.run()
+    finally:
+        summary = session.summary()
+        demos_here = any(row.source is Source.DEMO and row.task == task for row in store.rows())
+        _show(summary, _next(summary, opened, task, episodes, demos_here=demos_here), as_json=as_json)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+
+
+def _cast(task_id: str, robot_config: Path, teleop_config: Path | None, policy: Path | None, seed: int) -> Cast:
+    from data.robots.attempt import Cast
+    from data.robots.lerobot_config import load_robot, load_teleoperator
+    from data.robots.lerobot_robot import Leader, LeRobotRobot
+    from data.tasks import TASKS
+    from policy.models import load_policy
+
+    task = TASKS.get(task_id)
+    device, setup = load_robot(robot_config)
+    rate_hz = task.spec.rate_hz
+    robot = LeRobotRobot(device, task.robot, setup, rate_hz=rate_hz)
+    leader = None if teleop_config is None else Leader(load_teleoperator(teleop_config), robot, rate_hz=rate_hz)
+    acting = None if policy is None else load_policy(policy)
+    return Cast(task=task, robot=robot, leader=leader, policy=acting, noise_seed=seed)
+
+
+def _next(summary: Summary, opened: Any, task: str, wanted: int, *, demos_here: bool) -> str:
+    """What to type now: label what has no label, record what is missing, or learn from it."""
+    here = [] if opened.root == Path("runs").absolute() else ["--workspace", str(opened.root)]
+    if summary.unlabelled:
+        return shlex.join(["recap", "annotate", "--all", *here])
+    if summary.judged < wanted:
+        # The same command, for what is missing.
+        words = [word for word in sys.argv[1:] if not word.startswith("--episodes=")]
+        if "--episodes" in words:
+            at = words.index("--episodes")
+            del words[at : at + 2]
+        return shlex.join(["recap", *words, "--episodes", str(wanted - summary.judged)])
+    learn = ["recap", "run", "--task", task, "--collect", "none", "--demos"]
+    learn.append(str(opened.root) if demos_here else "DIRECTORY_OF_DEMOS")
+    corrected = any(one.source != "demo" for one in summary.kept)
+    learn += ["--rollouts", str(opened.root)] if corrected else ["--iterations", "0"]
+    return shlex.join([*learn, "--set", "ingest.others=skip", *here])
+
+
+def _show(summary: Summary, next_command: str, *, as_json: bool) -> None:
+    counts: dict[str, int] = {}
+    for one in summary.kept:
+        if one.episode_id:
+            name = f"{one.source}/{one.outcome.value if one.outcome is not None else 'unlabelled'}"
+            counts[name] = counts.get(name, 0) + 1
+    pace = summary.pace
+    stored = [one for one in summary.kept if one.episode_id]
+    value: dict[str, Any] = {
+        "episodes": counts,
+        "discarded": len(summary.kept) - len(stored),
+        "steps": pace.steps,
+        "human_steps": sum(one.human_steps for one in summary.kept),
+        "late_steps": pace.late,
+        "worst_late_s": pace.worst_s,
+        "inference_late_s": summary.inference_s,
+        "rate_hz": pace.rate_hz,
+        "ids": [one.episode_id for one in stored],
+        "interrupted": summary.interrupted,
+        "next_command": next_command,
+    }
+    if as_json:
+        typer.echo(json.dumps(value))
+        return
+    for name, count in sorted(counts.items()):
+        typer.echo(f"{count} {name}")
+    share = 100 * pace.late / pace.steps if pace.steps else 0.0
+    typer.echo(
+        f"{len(stored)} episodes stored, {value['discarded']} attempts discarded or empty; {pace.steps} steps, "
+        f"{value['human_steps']} by a person, {pace.rate_hz:.1f} Hz; {pace.late} late ({share:.1f} %), "
+        f"worst {pace.worst_s * 1000:.0f} ms"
+    )
+    typer.echo(f"next: {next_command}")

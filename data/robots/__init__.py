@@ -1,0 +1,12 @@
+"""Robots other than the built-in simulator, and how a person records with them.
+
+lerobot_config.py   configuration files -> LeRobot's Robot and Teleoperator, third-party plug-ins included
+lerobot_robot.py    the two behind recap's `Robot`: names, limits, control rate, faults
+keyboard.py         single keys from the terminal
+signals.py          Ctrl-C as a wish to stop, not as an exception in the middle of a command
+attempt.py          one attempt, with a person who can take over at any step
+session.py          attempt after attempt: verdicts, undo, what is stored
+gym.py              gymnasium environments as simulated tasks
+
+Importing this package loads neither LeRobot nor gymnasium.
+"""

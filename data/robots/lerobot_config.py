@@ -1,0 +1,185 @@
+"""Configuration files -> LeRobot's Robot and Teleoperator, through LeRobot's own registries.
+
+A file is what LeRobot takes as `--robot.*` or `--teleop.*`, as YAML or JSON, with two keys of our own:
+
+    type: so101_follower                    # LeRobot's; so is everything that is not named below
+    port: /dev/ttyACM0
+    cameras: {front: {type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30}}
+    discover_packages_path: my_robots       # as on LeRobot's command line: a package to import first
+    recap:                                  # robot only: how the task sees it (`RobotSetup`)
+      limits: {shoulder_pan: [-110, 110], gripper: [0, 100]}
+      cameras: {cam_high: front}
+
+Third-party plug-ins are found by LeRobot's rule: installed distributions called lerobot_robot_*, lerobot_teleoperator_*
+and lerobot_camera_*. Knows no task and connects nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import math
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from recap.errors import ConfigError, UnknownName
+
+_PLUGINS = ("lerobot_robot_", "lerobot_teleoperator_", "lerobot_camera_")
+"""LeRobot imports its policy plug-ins too; that costs seconds and a network, which no robot needs."""
+_DISCOVER = "discover_packages_path"
+_SETUP = "recap"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RobotSetup:
+    """How a task sees a LeRobot robot. Names on the left are the task's, on the right the robot's."""
+
+    limits: Mapping[str, tuple[float, float]]
+    """{action channel: (lowest, highest)}, in robot units; for every channel of the task. Beyond it nothing is sent."""
+    state: Mapping[str, str] = field(default_factory=dict)
+    """{state channel: key of the robot's observation}, where it is neither the same name nor that name and ".pos"."""
+    action: Mapping[str, str] = field(default_factory=dict)
+    """{action channel: key of the robot's action}, the same."""
+    cameras: Mapping[str, str] = field(default_factory=dict)
+    """{camera: key of the robot's observation}, where it is not the same name."""
+    handover_s: float = 1.0
+    """Seconds in which the command moves from where the robot is to where the teleoperator is, when it takes over."""
+
+
+def load_robot(path: Path) -> tuple[Any, RobotSetup]:
+    """LeRobot's Robot (not connected) and the setup of a configuration file.
+
+    Raises:
+        ConfigError: unreadable, a field that LeRobot does not take, or the robot could not be made.
+        UnknownName: no robot of that type.
+    """
+    values = _read(path, "--robot-config")
+    setup = _setup(values.pop(_SETUP, None), path)
+    return _make(values, path, kind="robot"), setup
+
+
+def load_teleoperator(path: Path) -> Any:
+    """LeRobot's Teleoperator (not connected) of a configuration file; raises like `load_robot`."""
+    values = _read(path, "--teleop-config")
+    if _SETUP in values:
+        raise ConfigError(f"{path}: '{_SETUP}' belongs into the file of --robot-config")
+    return _make(values, path, kind="teleoperator")
+
+
+def _read(path: Path, option: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        # JSON is YAML.
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{option} {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{option} {path}: neither YAML nor JSON ({error})") from error
+    if not isinstance(values, dict) or not isinstance(values.get("type"), str):
+        raise ConfigError(
+            f"{option} {path}: expected the fields of LeRobot's configuration, 'type' among them (type: so101_follower)"
+        )
+    return values
+
+
+def _make(values: dict[str, Any], path: Path, *, kind: str) -> Any:
+    import draccus
+
+    if kind == "robot":
+        import lerobot.robots as package
+        from lerobot.robots import RobotConfig as Config
+        from lerobot.robots import make_robot_from_config as make
+    else:
+        import lerobot.teleoperators as package
+        from lerobot.teleoperators import TeleoperatorConfig as Config
+        from lerobot.teleoperators import make_teleoperator_from_config as make
+
+    failed = _discover(package, values.pop(_DISCOVER, None), path)
+    known = Config.get_known_choices()
+    if values["type"] not in known:
+        broken = "".join(f"\n  plug-in {name} could not be imported: {problem}" for name, problem in failed.items())
+        raise UnknownName(UnknownName.among(f"LeRobot {kind}", values["type"], known).message + broken)
+    try:
+        config = draccus.decode(Config, values)
+    except (draccus.utils.DraccusException, ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    try:
+        return make(config)
+    # Third-party code, and the drivers under it, raise whatever they like.
+    except Exception as error:
+        raise ConfigError(f"{path}: the {kind} '{values['type']}' could not be made: {error}") from error
+
+
+def _discover(package: Any, extra: Any, path: Path) -> dict[str, str]:
+    """Imports all that registers itself; returns {plug-in: why it could not be imported}."""
+    import lerobot.cameras
+
+    failed: dict[str, str] = {}
+    for parent in (package, lerobot.cameras):
+        for module in pkgutil.iter_modules(parent.__path__):
+            if module.ispkg:
+                _import(f"{parent.__name__}.{module.name}", failed)
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"] or ""
+        if name.startswith(_PLUGINS):
+            _import(name, failed)
+    if extra is not None:
+        if not isinstance(extra, str) or not all(part.isidentifier() for part in extra.split(".")):
+            raise ConfigError(f"{path}: {_DISCOVER} {extra!r}, expected the name of a package")
+        # What LeRobot's own function does; importing that one costs ten seconds of dataset code.
+        try:
+            found = importlib.import_module(extra)
+            for module in pkgutil.iter_modules(getattr(found, "__path__", ()), f"{extra}."):
+                importlib.import_module(module.name)
+        except ImportError as error:
+            raise ConfigError(f"{path}: {_DISCOVER} {extra}: {error}") from error
+    return failed
+
+
+def _import(name: str, failed: dict[str, str]) -> None:
+    try:
+        importlib.import_module(name)
+    # A broken plug-in of another robot must not keep this one from moving; it is named if its type is missed.
+    except Exception as error:
+        failed[name] = f"{type(error).__name__}: {error}"
+
+
+def _setup(values: Any, path: Path) -> RobotSetup:
+    names = [item.name for item in fields(RobotSetup)]
+    if not isinstance(values, dict) or "limits" not in values:
+        raise ConfigError(
+            f"{path}: no '{_SETUP}: limits:', expected {{action channel: [lowest, highest]}}: "
+            "nothing is sent to a robot whose limits are not known"
+        )
+    for name, value in values.items():
+        if name not in names:
+            raise UnknownName.among(f"field of '{_SETUP}' in {path}:", str(name), names)
+        if name != "handover_s" and not isinstance(value, dict):
+            raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected {{name: ...}}")
+    handover_s = values.get("handover_s", 1.0)
+    if not _number(handover_s) or not 0 <= handover_s <= 60:
+        raise ConfigError(f"{path}: {_SETUP}.handover_s is {handover_s!r}, expected 0..60 seconds")
+    maps = {name: values.get(name, {}) for name in ("state", "action", "cameras")}
+    for name, mapping in maps.items():
+        if not all(isinstance(part, str) for pair in mapping.items() for part in pair):
+            raise ConfigError(f"{path}: {_SETUP}.{name} is {mapping!r}, expected {{the task's name: the robot's name}}")
+    return RobotSetup(
+        limits={str(name): _limit(name, value, path) for name, value in values["limits"].items()},
+        handover_s=float(handover_s),
+        **maps,
+    )
+
+
+def _limit(name: Any, value: Any, path: Path) -> tuple[float, float]:
+    good = isinstance(value, list) and len(value) == 2 and all(map(_number, value)) and value[0] < value[1]
+    if not good:
+        raise ConfigError(f"{path}: {_SETUP}.limits.{name} is {value!r}, expected [lowest, highest]")
+    return float(value[0]), float(value[1])
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,246 @@
+"""Attempt after attempt on one robot, by one operator: waiting, judging, taking back, storing.
+
+Every attempt is on disk, and its label after it, before the next one can begin: a process that dies loses at most the
+attempt in flight. Owns what the verdicts do; an attempt itself is `attempt.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from data.annotation import LabelBook
+from data.episodes import EpisodeStore
+from data.robots.attempt import VERDICTS, Attempt, Cast, Keys, Played
+from data.robots.keyboard import HELP, Key
+from data.robots.pace import NO_PACE, PaceReport
+from data.robots.signals import StopSignals
+from data.verify import discard
+from recap import faults
+from recap.errors import ActionRefused
+from recap.types import Annotation, EpisodeDraft, Outcome
+
+_LOOK_S = 0.1
+"""How long a wait for a key lasts before a wish to stop is looked at."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Kept:
+    """One attempt of the session and what holds of it now."""
+
+    draft: EpisodeDraft | None
+    """None if it ended before its first step; dropped once the next attempt begins."""
+    episode_id: str
+    """"" while it is not in the store."""
+    outcome: Outcome | None
+    """None: discarded, or its verdict was taken back."""
+    choice: str
+    """Id of the label's entry in the book; "" without a label."""
+    source: str
+    note: str
+    steps: int
+    human_steps: int
+    pace: PaceReport
+    undone: bool = False
+    """The verdict was taken back and no other was given yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What a session left behind."""
+
+    kept: tuple[Kept, ...]
+    """Every attempt, the discarded ones too."""
+    pace: PaceReport
+    """Over all attempts."""
+    inference_s: float
+    """Seconds of inference beyond the control period, over all attempts."""
+    interrupted: str
+    """Name of the signal that ended it, or ""."""
+
+    @property
+    def judged(self) -> int:
+        """Episodes stored as success or failure."""
+        return sum(one.outcome in (Outcome.SUCCESS, Outcome.FAILURE) for one in self.kept)
+
+    @property
+    def unlabelled(self) -> int:
+        """Episodes stored without a verdict."""
+        return sum(bool(one.episode_id) and one.outcome is None for one in self.kept)
+
+
+class Session:
+    """Records until `episodes` attempts are judged success or failure, or the operator ends it.
+
+    Example:
+        with connected(robot.device, leader.device), TerminalKeys() as keys, StopSignals() as stop:
+            session = Session(cast, store, book, by="ada", episodes=20, keys=keys, stop=stop, say=print)
+            session.run()
+    """
+
+    def __init__(
+        self,
+        cast: Cast,
+        store: EpisodeStore,
+        book: LabelBook,
+        *,
+        by: str,
+        episodes: int,
+        keys: Keys,
+        stop: StopSignals,
+        say: Callable[[str], None],
+    ) -> None:
+        self._cast, self._store, self._book = cast, store, book
+        self._by, self._wanted = by, episodes
+        self._keys, self._stop, self._say = keys, stop, say
+        self._kept: list[Kept] = []
+        self._pace, self._inference_s = NO_PACE, 0.0
+
+    def run(self) -> None:
+        """Runs the session; `summary` tells at any time, also after an error, what it has left.
+
+        Raises:
+            RobotFault: the robot or the teleoperator failed. The attempt under way is stored as ABORTED before.
+            RecapError: the policy failed, the same.
+        """
+        self._say(HELP)
+        while self._wait():
+            if self._kept:
+                self._kept[-1].draft = None
+            self._say(f"attempt {len(self._kept) + 1}: {'you act' if self._cast.policy is None else 'the policy acts'}")
+            attempt = Attempt(self._cast, len(self._kept), keys=self._keys, stop=self._stop, say=self._say)
+            played = attempt.play()
+            self._keep(played)
+            if played.error is not None and not isinstance(played.error, ActionRefused):
+                raise played.error
+            if played.leave:
+                return
+
+    def summary(self) -> Summary:
+        """What the session has left so far."""
+        return Summary(
+            kept=tuple(self._kept), pace=self._pace, inference_s=self._inference_s, interrupted=self._stop.asked
+        )
+
+    def _wait(self) -> bool:
+        """Between two attempts: True once the operator starts another."""
+        self._keys.forget()
+        judged = self.summary().judged
+        enough = judged >= self._wanted
+        self._say(
+            f"{judged} of {self._wanted} recorded. "
+            + ("Enter ends (u takes the last verdict back)" if enough else "Reset the scene, then Enter starts")
+        )
+        driving = False
+        while not self._stop.asked:
+            for key in self._keys.read(wait_s=0.0 if driving else _LOOK_S):
+                if key is Key.QUIT:
+                    return False
+                if key is Key.START and self._settled():
+                    # Asked again: a verdict may have been changed meanwhile.
+                    return self.summary().judged < self._wanted
+                if key is Key.UNDO:
+                    self._undo()
+                elif key in VERDICTS:
+                    self._judge(VERDICTS[key])
+                elif key in (Key.INTERVENE, Key.HAND_BACK):
+                    driving = self._drive(on=key is Key.INTERVENE)
+            if driving:
+                driving = self._drive_one_step()
+        return False
+
+    def _drive(self, *, on: bool) -> bool:
+        """Moving the robot with the teleoperator between attempts, unrecorded; whether it goes on."""
+        if on and self._cast.leader is None:
+            self._say("no teleoperator to move the robot with (--teleop-config)")
+            return False
+        if on:
+            assert self._cast.leader is not None, "checked above"
+            self._cast.robot.reset(0)
+            self._cast.leader.take_over()
+        self._say("you move the robot, unrecorded; h lets go" if on else "the robot stands")
+        return on
+
+    def _drive_one_step(self) -> bool:
+        assert self._cast.leader is not None, "driving needs one"
+        try:
+            self._cast.robot.step(self._cast.leader.action())
+        except ActionRefused as refused:
+            self._say(f"{refused.message}; the robot stands, i moves it again")
+            return False
+        return True
+
+    def _settled(self) -> bool:
+        if self._kept and self._kept[-1].undone:
+            self._say("the last attempt has no verdict: s, f, space (aborted) or d first")
+            return False
+        return True
+
+    def _keep(self, played: Played) -> None:
+        """Stores an attempt that is over, then its label."""
+        self._pace += played.pace
+        self._inference_s += played.inference_s
+        draft = played.draft
+        one = Kept(
+            draft=draft,
+            episode_id="",
+            outcome=None,
+            choice="",
+            source=draft.source.value if draft is not None else "",
+            note=played.note,
+            steps=draft.length if draft is not None else 0,
+            human_steps=played.human_steps,
+            pace=played.pace,
+        )
+        self._kept.append(one)
+        if draft is None:
+            self._say(f"attempt {len(self._kept)} ended before its first step: nothing to keep. {played.note}".rstrip())
+            return
+        if played.outcome is not None:
+            self._label(one, played.outcome)
+        self._tell(one)
+
+    def _label(self, one: Kept, outcome: Outcome) -> None:
+        if not one.episode_id:
+            assert one.draft is not None, "the draft of the last attempt is kept"
+            one.episode_id = self._store.commit(one.draft)
+        faults.point("record.before_label")
+        late = f"{one.pace.late} of {one.pace.steps} steps late" if one.pace.late else ""
+        note = "; ".join(part for part in (one.note, late) if part)
+        one.choice = self._book.record(Annotation(episode_id=one.episode_id, outcome=outcome, note=note), by=self._by)
+        one.outcome = outcome
+
+    def _undo(self) -> None:
+        """Takes the last verdict back; the recording itself stays until another verdict discards it."""
+        one = self._kept[-1] if self._kept else None
+        if one is None or one.draft is None or one.undone:
+            self._say("no verdict to take back")
+            return
+        if one.choice:
+            self._book.undo(one.choice, by=self._by)
+        one.choice, one.outcome, one.undone, one.note = "", None, True, ""
+        self._say("taken back. What was it? s, f, space (aborted) or d")
+
+    def _judge(self, outcome: Outcome | None) -> None:
+        one = self._kept[-1] if self._kept else None
+        if one is None or not one.undone:
+            self._say("the last attempt has its verdict (u takes it back)" if one else "no attempt yet")
+            return
+        one.undone = False
+        if outcome is not None:
+            self._label(one, outcome)
+        elif one.episode_id:
+            discard(self._store, one.episode_id, reason=f"discarded by {self._by}")
+            one.episode_id = ""
+        self._tell(one)
+
+    def _tell(self, one: Kept) -> None:
+        said = one.outcome.value if one.outcome is not None else "discarded, nothing kept (u takes that back)"
+        human = f", {one.human_steps} by a person" if one.human_steps and one.source != "demo" else ""
+        late = f", {one.pace.late} late, worst {one.pace.worst_s * 1000:.0f} ms" if one.pace.late else ""
+        why = f" ({one.note})" if one.note else ""
+        stored = f" -> {one.episode_id[:12]}" if one.episode_id else ""
+        self._say(
+            f"attempt {len(self._kept)}: {said}{why}, {one.source} of {one.steps} steps{human}, "
+            f"{one.pace.rate_hz:.1f} Hz{late}{stored}"
+        )

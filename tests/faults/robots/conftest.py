@@ -1,0 +1,14 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "plugins"))
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder in which the plug-ins of the bench are installed."""
+    from bench_recording import install
+
+    return install(tmp_path / "site")

@@ -1,0 +1,101 @@
+import sys
+
+import numpy as np
+from lerobot.robots import Robot
+
+from data.tasks import TASKS
+
+from .config_bench_arms import BenchArmsConfig
+
+BENCHES = {}
+
+
+def bench_of(name):
+    """The robot of that id in this process."""
+    return BENCHES[name]
+
+
+class BenchArms(Robot):
+    config_class = BenchArmsConfig
+    name = "bench_arms"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.config = config
+        self.task = TASKS.get("shirt_folding")
+        self.bench = self.task.make_robot("ray", config.image_size)
+        self.calls, self.log = [], []
+        self.received = []
+        self.on_step = lambda step: None
+        self.seed, self._connected = -1, False
+        BENCHES[config.id] = self
+        self.reset_scene()
+
+    def reset_scene(self):
+        """What a person does between two attempts."""
+        self.seed += 1
+        self.bench.reset(self.seed)
+        self.reads = 0
+
+    @property
+    def observation_features(self):
+        size = self.config.image_size
+        return {f"{name}.pos": float for name in self.bench.spec.state_names} | {
+            name.removeprefix("cam_"): (size, size, 3) for name in self.bench.spec.camera_names
+        }
+
+    @property
+    def action_features(self):
+        return {f"{name}.pos": float for name in self.bench.spec.action_names}
+
+    @property
+    def is_connected(self):
+        return self._connected
+
+    @property
+    def is_calibrated(self):
+        return True
+
+    def connect(self, calibrate=True):
+        self.calls.append("connect")
+        if self.config.break_connect:
+            raise ConnectionError("no such port")
+        self._connected = True
+
+    def disconnect(self):
+        self.calls.append("disconnect")
+        if self.config.break_disconnect:
+            raise OSError("bus busy")
+        print("bench: disconnected", file=sys.stderr, flush=True)
+        self._connected = False
+
+    def calibrate(self):
+        pass
+
+    def configure(self):
+        pass
+
+    def get_observation(self):
+        assert self._connected
+        step, self.reads = self.reads, self.reads + 1
+        if step in self.config.announce:
+            print(f"bench: step {step}", file=sys.stderr, flush=True)
+        self.on_step(step)
+        if step == self.config.break_at:
+            raise ConnectionError("motor 3 does not answer")
+        state = dict(zip(self.bench.spec.state_names, self.bench.state().tolist(), strict=True))
+        frames = {name.removeprefix("cam_"): frame for name, frame in self.bench.frames().items()}
+        return {f"{name}.pos": value for name, value in state.items()} | frames
+
+    def send_action(self, action):
+        assert self._connected
+        command = np.array([action[f"{name}.pos"] for name in self.bench.spec.action_names], dtype=np.float32)
+        if self.config.clip:
+            now = self.bench.state()
+            command = now + np.clip(command - now, -self.config.clip, self.config.clip)
+        self.received.append(command)
+        if not self.bench.finished:
+            self.bench.step(command)
+            if self.bench.finished:
+                print(f"bench: {self.bench.truth().outcome.value}", file=sys.stderr, flush=True)
+        return {f"{name}.pos": float(v) for name, v in zip(self.bench.spec.action_names, command, strict=True)}

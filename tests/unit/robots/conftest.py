@@ -1,0 +1,16 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "plugins"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plugins(tmp_path_factory):
+    from bench_recording import install, register, unregister
+
+    folder = install(tmp_path_factory.mktemp("site"))
+    register(folder)
+    yield
+    unregister(folder)

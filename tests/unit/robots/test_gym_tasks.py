@@ -1,0 +1,188 @@
+"""A gymnasium environment of someone else as a simulated task: recorded, played, corrected, and what it lacks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gym_reach.task import BARE, TASK
+
+from data.corrections import CorrectionConfig, rollout_with_corrections
+from data.episodes import EpisodeStore
+from data.rollout import record_demo, rollout
+from data.sim.flaws import CLEAN, FlawConfig
+from data.task_file import RecordedTask
+from data.tasks import TASKS, ForeignTask, packages_of, renderer_of
+from data.verify import discard, verify
+from pipelines.config import PRESETS
+from pipelines.loop import build_graph
+from recap.errors import ConfigError, RecapError
+from recap.types import Outcome, Source
+
+BIASED = FlawConfig(flawed_share=1.0, skipping_weight=0.0, hesitant_weight=0.0, fumbling_weight=0.0)
+
+
+class Stay:
+    """Sends the present state back."""
+
+    policy_id, execute = "stay", 2
+
+    def act(self, observation, *, noise_seed):
+        return np.repeat(observation.state[None], 3, axis=0)
+
+
+@pytest.fixture
+def robot():
+    made = TASK.make_robot("auto", 32)
+    yield made
+    made.close()
+
+
+def test_a_demonstration_is_recorded_and_judged_by_the_environment(robot, tmp_path):
+    draft, truth = record_demo(TASK, robot, 7, CLEAN)
+    assert truth.outcome is Outcome.SUCCESS
+    assert (draft.source, draft.renderer, draft.start_seed, draft.robot) == (Source.DEMO, "gym", 7, "gym_reach_dot")
+    assert draft.frames["cam_high"].shape == (draft.length, 32, 32, 3)
+    assert set(draft.software) == {"gymnasium", "numpy", "recap"}
+    assert draft.length > 5, "the environment's own limit of 5 steps is not the task's"
+    assert truth.progress[0] == 0.0
+    assert (np.diff(truth.progress) > -0.1).all()
+    assert [event.name for event in truth.events] == ["success"]
+    # Held for two steps, and observation t is what was seen before action t.
+    np.testing.assert_allclose(
+        draft.state[1] - draft.state[0], 0.05 * (d := draft.action[0] - draft.state[0]) / np.linalg.norm(d), atol=1e-4
+    )
+    store = EpisodeStore(tmp_path)
+    episode_id = store.commit(draft, truth)
+    np.testing.assert_array_equal(store.load(episode_id).frames["cam_high"], draft.frames["cam_high"])
+    again, _ = record_demo(TASK, robot, 7, CLEAN)
+    assert store.commit(again, truth) == episode_id, "the same seed gives the same bits"
+    discard(store, episode_id, reason="not wanted")
+    assert (store.ids(), store.has_truth(episode_id), list(verify(store))) == ((), False, [])
+    assert len(list(store.quarantine.glob("*.reason.json"))) == 2
+
+
+def test_a_flawed_demonstrator_fails(robot):
+    _, truth = record_demo(TASK, robot, 3, BIASED)
+    assert truth.outcome is Outcome.FAILURE
+
+
+def test_a_policy_is_played_to_the_time_limit_and_corrected(robot):
+    attempt, draft, truth = rollout(TASK, robot, Stay(), 1, noise_seed=0, execute=2, record=True)
+    assert (attempt.outcome, attempt.steps, draft.length) == (Outcome.FAILURE, 30, 30)
+    assert [event.name for event in truth.events] == ["timeout"]
+    patient = CorrectionConfig(patience_steps=4, reaction_steps=1, hand_back_steps=0)
+    attempt, draft, truth = rollout_with_corrections(
+        TASK, robot, Stay(), 1, noise_seed=0, execute=2, correction=patient
+    )
+    assert draft.source is Source.CORRECTION
+    assert attempt.outcome is Outcome.SUCCESS
+    assert 0 < attempt.human_steps < attempt.steps
+    assert truth.metrics["final_progress"] > 0.9
+
+
+def test_an_environment_that_ends_the_attempt_has_failed_it_and_one_that_breaks_counts_for_nothing():
+    trap = replace(TASK, make_kwargs=lambda size: {"size": size, "trap": True})
+    robot = trap.make_robot()
+    robot.reset(0)
+    while not robot.finished:
+        robot.step(np.array([-5.0, 0.5], dtype=np.float32))
+    truth = robot.truth()
+    assert (truth.outcome, truth.events[-1].name, len(truth.progress)) == (Outcome.FAILURE, "terminated", robot.steps)
+    with pytest.raises(RecapError, match="this attempt is over"):
+        robot.step(np.zeros(2, dtype=np.float32))
+    broken = replace(TASK, make_kwargs=lambda size: {"size": size, "broken": True})
+    robot = broken.make_robot()
+    robot.reset(0)
+    for _ in range(3):
+        robot.step(np.full(2, 0.5, dtype=np.float32))
+    assert robot.truth().outcome is Outcome.ABORTED
+    assert np.isfinite(robot.truth().progress).all()
+
+
+@pytest.mark.parametrize(
+    ("action", "said"), [([0.5], r"expected shape \(2,\)"), ([0.5, np.nan], "not finite at step 0")]
+)
+def test_a_bad_action_is_refused(robot, action, said):
+    robot.reset(0)
+    with pytest.raises(RecapError, match=said):
+        robot.step(np.array(action, dtype=np.float32))
+    assert robot.steps == 0
+
+
+def test_without_a_measure_of_progress_the_truth_says_so_and_is_stored(tmp_path):
+    robot = BARE.make_robot()
+    _, draft, truth = rollout(BARE, robot, Stay(), 0, noise_seed=0, execute=1, record=True)
+    assert np.isnan(truth.progress).all()
+    assert truth.metrics == {}
+    store = EpisodeStore(tmp_path)
+    read = store.truth(store.commit(draft, truth))
+    assert np.isnan(read.progress).all()
+    assert read.outcome is Outcome.FAILURE
+    with pytest.raises(ConfigError, match="partly not finite"):
+        store.commit(
+            draft, replace(truth, progress=np.where(np.arange(30) < 3, 0.5, truth.progress).astype(np.float32))
+        )
+
+
+def test_what_a_task_lacks_is_refused_before_anything_runs():
+    micro = PRESETS.get("micro")
+    build_graph(micro("gym_reach"))
+    with pytest.raises(ConfigError, match="nobody demonstrates it in a simulated world"):
+        build_graph(micro("gym_reach_bare"))
+    half = replace(TASK, spec=replace(TASK.spec, id="half"), takeover=None)
+    TASKS.add("half", half)
+    try:
+        with pytest.raises(ConfigError, match="no expert takes over in its world, and 1 attempts with") as caught:
+            build_graph(micro("half"))
+        assert caught.value.hint == "--set rollout.corrections=0"
+        config = micro("half")
+        build_graph(replace(config, rollout=replace(config.rollout, corrections=0)))
+    finally:
+        TASKS._items.pop("half")
+    robot = BARE.make_robot()
+    with pytest.raises(ConfigError, match="has no demonstrator"):
+        BARE.make_expert(robot, 0, CLEAN)
+    with pytest.raises(ConfigError, match="no expert that takes over"):
+        BARE.make_takeover(robot, 0)
+    assert replace(TASK, read_progress=None).takes_over is False, "a supervisor has to see progress"
+    with pytest.raises(RecapError, match="cannot act on a GymRobot"):
+        TASK.make_expert(robot, 0, CLEAN)
+
+
+def test_what_is_described_wrongly_is_refused():
+    with pytest.raises(ConfigError, match="needs the package 'gym_nothing'") as caught:
+        replace(TASK, module="gym_nothing").make_robot()
+    assert caught.value.hint == "make env-reach"
+    with pytest.raises(ConfigError, match="draws its own pictures: renderer 'egl', expected 'auto'"):
+        renderer_of(TASK, "egl")
+    three = replace(TASK, robot_spec=lambda size: replace(TASK.robot, action_names=("x", "y", "z")))
+    with pytest.raises(ConfigError, match="expected a Box of 3 numbers"):
+        three.make_robot()
+    small = replace(TASK, make_kwargs=lambda size: {"size": 8}).make_robot()
+    small.reset(0)
+    with pytest.raises(RecapError, match=r"camera 'cam_high' gave uint8 \(8, 8, 3\), expected uint8 \(64, 64, 3\)"):
+        small.frames()
+    with pytest.raises(RecapError, match="no start state"):
+        TASK.make_robot().state()
+
+
+def test_the_built_in_tasks_are_drawn_by_the_simulator():
+    shirt = TASKS.get("shirt_folding")
+    assert not isinstance(shirt, ForeignTask)
+    assert isinstance(TASK, ForeignTask)
+    assert renderer_of(shirt, "ray") == "ray"
+    assert (packages_of(shirt), packages_of(TASK)) == (("mujoco",), ("gymnasium",))
+
+
+def test_a_task_of_a_real_robot_has_no_world():
+    real = RecordedTask(spec=replace(TASK.spec, id="desk"), robot=TASK.robot)
+    assert isinstance(real, ForeignTask)
+    for refused in (
+        lambda: real.make_robot(),
+        lambda: real.choose_renderer("auto"),
+        lambda: real.make_expert(None, 0, CLEAN),
+        lambda: real.make_takeover(None, 0),
+    ):
+        with pytest.raises(ConfigError, match="has no simulator") as caught:
+            refused()
+        assert "recap data record --task desk" in caught.value.hint
