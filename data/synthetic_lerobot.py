@@ -102,7 +102,8 @@ def synthetic_dataset(
 def synthetic_numbers(episode: int, length: int, dims: tuple[int, int], *, seed: int = 0) -> tuple[Any, Any]:
     """State [T, S] and action [T, A], float32, of one made-up episode."""
     rng = np.random.default_rng([seed, episode])
-    return tuple(rng.normal(size=(length, dim)).astype(np.float32) for dim in dims)
+    state, action = (rng.normal(size=(length, dim)).astype(np.float32) for dim in dims)
+    return state, action
 
 
 def synthetic_film(

@@ -88,8 +88,9 @@ class EpisodeTable:
             ConfigError: another type or width, an empty cell, or a number that float32 does not hold.
         """
         column = self._column(name)
+        widths: NDArray[np.int64]
         if _is_number(column.type):
-            values, widths = column, np.full(len(column), 1)
+            values, widths = column, np.full(len(column), 1, dtype=np.int64)
         elif _is_list(column.type) and _is_number(column.type.value_type):
             self._no_gaps(name, column)
             widths = _lengths(column)
