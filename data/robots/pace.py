@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -38,28 +39,36 @@ NO_PACE = PaceReport(steps=0, late=0, worst_s=0.0, seconds=0.0)
 class Pace:
     """Waits out each control period. A late step moves all later ones: time lost is never made up by hurrying."""
 
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(
+        self,
+        rate_hz: float,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`clock` gives seconds, `sleep` lets them pass."""
         self._period_s = 1.0 / rate_hz
+        self._clock, self._sleep = clock, sleep
         self.start()
 
     def start(self) -> None:
         """The first period begins now; the count starts anew."""
-        self._began = self._ended = time.perf_counter()
+        self._began = self._ended = self._clock()
         self._deadline = self._began + self._period_s
         self._steps = self._late = 0
         self._worst_s = 0.0
 
     def wait(self) -> None:
         """Returns when the period is over; at once, and counted as late, if it is over already."""
-        now = time.perf_counter()
+        now = self._clock()
         self._steps += 1
         if now > self._deadline:
             self._late += 1
             self._worst_s = max(self._worst_s, now - self._deadline)
             self._deadline = now
-        while (left := self._deadline - time.perf_counter()) > 0:
-            time.sleep(left)
-        self._ended = time.perf_counter()
+        while (left := self._deadline - self._clock()) > 0:
+            self._sleep(left)
+        self._ended = self._clock()
         self._deadline += self._period_s
 
     def report(self) -> PaceReport:

@@ -74,27 +74,55 @@ def test_a_pipe_is_no_terminal():
     os.close(writing)
 
 
+class Clock:
+    """Time that passes when somebody sleeps or works."""
+
+    def __init__(self):
+        self.now, self.slept = 100.0, []
+
+    def __call__(self):
+        return self.now
+
+    def work(self, seconds):
+        self.now += seconds
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        # A little short, as real ones can be.
+        self.now += seconds * 0.75 if seconds > 1e-3 else seconds
+
+
 def test_the_pace_is_kept_and_late_steps_are_counted_and_not_made_up_for():
-    pace = Pace(50.0)
-    began = time.perf_counter()
-    for _ in range(5):
+    clock = Clock()
+    pace = Pace(50.0, clock=clock, sleep=clock.sleep)
+    for step in range(1, 6):
+        clock.work(0.012)
         pace.wait()
-    assert time.perf_counter() - began >= 0.099
+        assert clock.now == pytest.approx(100.0 + step * 0.02)
     assert pace.report().late == 0
-    time.sleep(0.07)
+    clock.work(0.07)
     pace.wait()
-    before = time.perf_counter()
+    assert clock.now == pytest.approx(100.17), "nobody waits after a late step"
+    clock.work(0.001)
     pace.wait()
-    assert time.perf_counter() - before > 0.015, "the period after a late one is a whole one"
+    assert clock.now == pytest.approx(100.19), "the period after a late one is a whole one"
     report = pace.report()
     assert (report.steps, report.late) == (7, 1)
-    assert 0.04 < report.worst_s < 0.2
-    assert report.rate_hz == pytest.approx(7 / report.seconds)
+    assert report.worst_s == pytest.approx(0.05)
+    assert report.rate_hz == pytest.approx(7 / 0.19)
     total = report + NO_PACE + report
     assert (total.steps, total.late, total.worst_s) == (14, 2, report.worst_s)
     pace.start()
     assert pace.report().steps == 0
     assert NO_PACE.rate_hz == 0.0
+
+
+def test_real_time_passes():
+    pace = Pace(50.0)
+    began = time.perf_counter()
+    for _ in range(3):
+        pace.wait()
+    assert time.perf_counter() - began >= 0.0599
 
 
 def test_the_first_signal_is_a_wish_and_a_second_ctrl_c_an_order():
