@@ -33,6 +33,8 @@ START_SHIFT_M, START_TURN_RAD = 0.03, 0.15
 SUCCESS_ERROR_M = 0.035
 ON_TABLE_M = 0.07
 """A vertex higher than this is in the air."""
+RAISED_M = 0.05
+"""Cloth let go with every held vertex above this height is dropped."""
 LOST_XY_M, LOST_Z_M = 0.45, -0.03
 FOLDED = 0.55
 """Share of a part's way that counts as folded."""
@@ -201,6 +203,12 @@ class ShirtScenario:
         """The fold is good with a margin, whoever holds it."""
         folds = self.folds()
         return self.error() < 0.8 * SUCCESS_ERROR_M and min(*folds.sleeves, folds.hem) > UNDONE + 0.05
+
+    def in_the_air(self, points: tuple[int, ...]) -> bool:
+        return float(self.cloth.vertices()[list(points), 2].min()) > RAISED_M
+
+    def advance(self) -> None:
+        """Cloth has no latches."""
 
     def read(self) -> Reading:
         points = self.cloth.vertices()
