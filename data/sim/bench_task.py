@@ -31,9 +31,7 @@ class TaskBench(Bench, Generic[SceneT]):
 class BenchTask(Generic[SceneT]):
     """A SimTask, for the registry."""
 
-    def __init__(
-        self, spec: TaskSpec, *, scenario: Callable[[], SceneT], planner: Callable[[SceneT], Planner]
-    ) -> None:
+    def __init__(self, spec: TaskSpec, *, scenario: Callable[[], SceneT], planner: Callable[[SceneT], Planner]) -> None:
         self.spec, self._scenario, self._planner = spec, scenario, planner
         self.robot: RobotSpec = robot_spec(64)
 

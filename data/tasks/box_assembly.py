@@ -6,7 +6,7 @@ Owns the blank's shape, its latches, what counts as success, and the order in wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,16 +125,13 @@ def blank_xml() -> str:
     for flap in reversed(FLAPS):
         (ux, uy), length = flap.outward, flap.length_m
         size = (length / 2, flap.half_width_m) if ux else (flap.half_width_m, length / 2)
-        inner[flap.parent] = (
-            f"""
+        inner[flap.parent] = f"""
       <body name="{flap.name}" pos="{flap.crease[0]} {flap.crease[1]} {flap.crease[2]}">
         <joint name="{flap.name}_fold" axis="{uy} {-ux} 0" range="-.01 {OVER_RAD}" stiffness=".02" damping=".004"
           armature=".0002"/>
         <geom type="box" size="{size[0]} {size[1]} {CARD_M}" pos="{ux * length / 2} {uy * length / 2} 0" mass=".02"
           rgba="{flap.rgba}" contype="0" conaffinity="0"/>{inner.get(flap.name, "")}
-      </body>"""
-            + inner.get(flap.parent, "")
-        )
+      </body>""" + inner.get(flap.parent, "")
     return f"""<body name="blank" pos="0 {CENTRE_Y_M} {2 * CARD_M}">
       <joint name="blank_x" type="slide" axis="1 0 0" frictionloss="15" damping="10"/>
       <joint name="blank_y" type="slide" axis="0 1 0" frictionloss="15" damping="10"/>
@@ -156,9 +153,7 @@ class BoxScenario:
     """The blank on the bench: start states, latches, readings."""
 
     def __init__(self) -> None:
-        self.parts = SceneParts(
-            objects=blank_xml(), grasp_body=NAMES[0], timestep_s=0.005, equality=latches_xml()
-        )
+        self.parts = SceneParts(objects=blank_xml(), grasp_body=NAMES[0], timestep_s=0.005, equality=latches_xml())
         self.grasp_points = GraspPoints(
             bodies=NAMES,
             anchors=np.array([flap.tip for flap in FLAPS]),
