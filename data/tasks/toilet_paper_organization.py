@@ -24,6 +24,7 @@ from recap.specs import TaskSpec
 RADIUS_M, HEIGHT_M = 0.028, 0.07
 GRIP_BELOW_M = 0.01
 """How far below its end a roll is gripped."""
+GRASP_RADIUS_M = 0.035
 RING_M = 0.055
 """Radius of a ring of the tray."""
 PLACED_M = RING_M - RADIUS_M
@@ -103,7 +104,7 @@ class RollScenario:
         self.grasp_points = GraspPoints(
             bodies=tuple(f"roll_{index // 2}" for index in range(2 * count)),
             anchors=np.tile(ends, (count, 1)),
-            radius_m=0.035,
+            radius_m=GRASP_RADIUS_M,
             adjacent=np.zeros((2 * count, 2 * count), dtype=np.bool_),
         )
         self.slots = np.array(list(SLOTS.values()))
@@ -125,7 +126,8 @@ class RollScenario:
 
     def uprightness(self) -> NDArray[np.float64]:
         """[4] cosine of each roll's tilt, whichever end is up."""
-        return np.abs(self._bench.data.xmat[self._bodies].reshape(-1, 3, 3)[:, 2, 2])
+        upward = self._bench.data.xmat[self._bodies].reshape(-1, 3, 3)[:, 2, 2]
+        return np.asarray(np.abs(upward), dtype=np.float64)
 
     def top(self, roll: int) -> NDArray[np.float64]:
         """[3] the higher of the two points by which the roll can be held, m."""

@@ -12,7 +12,7 @@ from data.rollout import record_demo
 from data.sim import arms
 from data.sim.bench import ROBOT_ID, Bench
 from data.sim.flaws import CLEAN, MODES, FlawConfig
-from data.tasks import TASKS, Expert, SimTask
+from data.tasks import TASKS, Expert, SimTask, box_assembly, pants_folding, shirt_folding, toilet_paper_organization
 from recap.errors import RecapError
 from recap.specs import Split, start_seeds
 from recap.types import Outcome
@@ -209,3 +209,21 @@ def test_experts_and_takeovers_hold_over_many_starts(pair: Pair) -> None:
         saved += robot.truth().outcome is Outcome.SUCCESS
     assert successes >= 90
     assert saved >= 90
+
+
+def test_the_difficulty_is_frozen() -> None:
+    """Results are compared across versions: a change here is a new task, not a setting (docs/tasks.md)."""
+    limits = {name: TASKS.get(name).spec.max_steps for name in NAMES}
+    assert limits == {
+        "box_assembly": 350,
+        "pants_folding": 180,
+        "shirt_folding": 150,
+        "toilet_paper_organization": 220,
+    }
+    assert (box_assembly.LATCH_RAD, box_assembly.GRASP_RADIUS_M, box_assembly.LOST_M) == (1.30, 0.035, 0.22)
+    assert (box_assembly.START_SHIFT_M, box_assembly.START_TURN_RAD) == (0.03, 0.2)
+    rolls = toilet_paper_organization
+    assert rolls.PLACED_M == pytest.approx(0.027)
+    assert (rolls.GRASP_RADIUS_M, rolls.START_SHIFT_M) == (0.035, 0.025)
+    for garment in (shirt_folding.shirt(), pants_folding.pants()):
+        assert (garment.success_error_m, garment.shift_m, garment.turn_rad) == (0.035, 0.03, 0.15)
