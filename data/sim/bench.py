@@ -45,6 +45,14 @@ class Scenario(Protocol):
         """Puts the objects at a start state drawn from `rng`."""
         ...
 
+    def in_the_air(self, points: tuple[int, ...]) -> bool:
+        """Letting go of these grasp points now would drop what they hold."""
+        ...
+
+    def advance(self) -> None:
+        """Called in every control step, after the grippers acted: works what the solver does not know (latches)."""
+        ...
+
     def read(self) -> Reading:
         """Reads the current state."""
         ...
@@ -168,6 +176,7 @@ class Bench:
                 self.detector.note(f"premature_release_{name}", ERROR)
             elif change is not None:
                 self.detector.note(f"{change}_{name}", NEUTRAL)
+        self._scenario.advance()
         self._command(command)
         before = self._warning_counts()
         for _ in range(self._substeps):
@@ -198,7 +207,7 @@ class Bench:
 
     def _holds_in_the_air(self, side: int) -> bool:
         held = self.grasp.held[side]
-        return bool(held) and float(self.grasp.positions()[list(held), 2].min()) > 0.05
+        return bool(held) and self._scenario.in_the_air(held)
 
     def _command(self, command: np.ndarray[Any, np.dtype[np.float64]]) -> None:
         for side in (0, 1):

@@ -31,6 +31,8 @@ class Reading:
     """The success condition holds now."""
     lost: bool
     """The object has left the bench for good."""
+    errors: frozenset[str] = frozenset()
+    """What is being done wrong now; counts once for as long as it lasts."""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -78,6 +80,8 @@ class Detector:
                 elif name in self._reached and name in reading.undone:
                     self._reached.discard(name)
                     self.note(f"{name}_undone", ERROR)
+            for name in sorted(reading.errors - self._readings[-1].errors):
+                self.note(name, ERROR)
         self._readings.append(reading)
         if first or self._verdict is not None:
             return

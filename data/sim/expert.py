@@ -16,6 +16,7 @@ import numpy as np
 from data.sim import arms
 from data.sim.bench import HOME, Bench
 from data.sim.flaws import EpisodeFlaws
+from data.sim.paths import STRAIGHT, Path, Point
 from data.sim.seeds import stream
 from recap.types import FloatArray
 
@@ -45,6 +46,10 @@ class Carry:
     place_z: float = PLACE_Z_M
     arc: float = 0.42
     """Height of the way over, as a share of its length."""
+    hinge: Point | None = None
+    """The way over turns about this point instead (m, world), as a panel does."""
+    settle: int = 0
+    """Steps to stay at the place before letting go."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +60,8 @@ class Skill:
     carries: tuple[Carry, ...]
     attempt: int = 0
     """How often this stage was tried before."""
+    clear: bool = False
+    """An arm without a part goes home first, out of the way and out of the picture."""
 
 
 class Planner(Protocol):
@@ -71,7 +78,7 @@ class _Phase:
 
     goals: tuple[arms.Pose | None, arms.Pose | None]
     grips: tuple[float, float]
-    arc: tuple[float, float] = (0.0, 0.0)
+    paths: tuple[Path, Path] = (STRAIGHT, STRAIGHT)
     dwell: int = 0
     """Steps to stay after arriving."""
     check: tuple[int, ...] = ()
@@ -127,7 +134,7 @@ class ScriptedExpert:
             motion.step += 1
             share = motion.step / motion.length
             for side in (0, 1):
-                self._commanded[side] = _between(motion.starts[side], motion.ends[side], share, motion.phase.arc[side])
+                self._commanded[side] = motion.phase.paths[side].at(motion.starts[side], motion.ends[side], share)
             if motion.step < motion.length:
                 return self._action()
         elif not self._arrived(motion) and motion.step < motion.length + PATIENCE_STEPS:
@@ -160,7 +167,7 @@ class ScriptedExpert:
         starts = (self._commanded[0], self._commanded[1])
         ends = (phase.goals[0] or starts[0], phase.goals[1] or starts[1])
         pace = SPEED_M_S * self._flaws.speed / self._bench.rate_hz
-        longest = max(_way(starts[side], ends[side], phase.arc[side]) for side in (0, 1))
+        longest = max(phase.paths[side].length(starts[side], ends[side]) for side in (0, 1))
         self._motion = _Motion(phase=phase, starts=starts, length=math.ceil(longest / pace - 1e-9))
         if self._flaws.pause_share and self._rng.random() < self._flaws.pause_share:
             self._motion.pause = int(self._rng.integers(1, self._flaws.pause_steps + 1))
@@ -168,7 +175,11 @@ class ScriptedExpert:
     def _phases(self, skill: Skill) -> list[_Phase]:
         """Hover, descend, close, carry over, open, rise: both arms in step."""
         hover, down, over, up = [_NOWHERE.copy() for _ in range(4)]
-        grips, arc = [1.0, 1.0], [0.0, 0.0]
+        sides = tuple(carry.side for carry in skill.carries)
+        for side in (0, 1):
+            if skill.clear and side not in sides:
+                hover[side] = HOME[side]
+        grips, paths = [1.0, 1.0], [STRAIGHT, STRAIGHT]
         for carry in skill.carries:
             side = carry.side
             first = self._flaws.first_grasp_bias_m if skill.attempt == 0 else (0.0, 0.0)
@@ -182,14 +193,14 @@ class ScriptedExpert:
             down[side] = arms.Pose(x=gx, y=gy, z=carry.grasp_z)
             over[side] = arms.Pose(x=px, y=py, z=carry.place_z)
             up[side] = arms.Pose(x=px, y=py, z=carry.place_z + HOVER_M)
-            grips[side], arc[side] = 0.0, carry.arc
+            grips[side], paths[side] = 0.0, Path(arch=carry.arc, hinge=carry.hinge)
         opened, closed = (1.0, 1.0), (grips[0], grips[1])
-        sides = tuple(carry.side for carry in skill.carries)
+        settle = max(carry.settle for carry in skill.carries)
         return [
             _Phase(goals=(hover[0], hover[1]), grips=opened),
             _Phase(goals=(down[0], down[1]), grips=opened),
             _Phase(goals=(None, None), grips=closed, dwell=GRIP_STEPS, check=sides),
-            _Phase(goals=(over[0], over[1]), grips=closed, arc=(arc[0], arc[1])),
+            _Phase(goals=(over[0], over[1]), grips=closed, paths=(paths[0], paths[1]), dwell=settle),
             _Phase(goals=(None, None), grips=opened, dwell=GRIP_STEPS),
             _Phase(goals=(up[0], up[1]), grips=opened),
         ]
@@ -220,20 +231,3 @@ class ScriptedExpert:
         for side in (0, 1):
             parts += [*arms.inverse(side, self._commanded[side]), self._grips[side]]
         return np.array(parts, dtype=np.float32)
-
-
-def _way(start: arms.Pose, end: arms.Pose, arc: float) -> float:
-    straight = math.dist((start.x, start.y, start.z), (end.x, end.y, end.z))
-    # Length of a half-sine arch of height arc * straight, to second order.
-    return straight * (1.0 + (math.pi * arc) ** 2 / 4.0)
-
-
-def _between(start: arms.Pose, end: arms.Pose, share: float, arc: float) -> arms.Pose:
-    straight = math.dist((start.x, start.y, start.z), (end.x, end.y, end.z))
-    turn = math.remainder(end.yaw - start.yaw, 2.0 * math.pi)
-    return arms.Pose(
-        x=start.x + (end.x - start.x) * share,
-        y=start.y + (end.y - start.y) * share,
-        z=start.z + (end.z - start.z) * share + arc * straight * math.sin(math.pi * share),
-        yaw=start.yaw + turn * share,
-    )

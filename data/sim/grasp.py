@@ -30,7 +30,8 @@ class GraspPoints:
     radius_m: float
     """A point farther from the tool centre than this is missed."""
     adjacent: NDArray[np.bool_]
-    """[N, N] which points may be held together with the nearest one: fingers pick up one layer, not the stack."""
+    """[N, N] which points may be held together with the nearest one: fingers pick up one layer, not the stack. Points
+    of one rigid body come together however far they are from the tool."""
 
 
 class AttachGrasp:
@@ -89,12 +90,21 @@ class AttachGrasp:
         distance = np.sqrt(np.sum((points - self.tool(side)) ** 2, axis=1))
         order = [int(index) for index in np.argsort(distance, kind="stable")]
         near = [index for index in order if distance[index] <= self._points.radius_m]
-        beside = [index for index in near[1:] if self._points.adjacent[near[0], index]]
-        chosen = tuple([*near[:1], *beside][:SLOTS_PER_GRIPPER])
+        chosen = tuple([*near[:1], *self._beside(near, order)][:SLOTS_PER_GRIPPER])
         for slot, index in zip(self._slots[side], chosen, strict=False):
             self._attach(side, slot, index, points[index])
         self.held[side] = chosen
         return "grasped" if chosen else "missed"
+
+    def _beside(self, near: list[int], order: list[int]) -> list[int]:
+        if not near:
+            return []
+        body, linked = self.bodies[near[0]], self._points.adjacent[near[0]]
+        return [
+            index
+            for index in order
+            if index != near[0] and linked[index] and (index in near or self.bodies[index] == body)
+        ]
 
     def _attach(self, side: int, slot: int, index: int, point: NDArray[np.float64]) -> None:
         tool = self._tools[side]

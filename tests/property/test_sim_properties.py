@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from data.sim import arms
 from data.sim.cloth import align, paired_error, turn
 from data.sim.seeds import derive, stream
-from data.tasks.shirt_folding import shirt_shape
+from data.tasks.shirt_folding import shirt
 
 metres = st.floats(-2.0, 2.0)
 angles = st.floats(-3.0, 3.0)
@@ -27,7 +27,7 @@ def test_inverse_then_forward_is_the_identity_or_the_reach(side: int, x: float, 
 
 @given(metres, metres, angles)
 def test_the_fold_error_ignores_where_the_shirt_lies(x: float, y: float, angle: float) -> None:
-    shape = shirt_shape()
+    shape = shirt()
     moved = turn(shape.ideal, angle) + np.array([x, y])
     assert paired_error(moved, shape.ideal) < 1e-9
     found, shift = align(shape.ideal, moved)
@@ -37,7 +37,7 @@ def test_the_fold_error_ignores_where_the_shirt_lies(x: float, y: float, angle: 
 
 @given(angles)
 def test_a_mirrored_shirt_is_not_folded(angle: float) -> None:
-    shape = shirt_shape()
+    shape = shirt()
     mirrored = turn(shape.mesh.points * np.array([1.0, -1.0]), angle)
     assert paired_error(mirrored, shape.ideal) > 0.05
 

@@ -8,12 +8,15 @@ import pytest
 from data.corrections import CorrectionConfig, Supervisor, rollout_with_corrections
 from data.episodes import EpisodeStore
 from data.rollout import rollout
+from data.sim.bench_task import BenchTask, TaskBench
 from data.sim.expert import ScriptedExpert
 from data.sim.flaws import CLEAN, FlawConfig
-from data.tasks.shirt_folding import ShirtBench, ShirtFolding
+from data.sim.garment import GarmentScenario
 from recap.config import semantic_dict
 from recap.errors import ConfigError
 from recap.types import Attempt, EpisodeDraft, Event, FloatArray, Observation, Outcome, PrivilegedTruth, Source
+
+Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
 
 MARK = 0.9
 """Gripper command of the idle policy: open, and a number that the expert never sends."""
@@ -40,7 +43,7 @@ class Perfect:
 
     policy_id, execute = "perfect", 1
 
-    def __init__(self, task: ShirtFolding, robot: ShirtBench, seed: int) -> None:
+    def __init__(self, task: Task, robot: Robot, seed: int) -> None:
         self.task, self.robot, self.seed = task, robot, seed
         self.expert: ScriptedExpert | None = None
 
@@ -51,14 +54,14 @@ class Perfect:
 
 
 @pytest.fixture(scope="module")
-def bench(task: ShirtFolding) -> Iterator[ShirtBench]:
+def bench(task: Task) -> Iterator[Robot]:
     small = task.make_robot("ray", image_size=16)
     yield small
     small.close()
 
 
 def idle(
-    task: ShirtFolding, bench: ShirtBench, seed: int, *, noise_seed: int = 0, config: CorrectionConfig | None = None
+    task: Task, bench: Robot, seed: int, *, noise_seed: int = 0, config: CorrectionConfig | None = None
 ) -> tuple[Attempt, EpisodeDraft, PrivilegedTruth]:
     return rollout_with_corrections(
         task, bench, Idle(), seed, noise_seed=noise_seed, execute=8, correction=config or CorrectionConfig()
@@ -66,7 +69,7 @@ def idle(
 
 
 @pytest.fixture(scope="module")
-def saved(task: ShirtFolding, bench: ShirtBench) -> tuple[Attempt, EpisodeDraft, PrivilegedTruth]:
+def saved(task: Task, bench: Robot) -> tuple[Attempt, EpisodeDraft, PrivilegedTruth]:
     return idle(task, bench, 0)
 
 
@@ -75,9 +78,7 @@ def named(truth: PrivilegedTruth, start: str) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", [4, 5])
-def test_a_perfect_policy_is_left_alone_and_gives_a_plain_rollout(
-    task: ShirtFolding, bench: ShirtBench, seed: int
-) -> None:
+def test_a_perfect_policy_is_left_alone_and_gives_a_plain_rollout(task: Task, bench: Robot, seed: int) -> None:
     attempt, draft, truth = rollout_with_corrections(
         task, bench, Perfect(task, bench, seed), seed, noise_seed=2, execute=1, correction=CorrectionConfig()
     )
@@ -117,7 +118,7 @@ def test_a_stall_is_noticed_after_patience_and_reaction(saved: tuple[Attempt, Ep
     assert named(truth, "takeover:stall")[0] == config.patience_steps + config.reaction_steps
 
 
-def test_hand_back_asks_the_policy_anew(task: ShirtFolding, bench: ShirtBench) -> None:
+def test_hand_back_asks_the_policy_anew(task: Task, bench: Robot) -> None:
     policy = Idle()
     _, draft, truth = rollout_with_corrections(
         task, bench, policy, 0, noise_seed=0, execute=8, correction=CorrectionConfig(patience_steps=28)
@@ -138,14 +139,14 @@ def test_hand_back_asks_the_policy_anew(task: ShirtFolding, bench: ShirtBench) -
 
 
 def test_most_attempts_of_an_idle_policy_are_saved(
-    task: ShirtFolding, bench: ShirtBench, saved: tuple[Attempt, EpisodeDraft, PrivilegedTruth]
+    task: Task, bench: Robot, saved: tuple[Attempt, EpisodeDraft, PrivilegedTruth]
 ) -> None:
     outcomes = [saved[0].outcome, *(idle(task, bench, seed)[0].outcome for seed in (10, 11))]
     assert outcomes.count(Outcome.SUCCESS) >= 2
 
 
 def test_the_same_seeds_give_the_same_attempt(
-    task: ShirtFolding, bench: ShirtBench, saved: tuple[Attempt, EpisodeDraft, PrivilegedTruth]
+    task: Task, bench: Robot, saved: tuple[Attempt, EpisodeDraft, PrivilegedTruth]
 ) -> None:
     first, draft, truth = saved
     again, other, same = idle(task, bench, 0)
@@ -169,7 +170,7 @@ def test_the_store_takes_the_episode(tmp_path: Path, saved: tuple[Attempt, Episo
     assert np.array_equal(episode.intervened, draft.intervened)
 
 
-def test_no_more_takeovers_than_allowed(task: ShirtFolding, bench: ShirtBench) -> None:
+def test_no_more_takeovers_than_allowed(task: Task, bench: Robot) -> None:
     once, draft, truth = idle(task, bench, 0, config=CorrectionConfig(max_takeovers=1, hand_back_steps=0))
     assert once.metrics["takeovers"] == len(named(truth, "takeover:")) == len(named(truth, "hand_back")) == 1
     assert once.outcome is Outcome.FAILURE
@@ -179,7 +180,7 @@ def test_no_more_takeovers_than_allowed(task: ShirtFolding, bench: ShirtBench) -
     assert (none.human_steps, draft.source, named(truth, "takeover")) == (0, Source.ROLLOUT, [])
 
 
-def test_the_expert_finishes_when_little_time_is_left(task: ShirtFolding, bench: ShirtBench) -> None:
+def test_the_expert_finishes_when_little_time_is_left(task: Task, bench: Robot) -> None:
     attempt, draft, truth = idle(task, bench, 0, config=CorrectionConfig(hand_back_steps=150))
     assert attempt.outcome is Outcome.SUCCESS
     assert named(truth, "hand_back") == []

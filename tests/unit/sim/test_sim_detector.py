@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from data.sim.detector import Detector, Reading
@@ -71,3 +73,13 @@ def test_truth_describes_the_state_before_each_step() -> None:
     detector = run(Detector(max_steps=50, hold_steps=3), [reading(progress=p) for p in (0.0, 0.25, 0.5)])
     assert detector.truth().progress.tolist() == [0.0, 0.25]
     assert detector.truth().metrics["final_progress"] == 0.5
+
+
+def test_an_error_that_lasts_counts_once_each_time_it_begins() -> None:
+    wrong = [False, True, True, False, True]
+    readings = [replace(reading(), errors=frozenset({"wrong_order"} if holds else ())) for holds in wrong]
+    detector = run(Detector(max_steps=50, hold_steps=3), readings)
+    assert [(event.t, event.name, event.kind) for event in detector.truth().events] == [
+        (0, "wrong_order", -1),
+        (3, "wrong_order", -1),
+    ]

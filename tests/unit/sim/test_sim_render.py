@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from data.sim import backend
+from data.sim.bench_task import BenchTask, TaskBench
 from data.sim.flaws import CLEAN
-from data.tasks.shirt_folding import ShirtBench, ShirtFolding
+from data.sim.garment import GarmentScenario
+
+Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
 
 
-def test_ray_images_show_the_scene(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_ray_images_show_the_scene(task: Task, robot: Robot) -> None:
     robot.reset(3)
     frames = robot.frames()
     assert list(frames) == ["cam_high", "cam_left_wrist", "cam_right_wrist"]
@@ -21,13 +24,13 @@ def test_ray_images_show_the_scene(task: ShirtFolding, robot: ShirtBench) -> Non
     assert (folded[..., 2] > folded[..., 0] + 60).mean() < 0.6 * blue
 
 
-def test_drawing_twice_gives_the_same_picture(robot: ShirtBench) -> None:
+def test_drawing_twice_gives_the_same_picture(robot: Robot) -> None:
     robot.reset(1)
     first, second = robot.frames(), robot.frames()
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_gl_and_ray_pictures_agree(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_gl_and_ray_pictures_agree(task: Task, robot: Robot) -> None:
     if backend.gl_backend() is None:
         pytest.skip("no GL library here: the ray renderer is the only one")
     gl = task.make_robot("auto")
@@ -51,7 +54,7 @@ def test_gl_and_ray_pictures_agree(task: ShirtFolding, robot: ShirtBench) -> Non
         gl.close()
 
 
-def test_image_size_is_configurable(task: ShirtFolding) -> None:
+def test_image_size_is_configurable(task: Task) -> None:
     small = task.make_robot("ray", image_size=32)
     small.reset(0)
     assert {frame.shape for frame in small.frames().values()} == {(32, 32, 3)}

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from data.rollout import record_demo, rollout
+from data.sim.bench_task import BenchTask, TaskBench
 from data.sim.flaws import CLEAN
-from data.tasks.shirt_folding import ShirtBench, ShirtFolding
+from data.sim.garment import GarmentScenario
 from recap.errors import ConfigError, RecapError
 from recap.types import FloatArray, Observation, Outcome, Source
+
+Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
 
 
 class Holding:
@@ -41,7 +44,7 @@ class Replaying:
         return np.concatenate([chunk, np.repeat(self.actions[-1:], 8 - len(chunk), axis=0)])
 
 
-def test_a_demo_is_bit_identical_and_aligned(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_a_demo_is_bit_identical_and_aligned(task: Task, robot: Robot) -> None:
     first, truth = record_demo(task, robot, 4, CLEAN)
     record_demo(task, robot, 5, CLEAN)
     again, _ = record_demo(task, robot, 4, CLEAN)
@@ -61,7 +64,7 @@ def test_a_demo_is_bit_identical_and_aligned(task: ShirtFolding, robot: ShirtBen
     assert np.array_equal(first.state[1], robot.state())
 
 
-def test_replaying_a_demo_reproduces_it(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_replaying_a_demo_reproduces_it(task: Task, robot: Robot) -> None:
     demo, truth = record_demo(task, robot, 6, CLEAN)
     attempt, draft, again = rollout(task, robot, Replaying(demo.action), 6, noise_seed=0, execute=8, record=True)
     assert attempt.outcome is truth.outcome is Outcome.SUCCESS
@@ -74,7 +77,7 @@ def test_replaying_a_demo_reproduces_it(task: ShirtFolding, robot: ShirtBench) -
     assert draft.policy_id == "replay"
 
 
-def test_a_rollout_asks_once_per_chunk_with_noise_of_its_own(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_a_rollout_asks_once_per_chunk_with_noise_of_its_own(task: Task, robot: Robot) -> None:
     policy = Holding()
     attempt, draft, truth = rollout(task, robot, policy, 1, noise_seed=3, execute=8, record=False)
     assert draft is None
@@ -89,14 +92,14 @@ def test_a_rollout_asks_once_per_chunk_with_noise_of_its_own(task: ShirtFolding,
     assert not set(other.seeds) & set(policy.seeds)
 
 
-def test_only_inference_beyond_the_control_period_counts(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_only_inference_beyond_the_control_period_counts(task: Task, robot: Robot) -> None:
     quick, _, _ = rollout(task, robot, Holding(horizon=75), 1, noise_seed=0, execute=75, record=False)
     slow, _, _ = rollout(task, robot, Holding(horizon=75, delay_s=0.25), 1, noise_seed=0, execute=75, record=False)
     assert quick.inference_s == 0.0
     assert 0.3 <= slow.inference_s < 1.5
 
 
-def test_a_short_chunk_is_an_error(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_a_short_chunk_is_an_error(task: Task, robot: Robot) -> None:
     with pytest.raises(RecapError, match=r"shape \(4, 14\)"):
         rollout(task, robot, Holding(horizon=4), 1, noise_seed=0, execute=8, record=False)
     with pytest.raises(ConfigError, match="execute"):

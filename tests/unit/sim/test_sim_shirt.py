@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 
 from data.sim import arms
+from data.sim.bench_task import BenchTask, TaskBench
 from data.sim.flaws import CLEAN, PERFECT, FlawConfig
+from data.sim.garment import GarmentScenario
 from data.sim.scene import SLOTS_PER_GRIPPER
 from data.tasks import shirt_folding
-from data.tasks.shirt_folding import ShirtBench, ShirtFolding, shirt_shape
+from data.tasks.shirt_folding import shirt
 from recap.errors import RecapError
 from recap.types import Outcome
 
+Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
 
-def drive(task: ShirtFolding, robot: ShirtBench, seed: int, flaws: FlawConfig, steps: int = 1000) -> str:
+
+def drive(task: Task, robot: Robot, seed: int, flaws: FlawConfig, steps: int = 1000) -> str:
     """Lets the expert act; returns a digest of every physics state."""
     expert, digest = task.make_expert(robot, seed, flaws), hashlib.sha256()
     for _ in range(steps):
@@ -33,7 +37,7 @@ def violent(rng: np.random.Generator, *, grips: bool) -> np.ndarray:
     return np.array(parts, dtype=np.float32)
 
 
-def test_a_clean_expert_folds_the_shirt(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_a_clean_expert_folds_the_shirt(task: Task, robot: Robot) -> None:
     lengths = []
     for seed in range(10):
         robot.reset(seed)
@@ -51,7 +55,7 @@ def test_a_clean_expert_folds_the_shirt(task: ShirtFolding, robot: ShirtBench) -
     assert 60 < np.mean(lengths) < 90
 
 
-def test_flawed_modes_fail_or_dawdle(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_flawed_modes_fail_or_dawdle(task: Task, robot: Robot) -> None:
     def only(mode: str) -> FlawConfig:
         weights = {f"{name}_weight": float(name == mode) for name in ("biased", "skipping", "hesitant", "fumbling")}
         return FlawConfig(flawed_share=1.0, **weights)
@@ -76,7 +80,7 @@ def test_flawed_modes_fail_or_dawdle(task: ShirtFolding, robot: ShirtBench) -> N
     assert missed > 0
 
 
-def test_same_seed_same_states_after_other_episodes_and_after_drawing(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_same_seed_same_states_after_other_episodes_and_after_drawing(task: Task, robot: Robot) -> None:
     robot.reset(5)
     first = drive(task, robot, 5, FlawConfig(), steps=40)
     robot.reset(6)
@@ -91,7 +95,7 @@ def test_same_seed_same_states_after_other_episodes_and_after_drawing(task: Shir
     assert digest.hexdigest() == first
 
 
-def test_a_fresh_process_gives_the_same_states(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_a_fresh_process_gives_the_same_states(task: Task, robot: Robot) -> None:
     code = """
 import hashlib
 from data.sim.flaws import FlawConfig
@@ -110,11 +114,11 @@ print(digest.hexdigest())
     assert drive(task, robot, 9, FlawConfig(), steps=25) == there
 
 
-def test_starts_differ_within_the_stated_range(robot: ShirtBench) -> None:
+def test_starts_differ_within_the_stated_range(robot: Robot) -> None:
     poses = []
     for seed in range(20):
         robot.reset(seed)
-        angle, shift = robot.shirt.frame()
+        angle, shift = robot.scenario.frame()
         poses.append((*shift, angle))
     spread = np.array(poses)
     assert np.abs(spread[:, :2]).max() <= shirt_folding.START_SHIFT_M + 1e-9
@@ -122,7 +126,7 @@ def test_starts_differ_within_the_stated_range(robot: ShirtBench) -> None:
     assert (spread.std(axis=0) > np.array([0.01, 0.01, 0.05])).all()
 
 
-def test_reset_clears_the_grasp_that_lives_in_the_model(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_reset_clears_the_grasp_that_lives_in_the_model(task: Task, robot: Robot) -> None:
     robot.reset(0)
     clean = (robot.model.eq_data.copy(), robot.model.eq_obj2id.copy())
     drive(task, robot, 0, PERFECT, steps=17)
@@ -135,7 +139,7 @@ def test_reset_clears_the_grasp_that_lives_in_the_model(task: ShirtFolding, robo
     assert np.array_equal(robot.model.eq_obj2id, clean[1])
 
 
-def test_the_expert_takes_over_after_violent_moves(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_the_expert_takes_over_after_violent_moves(task: Task, robot: Robot) -> None:
     for seed in (0, 1, 2):
         rng = np.random.default_rng(seed)
         robot.reset(seed)
@@ -147,7 +151,7 @@ def test_the_expert_takes_over_after_violent_moves(task: ShirtFolding, robot: Sh
         assert robot.truth().outcome is Outcome.SUCCESS, seed
 
 
-def test_the_expert_takes_over_with_the_shirt_in_hand(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_the_expert_takes_over_with_the_shirt_in_hand(task: Task, robot: Robot) -> None:
     folded = 0
     for seed in range(5):
         robot.reset(seed)
@@ -159,7 +163,7 @@ def test_the_expert_takes_over_with_the_shirt_in_hand(task: ShirtFolding, robot:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_violent_actions_break_nothing(robot: ShirtBench, seed: int) -> None:
+def test_violent_actions_break_nothing(robot: Robot, seed: int) -> None:
     rng = np.random.default_rng(seed)
     robot.reset(seed)
     while not robot.finished:
@@ -170,7 +174,7 @@ def test_violent_actions_break_nothing(robot: ShirtBench, seed: int) -> None:
     assert robot.truth().outcome is Outcome.FAILURE
 
 
-def test_broken_physics_is_aborted_not_failed(robot: ShirtBench) -> None:
+def test_broken_physics_is_aborted_not_failed(robot: Robot) -> None:
     robot.reset(0)
     robot.data.qvel[30] = np.nan
     robot.step(robot.state())
@@ -182,7 +186,7 @@ def test_broken_physics_is_aborted_not_failed(robot: ShirtBench) -> None:
     assert np.isfinite(robot.data.qpos).all()
 
 
-def test_wrong_actions_are_refused(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_wrong_actions_are_refused(task: Task, robot: Robot) -> None:
     robot.reset(0)
     with pytest.raises(RecapError, match=r"shape \(14,\), got \(7,\)"):
         robot.step(np.zeros(7, dtype=np.float32))
@@ -192,7 +196,7 @@ def test_wrong_actions_are_refused(task: ShirtFolding, robot: ShirtBench) -> Non
         robot.step(bad)
 
 
-def test_a_robot_needs_a_start_and_ends_after_the_verdict(task: ShirtFolding, robot: ShirtBench) -> None:
+def test_a_robot_needs_a_start_and_ends_after_the_verdict(task: Task, robot: Robot) -> None:
     fresh = task.make_robot("ray", image_size=16)
     with pytest.raises(RecapError, match="no start state"):
         fresh.state()
@@ -206,37 +210,38 @@ def test_a_robot_needs_a_start_and_ends_after_the_verdict(task: ShirtFolding, ro
         robot.step(hold)
 
 
-def lay(robot: ShirtBench, points: np.ndarray, height: float = 0.004) -> None:
-    cloth = robot.shirt.cloth
+def lay(robot: Robot, points: np.ndarray, height: float = 0.004) -> None:
+    cloth = robot.scenario.cloth
     target = np.concatenate([points, np.full((len(points), 1), height)], axis=1)
     robot.data.qpos[cloth._address] = target - cloth._rest
     robot._settle()
 
 
-def test_the_success_boundary(robot: ShirtBench) -> None:
-    shape = shirt_shape()
+def test_the_success_boundary(robot: Robot) -> None:
+    shape = shirt()
     robot.reset(0)
-    assert not robot.shirt.read().succeeded
+    assert not robot.scenario.read().succeeded
     lay(robot, shape.ideal)
-    assert robot.shirt.read().succeeded
-    assert robot.shirt.error() == pytest.approx(0.0, abs=1e-9)
+    assert robot.scenario.read().succeeded
+    assert robot.scenario.error() == pytest.approx(0.0, abs=1e-9)
     lay(robot, shape.ideal, height=0.08)
-    assert not robot.shirt.read().succeeded, "in the air"
+    assert not robot.scenario.read().succeeded, "in the air"
     unfolded_sleeve = shape.ideal.copy()
-    unfolded_sleeve[shape.sleeves[0]] = shape.mesh.points[shape.sleeves[0]]
+    sleeve = shape.parts[0].vertices
+    unfolded_sleeve[sleeve] = shape.mesh.points[sleeve]
     lay(robot, unfolded_sleeve)
-    assert robot.shirt.error() < shirt_folding.SUCCESS_ERROR_M
-    assert not robot.shirt.read().succeeded, "one sleeve out"
+    assert robot.scenario.error() < shirt_folding.SUCCESS_ERROR_M
+    assert not robot.scenario.read().succeeded, "one sleeve out"
     lay(robot, shape.ideal)
     robot.grasp.held[0] = (3,)
-    assert not robot.shirt.read().succeeded, "still held"
+    assert not robot.scenario.read().succeeded, "still held"
     robot.grasp.held[0] = ()
     lay(robot, shape.ideal + np.array([0.6, 0.0]))
-    assert robot.shirt.read().lost
+    assert robot.scenario.read().lost
 
 
-def test_error_just_inside_and_outside_the_threshold(robot: ShirtBench) -> None:
-    shape = shirt_shape()
+def test_error_just_inside_and_outside_the_threshold(robot: Robot) -> None:
+    shape = shirt()
     robot.reset(0)
     # Alternate vertices pushed to either side: no rigid motion undoes it.
     rng = np.random.default_rng(0)
@@ -245,16 +250,16 @@ def test_error_just_inside_and_outside_the_threshold(robot: ShirtBench) -> None:
     for _ in range(40):
         middle = (low + high) / 2
         lay(robot, shape.ideal + middle * offset)
-        low, high = (middle, high) if robot.shirt.error() < shirt_folding.SUCCESS_ERROR_M else (low, middle)
+        low, high = (middle, high) if robot.scenario.error() < shirt_folding.SUCCESS_ERROR_M else (low, middle)
     lay(robot, shape.ideal + 0.98 * low * offset)
-    inside = robot.shirt.read()
+    inside = robot.scenario.read()
     lay(robot, shape.ideal + 1.02 * low * offset)
     assert inside.metrics["paired_vertex_error_m"] < shirt_folding.SUCCESS_ERROR_M
-    assert not robot.shirt.read().succeeded
+    assert not robot.scenario.read().succeeded
 
 
-def test_shirt_shape() -> None:
-    shape = shirt_shape()
+def test_shirt() -> None:
+    shape = shirt()
     assert shape.mesh.points.shape == (75, 2)
     assert len(shape.mesh.triangles) == 112
     assert shape.ideal[:, 1].min() >= -1e-9

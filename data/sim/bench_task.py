@@ -1,0 +1,66 @@
+"""A task on the simulated bench: a scenario (what lies there), a planner (what to do next) and a description.
+
+Owns the wiring that `data.tasks.SimTask` asks for; what a task is about stays in its own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from data.sim.bench import Bench, Scenario, robot_spec
+from data.sim.expert import Planner, ScriptedExpert
+from data.sim.flaws import CLEAN, FlawConfig, draw_flaws
+from recap.errors import RecapError
+from recap.protocols import SimulatedRobot
+from recap.specs import RobotSpec, TaskSpec
+
+SceneT = TypeVar("SceneT", bound=Scenario)
+
+
+class TaskBench(Bench, Generic[SceneT]):
+    """The bench with the objects of one task on it."""
+
+    def __init__(self, spec: TaskSpec, scenario: SceneT, *, renderer: str, image_size: int) -> None:
+        self.task, self.scenario = spec.id, scenario
+        super().__init__(
+            scenario, max_steps=spec.max_steps, rate_hz=spec.rate_hz, renderer=renderer, image_size=image_size
+        )
+
+
+class BenchTask(Generic[SceneT]):
+    """A SimTask, for the registry."""
+
+    def __init__(self, spec: TaskSpec, *, scenario: Callable[[], SceneT], planner: Callable[[SceneT], Planner]) -> None:
+        self.spec, self._scenario, self._planner = spec, scenario, planner
+        self.robot: RobotSpec = robot_spec(64)
+
+    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> TaskBench[SceneT]:
+        """A robot over a scene of its own. Close it."""
+        return TaskBench(self.spec, self._scenario(), renderer=renderer, image_size=image_size)
+
+    def make_expert(self, robot: SimulatedRobot, seed: int, flaws: FlawConfig) -> ScriptedExpert:
+        """The expert on `robot`, from its present state on; `seed` decides its noise and its flaws.
+
+        Raises:
+            RecapError: `robot` was not made by this task.
+        """
+        bench = self._own(robot)
+        return ScriptedExpert(bench, self._planner(bench.scenario), seed, draw_flaws(flaws, seed))
+
+    def make_takeover(self, robot: SimulatedRobot, seed: int) -> ScriptedExpert:
+        """The expert that saves an attempt under way; `seed` decides its 8 mm target noise.
+
+        Raises:
+            RecapError: `robot` was not made by this task.
+        """
+        return self.make_expert(robot, seed, CLEAN)
+
+    def _own(self, robot: SimulatedRobot) -> TaskBench[SceneT]:
+        if not isinstance(robot, TaskBench) or robot.task != self.spec.id:
+            raise RecapError(
+                f"the expert of '{self.spec.id}' cannot act on a {type(robot).__name__}"
+                f" of '{getattr(robot, 'task', 'no task')}'",
+                hint=f"TASKS.get('{self.spec.id}').make_robot()",
+            )
+        return robot
