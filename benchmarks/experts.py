@@ -134,20 +134,20 @@ def measure(name: str, episodes: int, renderer: str) -> dict[str, Any]:
     task = TASKS.get(name)
     robot = task.make_robot("ray", 16)
     seeds = start_seeds(Split.VALIDATION, episodes)
-    found: dict[str, dict[str, Count]] = {
-        "perfect": demonstrations(task, robot, seeds, PERFECT),
-        "clean": demonstrations(task, robot, seeds, CLEAN),
-        "default flaws": demonstrations(task, robot, seeds, FlawConfig()),
-        "take-over from": takeovers(task, robot, seeds[: max(episodes // 2, 1)]),
-    }
-    robot.close()
-    for what, counts in found.items():
+    found: dict[str, Any] = {}
+
+    def note(what: str, counts: dict[str, Count]) -> None:
+        found[what] = {kind: asdict(row) for kind, row in counts.items()}
         for kind, row in counts.items():
-            print(f"{name:26s} {what:16s} {kind:10s} {row.successes:4d} of {row.attempts:4d}  {row.steps:6.1f} steps")
-    return {
-        **{what: {kind: asdict(row) for kind, row in counts.items()} for what, counts in found.items()},
-        **cost(task, seeds[:5], renderer),
-    }
+            line = f"{name:26s} {what:16s} {kind:10s} {row.successes:4d} of {row.attempts:4d}  {row.steps:6.1f} steps"
+            print(line, flush=True)
+
+    note("perfect", demonstrations(task, robot, seeds, PERFECT))
+    note("clean", demonstrations(task, robot, seeds, CLEAN))
+    note("default flaws", demonstrations(task, robot, seeds, FlawConfig()))
+    note("take-over from", takeovers(task, robot, seeds[: max(episodes // 2, 1)]))
+    robot.close()
+    return {**found, **cost(task, seeds[:5], renderer)}
 
 
 def main() -> None:

@@ -56,12 +56,11 @@ def test_the_description_fits_the_robot(pair: Pair) -> None:
 
 def test_a_clean_expert_succeeds_and_progress_tells_how_far_it_is(pair: Pair) -> None:
     task, robot = pair
-    successes = 0
+    lengths = []
     for seed in SEEDS[:3]:
         robot.reset(seed)
         play(robot, task.make_expert(robot, seed, CLEAN))
         truth = robot.truth()
-        successes += truth.outcome is Outcome.SUCCESS
         assert truth.progress.min() >= 0
         assert truth.progress.max() <= 1
         assert truth.progress[0] < 0.05
@@ -70,8 +69,9 @@ def test_a_clean_expert_succeeds_and_progress_tells_how_far_it_is(pair: Pair) ->
             assert truth.stage[-1] > truth.stage[0]
             assert truth.events[-1].name == "success"
             assert sum(event.kind == 1 for event in truth.events) >= 3
-            assert len(truth.progress) <= 0.8 * task.spec.max_steps, "slow attempts need room"
-    assert successes >= 2
+            lengths.append(len(truth.progress))
+    assert len(lengths) >= 2
+    assert np.mean(lengths) < 0.7 * task.spec.max_steps, "slow attempts need room"
 
 
 def test_demonstrations_are_of_mixed_quality(pair: Pair) -> None:
@@ -85,8 +85,17 @@ def test_demonstrations_are_of_mixed_quality(pair: Pair) -> None:
     assert Outcome.FAILURE in [attempt("biased", seed) for seed in SEEDS[:2]]
     assert attempt("skipping", SEEDS[0]) is Outcome.FAILURE
     assert Outcome.SUCCESS in [attempt("hesitant", seed) for seed in SEEDS[:2]]
-    attempt("fumbling", SEEDS[0], steps=30)
-    assert any(event.name.startswith("missed_grasp") and event.kind == -1 for event in robot.truth().events)
+
+
+def test_a_fumbler_misses(pair: Pair) -> None:
+    task, robot = pair
+
+    def misses(seed: int) -> bool:
+        robot.reset(seed)
+        play(robot, task.make_expert(robot, seed, only("fumbling")), 35)
+        return any(event.name.startswith("missed_grasp") and event.kind == -1 for event in robot.truth().events)
+
+    assert any(misses(seed) for seed in SEEDS)
 
 
 def test_a_fresh_process_gives_the_same_states(pair: Pair) -> None:
@@ -223,7 +232,7 @@ def test_the_difficulty_is_frozen() -> None:
     assert (box_assembly.LATCH_RAD, box_assembly.GRASP_RADIUS_M, box_assembly.LOST_M) == (1.30, 0.035, 0.22)
     assert (box_assembly.START_SHIFT_M, box_assembly.START_TURN_RAD) == (0.03, 0.2)
     rolls = toilet_paper_organization
-    assert pytest.approx(0.027) == rolls.PLACED_M
+    assert (rolls.RING_M, rolls.RADIUS_M) == (0.055, 0.028)
     assert (rolls.GRASP_RADIUS_M, rolls.START_SHIFT_M) == (0.035, 0.025)
     for garment in (shirt_folding.shirt(), pants_folding.pants()):
         assert (garment.success_error_m, garment.shift_m, garment.turn_rad) == (0.035, 0.03, 0.15)
