@@ -216,9 +216,6 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
         f"  {row.length} steps at {row.rate_hz:g} Hz = {report.duration_s:.1f} s, human {report.human_steps} steps"
     )
     typer.echo(f"  cameras {', '.join(row.cameras)}, renderer {row.renderer or '-'}, {row.bytes / 1e6:.2f} MB")
-    said = _label_of(root, row.id)
-    if said:
-        typer.echo(f"  label {said}")
     outcome = report.outcome.value if report.outcome else "no truth recorded"
     progress = report.final_progress
     typer.echo(f"  outcome {outcome}" + (f", progress {progress:.2f}" if progress is not None else ""))
@@ -292,18 +289,6 @@ def show_export(root: Path, to: Path, *, run: str | None, task: str | None, vide
         typer.echo(f"  {result.left_out} episodes of the run are left out: without a label, or of another task")
     typer.echo(f"columns {', '.join(result.columns)}")
     typer.echo(f"LeRobotDataset v3.0  {result.to}")
-
-
-def _label_of(root: Path, episode: str) -> str:
-    """What a person or an import said of an episode; "" if nobody did."""
-    from data.annotation import LabelBook
-
-    book = LabelBook(Workspace.open(root, create=False).root / "labels")
-    for origin in ("human", "imported"):
-        found = book.annotations(origin).get(episode)
-        if found is not None:
-            return f"{found.outcome.value} ({origin})"
-    return ""
 
 
 def _store(root: Path) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap.errors import ConfigError
+from recap.task_folders import offer
 from recap.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def export_dataset(
     from data.lerobot_io.writing import write_dataset
 
     began = time.monotonic()
+    offer(root)
     workspace = Workspace.open(root, create=False)
     store = EpisodeStore(workspace.episodes)
     labels = None if run is None else _labels_of(workspace, run)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.ledger import Ledger
 from recap import faults
 from recap.errors import ConfigError
+from recap.task_folders import offer
 from recap.workspace import Workspace, check_name
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def import_dataset(root: Path, request: ImportRequest, say: Callable[[str], None
     from data.lerobot_io.reading import DatasetReader
 
     began = time.monotonic()
+    offer(root)
     check_name("task", request.task)
     folder = open_folder(request.dataset)
     entries = _chosen(folder, request)
@@ -135,9 +137,10 @@ def _chosen(folder: LeRobotFolder, request: ImportRequest) -> list[EpisodeEntry]
         entries = [entry for entry in entries if entry.index in wanted]
     told = sorted({text for entry in entries for text in entry.instructions})
     if request.instruction is not None:
-        if request.instruction not in told:
-            raise ConfigError(f"--instruction {request.instruction!r}: its episodes were told {told}")
-        return [entry for entry in entries if entry.instructions == (request.instruction,)]
+        entries = [entry for entry in entries if entry.instructions == (request.instruction,)]
+        if not entries:
+            raise ConfigError(f"--instruction {request.instruction!r}: no episode was told that alone, but {told}")
+        return entries
     if len(told) > 1:
         raise ConfigError(
             f"{folder.root}: its episodes were told {len(told)} different things ({', '.join(map(repr, told[:5]))}), "
@@ -252,11 +255,15 @@ def _fit_task(folder: LeRobotFolder, mapping: DatasetMapping, entries: list[Epis
 
 
 def _keep_task(workspace: Workspace, drafted: Any) -> Path:
-    from data.task_file import write_task_file
-    from recap.task_folders import offer
+    from data.task_file import find_task_file, write_task_file
 
     spec, robot = drafted
-    path = offer(workspace.root) / f"{spec.id}.yaml"
+    folder = offer(workspace.root)
+    if find_task_file(folder, spec.id) is not None:
+        raise ConfigError(
+            f"task '{spec.id}' was described by someone else just now", hint="issue the same command again"
+        )
+    path = folder / f"{spec.id}.yaml"
     write_task_file(path, spec, robot)
     return path
 

@@ -19,7 +19,9 @@ finally:
 """
 
 
-def recap(*arguments: str, workspace: Path, fault: str = "") -> subprocess.CompletedProcess[str]:
+def recap(
+    *arguments: str, workspace: Path, fault: str = "", timeout_s: float = 280
+) -> subprocess.CompletedProcess[str]:
     """`recap ARGUMENTS --workspace WORKSPACE`, dying at the fault point if one is named."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RECAP_FAULT": fault}
     return subprocess.run(
@@ -27,7 +29,7 @@ def recap(*arguments: str, workspace: Path, fault: str = "") -> subprocess.Compl
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout_s,
         check=False,
     )
 

@@ -21,6 +21,8 @@ from recap.types import Source
 SHARED = Path(__file__).parents[3] / "shared" / "datasets"
 V21, V30 = SHARED / "g1_yellow_can_v21", SHARED / "g1_yellow_can_v30"
 TASK = "yellow_can"
+_LONG_S = 1500
+"""Of a command that decodes real video, on a machine that does other things as well."""
 pytestmark = [
     pytest.mark.skipif(not V30.is_dir(), reason=f"the recordings are not on this machine ({SHARED})"),
     pytest.mark.xdist_group("e2e-recordings"),
@@ -33,7 +35,9 @@ def _no_task_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _import(dataset: Path, workspace: Path, *more: str) -> dict[str, object]:
-    done = recap("data", "import", str(dataset), "--task", TASK, *more, "--json", workspace=workspace)
+    done = recap(
+        "data", "import", str(dataset), "--task", TASK, *more, "--json", workspace=workspace, timeout_s=_LONG_S
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout)
     return found
@@ -120,11 +124,10 @@ def test_twelve_episodes_go_through_the_offline_loop_and_out_again(tmp_path: Pat
     run = ["run", "--task", TASK, "--preset", "micro", "--collect", "none", "--unlabelled", "skip"]
     folders = ["--demos", str(workspace), "--rollouts", str(workspace), "--set", "ingest.others=skip"]
     words = ["--set", "value.model.transformer.text_tokens=8"]
-    done = recap(*run, *folders, *words, "--json", workspace=workspace)
+    done = recap(*run, *folders, *words, "--json", workspace=workspace, timeout_s=_LONG_S)
     assert done.returncode == 0, done.stderr
-    exported = recap(
-        "data", "export", "--to", str(tmp_path / "out"), "--run", f"{TASK}-micro-offline", "--json", workspace=workspace
-    )
+    arguments = ["data", "export", "--to", str(tmp_path / "out"), "--run", f"{TASK}-micro-offline", "--json"]
+    exported = recap(*arguments, workspace=workspace, timeout_s=_LONG_S)
     assert exported.returncode == 0, exported.stderr
     assert json.loads(exported.stdout)["episodes"] == 6
     store = EpisodeStore(workspace / "episodes")
