@@ -307,7 +307,7 @@ def _rows_v30(path: Path, video_keys: tuple[str, ...]) -> list[dict[str, Any]]:
                 name for name in parquet.schema_arrow.names if "/" not in name or name.rpartition("/")[0] in wanted
             ]
             rows += parquet.read(columns=columns).to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise ConfigError(f"{file}: not readable as parquet ({error})") from error
     return rows
 

@@ -190,16 +190,15 @@ def _read(path: Path, columns: Sequence[str], where: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    missing: list[str] = []
     try:
         file = pq.ParquetFile(path)
         missing = sorted(set(columns) - set(file.schema_arrow.names))
-        if missing:
-            raise ConfigError(f"{where}: {path} has no column {', '.join(missing)}")
-        return file.read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, ConfigError):
-            raise
+        if not missing:
+            return file.read(columns=list(columns))
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
         raise ConfigError(f"{where}: {path} is not readable as parquet ({error})") from error
+    raise ConfigError(f"{where}: {path} has no column {', '.join(missing)}")
 
 
 def _rows_of(table: Any, entry: EpisodeEntry, where: str) -> Any:

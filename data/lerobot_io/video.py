@@ -39,9 +39,10 @@ def read_frames(
             if not container.streams.video:
                 raise ConfigError(f"{where}: {span.path} holds no video")
             stream = container.streams.video[0]
-            base = float(stream.time_base or 0)
+            # PyAV follows a null pointer when it decodes a codec that it does not know.
+            base = 0.0 if stream.codec_context is None else float(stream.time_base or 0)
             if base <= 0:
-                raise ConfigError(f"{where}: {span.path} has no time base")
+                raise ConfigError(f"{where}: {span.path} is of no known codec or has no time base")
             if span.start_s > 0:
                 container.seek(round(span.start_s / base) - 1, backward=True, any_frame=False, stream=stream)
             for frame in container.decode(stream):

@@ -115,7 +115,7 @@ def test_twelve_episodes_go_through_the_offline_loop_and_out_again(tmp_path: Pat
     outcomes.write_text(
         "episode_index,outcome\n" + "".join(f"{e},{'failure' if e % 3 == 0 else 'success'}\n" for e in range(6, 12))
     )
-    size = ("--image-size", "48x64")
+    size = ("--image-size", "64")  # what the small networks read
     assert _import(V30, workspace, "--episodes", "0-5", *size)["imported"] == 6
     path = workspace / "tasks" / f"{TASK}.yaml"
     path.write_text(path.read_text().replace("max_steps: 421", "max_steps: 450"))

@@ -73,6 +73,15 @@ def _file(name: str, how: str):
     return lambda root: damage(root / name, how, at=40)
 
 
+def _replace(name: str, old: bytes, new: bytes):
+    def change(root: Path) -> None:
+        content = (root / name).read_bytes()
+        assert old in content
+        (root / name).write_bytes(content.replace(old, new))
+
+    return change
+
+
 def _text(name: str, text: str):
     return lambda root: (root / name).write_text(text)
 
@@ -160,6 +169,7 @@ LATE_21 = [
     ("video_torn", _file(VIDEO, "truncate"), "episode 1, observation.images.front"),
     ("video_empty", _file(VIDEO, "empty"), "episode 1, observation.images.front.* is not readable as a video"),
     ("video_is_text", _text(VIDEO, "#EXTM3U\nhttp://127.0.0.1:9/x.ts\n"), "is not readable as a video"),
+    ("video_codec", _replace(VIDEO, b"avc1", b"xxxx"), "is of no known codec"),
     ("video_short", _video(VIDEO, 3), "episode 1, observation.images.front: .* holds 3 frames, the table 4"),
     ("video_long", _video(VIDEO, 5), "holds more than the 4 frames of the table"),
     ("video_rate", _video(VIDEO, 4, fps=20), "frame 1 of the video lies at 0.0500 s, expected 0.1000 s at 10 Hz"),
