@@ -59,7 +59,7 @@ def test_an_episode_is_taken_in_checked_and_shown(tmp_path: Path, dataset: Path,
     assert frames.std() > 20, "a picture, not a black frame"
     refused = recap("run", "--task", TASK, workspace=workspace)
     assert refused.returncode == 2
-    assert "has no simulator" in refused.stderr
+    assert "nobody demonstrates it in a simulated world" in refused.stderr
 
 
 def test_every_table_of_both_recordings_is_good() -> None:

@@ -74,8 +74,8 @@ def test_a_run_killed_at_every_step_of_the_way_still_arrives(
 
 def test_a_checkpoint_taken_from_scratch_comes_back_after_a_kill(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "w")
-    # The third commit is that of `scale`, whose model directory is moved out of scratch.
-    assert run_python(RUN, str(workspace.root), fault="store.before_rename:3:kill") == -9
+    # The second commit is that of `scale`, whose model directory is moved out of scratch.
+    assert run_python(RUN, str(workspace.root), fault="store.before_rename:2:kill") == -9
     (scratch,) = workspace.scratch.glob("scale-*")
     assert not (scratch / "model").exists()
     Store(workspace).recover()

@@ -10,14 +10,15 @@ import pytest
 
 from data.rollout import record_demo
 from data.sim import arms
-from data.sim.bench import ROBOT_ID, Bench
+from data.sim.bench import Bench
+from data.sim.bench_task import BenchTask
 from data.sim.flaws import CLEAN, MODES, FlawConfig
 from data.tasks import TASKS, Expert, SimTask, box_assembly, pants_folding, shirt_folding, toilet_paper_organization
 from recap.errors import RecapError
 from recap.specs import Split, start_seeds
 from recap.types import Outcome
 
-NAMES = [name for name in TASKS.names() if TASKS.get(name).robot.id == ROBOT_ID]
+NAMES = [name for name in TASKS.names() if isinstance(TASKS.get(name), BenchTask)]
 SEEDS = start_seeds(Split.VALIDATION, 6)
 Pair = tuple[SimTask, Bench]
 
