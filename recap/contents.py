@@ -30,12 +30,13 @@ class Contents:
         self._remember = remember
 
     def of(self, config: Any) -> dict[str, str]:
-        """{dotted setting: identity} of everything that the settings of `config` point at.
+        """{dotted setting: identity} of everything that the settings of `config` point at; nothing for no settings.
 
         Raises:
             ConfigError: nothing lies where a setting points; names the setting.
         """
-        return {path: self.identity(Path(value), setting=path) for path, value in content_settings(config)}
+        pointed = () if config is None else content_settings(config)
+        return {path: self.identity(Path(value), setting=path) for path, value in pointed}
 
     def identity(self, path: Path, *, setting: str) -> str:
         """sha256 (hex) over relative names and bytes of a file, or of all files below a folder.
@@ -60,10 +61,8 @@ class Contents:
     def _read(self) -> dict[str, str]:
         try:
             known: dict[str, str] = json.loads(self._file.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            # A memory of what was read, nothing more: read the files again.
+        except (FileNotFoundError, ValueError):
+            # A memory of what was read, nothing more: absent or torn, the files are read again.
             return {}
         return known
 

@@ -60,7 +60,7 @@ def _plan(
     if waits:
         return _made(node, "unknown", f"input from {', '.join(waits)} will be recomputed"), None
     identities = {name: known[ref.node][ref.output] for name, ref in node.inputs.items()}
-    contents = Contents(workspace, remember=False).of(node.config) if node.config is not None else {}
+    contents = Contents(workspace, remember=False).of(node.config)
     facts = key_facts(node.spec, node.config, identities, contents=contents, run_name=run_name, node=node.name)
     key = key_of(facts)
     corrupt = ""
@@ -112,9 +112,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], node: Node) -> I
             yield f"config {path}: {before.get(path, _ABSENT)} -> {after.get(path, _ABSENT)}"
     for name, changed in _differing(old.get("contents"), new.get("contents")):
         yield f"content of {name} {changed}"
-    for name, _ in _differing(dict(_leaves(old.get("world"))), dict(_leaves(new.get("world")))):
-        values = [dict(_leaves(facts.get("world"))).get(name, _ABSENT) for facts in (old, new)]
-        yield f"{name}: {values[0]} -> {values[1]}"
+    was, now = dict(_leaves(old.get("world"))), dict(_leaves(new.get("world")))
+    for name, _ in _differing(was, now):
+        yield f"{name}: {was.get(name, _ABSENT)} -> {now.get(name, _ABSENT)}"
     for name in sorted({*old["inputs"], *new["inputs"]}):
         if old["inputs"].get(name) != new["inputs"].get(name):
             source = f" (from {node.inputs[name]})" if name in node.inputs else ""

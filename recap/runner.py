@@ -129,7 +129,7 @@ class Runner:
             return
         inputs = {name: summary.outputs[ref.node][ref.output] for name, ref in node.inputs.items()}
         identities = {name: artifact.identity for name, artifact in inputs.items()}
-        contents = self._contents.of(node.config) if node.config is not None else {}
+        contents = self._contents.of(node.config)
         facts = key_facts(
             node.spec, node.config, identities, contents=contents, run_name=summary.run_name, node=node.name
         )
