@@ -349,11 +349,7 @@ def _keep_outcomes(
 
     said = _said(reader, plan, request, result)
     book = LabelBook(workspace.root / "labels")
-    given_here = {i for entry in book.entries() if entry.by != _BY for i in entry.labels}
-    before = book.annotations("imported")
-    fresh = [a for i, a in said.items() if i not in given_here and before.get(i) != a]
-    if fresh:
-        book.record_all(fresh, by=_BY, origin="imported")
+    book.take_imports(said.values(), by=_BY)
     faults.point("import.after_outcomes")
     found = gather_annotations(EpisodeStore(workspace.episodes), sorted(set(result.ids.values())), label_book=book)
     counts = Counter(annotation.outcome.value for annotation in found.by_id.values())

@@ -83,6 +83,14 @@ class LabelBook:
             self._append(handle, entry)
         return entry.id
 
+    def take_imports(self, annotations: Iterable[Annotation], *, by: str) -> None:
+        """Keeps what was said elsewhere as imported, where that is new; what anyone but `by` said here stands."""
+        given_here = {i for entry in self.entries() if entry.by != by for i in entry.labels}
+        known = self.annotations("imported")
+        new = [a for a in annotations if a.episode_id not in given_here and known.get(a.episode_id) != a]
+        if new:
+            self.record_all(new, by=by, origin="imported")
+
     def undo(self, choice: str, *, by: str) -> dict[str, Annotation | None]:
         """Takes a choice back; what holds now for each of its episodes (None: no label).
 

@@ -52,6 +52,7 @@ def connected(*devices: Any) -> Iterator[None]:
 def _disconnect(device: Any, under_way: BaseException | None) -> bool:
     try:
         device.disconnect()
+    # As in every call: drivers raise whatever they like, and the other devices are still to be let go.
     except Exception as error:
         fault = f"{device.name}: disconnect failed: {type(error).__name__}: {error}"
         if under_way is None:

@@ -92,7 +92,7 @@ def ingest(ctx: StepContext, config: IngestConfig, inputs: Mapping[str, Artifact
         ConfigError: nothing to take over, or episodes that are not meant here or are of another robot; all named.
         EpisodeCorrupt: episodes that cannot be read or hold what no episode may hold; all named.
     """
-    from data.annotation import LabelBook, gather_annotations
+    from data.annotation import LabelBook, annotation_from_json, gather_annotations
     from data.episode_set import EpisodeSet
     from data.episodes import EpisodeStore
 
@@ -124,7 +124,8 @@ def ingest(ctx: StepContext, config: IngestConfig, inputs: Mapping[str, Artifact
     if broken:
         raise _unreadable(recorded, broken, config)
     book = LabelBook(ctx.workspace.root / "labels")
-    _take_labels(book, {episode: source["labels"][episode] for episode in ids if episode in source["labels"]})
+    labels = source["labels"]
+    book.take_imports([annotation_from_json(i, labels[i]) for i in ids if i in labels], by=_BY)
     said = gather_annotations(store, ids, label_book=book)
     attempts = [_attempt(row, said) for row in rows.values()]
     judged = [row for row in attempts if row["outcome"] is not None]
@@ -188,18 +189,6 @@ def _fitting(recorded: Recorded, ids: Iterable[str], config: IngestConfig) -> tu
     if not taken:
         raise ConfigError(f"{where}: none of its episodes is meant here:\n{reasons}", hint=f"{config.option} OTHER_DIR")
     return taken, {reason: sorted(found) for reason, found in sorted(others.items())}
-
-
-def _take_labels(book: Any, labels: Mapping[str, Any]) -> None:
-    """Keeps what people said elsewhere as imported labels here; what was said here before stands."""
-    from data.annotation import annotation_from_json
-
-    given_here = {i for entry in book.entries() if entry.by != _BY for i in entry.labels}
-    known = book.annotations("imported")
-    new = [annotation_from_json(episode, said) for episode, said in labels.items() if episode not in given_here]
-    new = [annotation for annotation in new if known.get(annotation.episode_id) != annotation]
-    if new:
-        book.record_all(new, by=_BY, origin="imported")
 
 
 def _attempt(row: Mapping[str, Any], said: Annotations) -> dict[str, Any]:
