@@ -2,17 +2,21 @@
 
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
 import termios
+import time
 
 import numpy as np
+import pytest
 from bench_recording import leader_file, robot_file, terminal
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
-from data.verify import verify
+from data.verify import Kind, verify
 from recap.types import Outcome, Source
 
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "data", "record", "--task", "bench_folding"]
@@ -61,7 +65,9 @@ class Typed:
 
     @staticmethod
     def react(process, master, reaction):
-        if reaction is KILL:
+        if callable(reaction):
+            reaction(process)
+        elif reaction is KILL:
             process.kill()
         elif reaction is INTERRUPT:
             process.send_signal(signal.SIGINT)
@@ -102,6 +108,38 @@ def test_a_killed_session_loses_the_attempt_in_flight_and_nothing_else(site, tmp
         f"recap run --task bench_folding --collect none --demos {workspace} --iterations 0 "
         f"--set ingest.others=skip --workspace {workspace}"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_twenty_kills_at_random_moments_lose_no_recorded_episode(site, tmp_path):
+    rng = random.Random(3)
+    finished, hits = 0, 0
+    for number in range(20):
+        judged = 4 + number  # other lengths: equal attempts would be one episode
+        step, pause = judged + rng.randint(1, 40), rng.uniform(0, 0.2)
+
+        def strike(process, pause=pause):
+            time.sleep(pause)
+            process.kill()
+
+        killed = Typed(
+            site,
+            tmp_path,
+            {"recorded. Reset": [b"\r"] * 9, f"bench: step {judged}": [b"s"], f"bench: step {step}": [strike]},
+            "--episodes=9",
+            announce=[judged, step],
+        )
+        assert killed.code == -signal.SIGKILL, killed.heard
+        counts = [int(found[1]) for line in killed.heard if (found := re.search(r"(\d+) of 9 recorded", line))]
+        finished += max(counts)
+        hits += max(counts) > 0
+        assert finished <= len(killed.store.ids()) <= finished + 1, "at most the attempt in flight is lost"
+        finished = len(killed.store.ids())
+        assert {finding.kind for finding in verify(killed.store)} <= {Kind.ORPHAN_TMP, Kind.ORPHAN_TRUTH}
+        for episode_id in killed.store.ids():
+            assert killed.store.load(episode_id).length > 0
+    assert hits >= 10, "kills before anything was recorded prove nothing"
 
 
 def test_killed_between_an_episode_and_its_label_the_episode_waits_for_a_person(site, tmp_path):
