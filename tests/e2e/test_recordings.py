@@ -121,6 +121,7 @@ def test_twelve_episodes_go_through_the_offline_loop_and_out_again(tmp_path: Pat
     path.write_text(path.read_text().replace("max_steps: 421", "max_steps: 450"))
     rollouts = ("--episodes", "6-11", "--source", "rollout", "--policy", "teleop-2", "--outcomes", str(outcomes))
     assert _import(V30, workspace, *rollouts, *size)["outcomes"] == {"failure": 2, "success": 4, "none": 0}
+    assert recap("data", "verify", workspace=workspace, timeout_s=_LONG_S).returncode == 0
     run = ["run", "--task", TASK, "--preset", "micro", "--collect", "none", "--unlabelled", "skip"]
     folders = ["--demos", str(workspace), "--rollouts", str(workspace), "--set", "ingest.others=skip"]
     words = ["--set", "value.model.transformer.text_tokens=8"]
