@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Protocol
 
@@ -76,7 +77,13 @@ class Recorder:
 def versions(*packages: str) -> dict[str, str]:
     """{package: version} of `packages` and of what every recording rests on."""
     names = {name: name for name in (*packages, "numpy")} | {"recap": "recap-rl"}
-    return {name: version(distribution) for name, distribution in names.items()}
+    return {name: _version(distribution) for name, distribution in names.items()}
+
+
+@cache
+def _version(distribution: str) -> str:
+    """Looked up on the disk once: a process runs what it has imported, whatever is installed meanwhile."""
+    return version(distribution)
 
 
 class ChunkPlayer:

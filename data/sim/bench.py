@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.sim import arms
 from data.sim.backend import choose_renderer, load_mujoco
@@ -98,10 +99,12 @@ class Bench:
         self._fingers = np.array(
             [self.model.joint(f"{side}_finger_{finger}").qposadr[0] for side in arms.SIDES for finger in ("a", "b")]
         )
-        self._warnings = [
-            int(getattr(self.mujoco.mjtWarning, name))
-            for name in ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
-        ]
+        self._warnings = np.array(
+            [
+                int(getattr(self.mujoco.mjtWarning, name))
+                for name in ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
+            ]
+        )
         self.grasp = AttachGrasp(self.model, self.data, scenario.grasp_points)
         self._scenario = scenario
         self.detector = Detector(max_steps=max_steps, hold_steps=hold_steps)
@@ -179,9 +182,8 @@ class Bench:
         self._scenario.advance()
         self._command(command)
         before = self._warning_counts()
-        for _ in range(self._substeps):
-            self.mujoco.mj_step(self.model, self.data)
-        if self._warning_counts() != before or not np.isfinite(self.data.qpos).all():
+        self.mujoco.mj_step(self.model, self.data, nstep=self._substeps)
+        if (self._warning_counts() != before).any() or not np.isfinite(self.data.qpos).all():
             self.detector.abort("unstable_physics")
             return
         self._settle()
@@ -224,8 +226,8 @@ class Bench:
         self.mujoco.mj_camlight(self.model, self.data)
         self.mujoco.mj_flex(self.model, self.data)
 
-    def _warning_counts(self) -> list[int]:
-        return [int(self.data.warning[index].number) for index in self._warnings]
+    def _warning_counts(self) -> NDArray[np.int32]:
+        return np.asarray(self.data.warning.number[self._warnings])  # indexing copies
 
     def _require_start(self) -> None:
         if not self._seeded:

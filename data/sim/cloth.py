@@ -68,11 +68,9 @@ def align(source: PlaneArray, target: PlaneArray) -> tuple[float, PlaneArray]:
     Returns:
         (angle rad, shift [2]): moved = turn(source, angle) + shift. No mirroring: a shirt lies on its right side.
     """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - source_mean, target - target_mean
-    angle = math.atan2(
-        float(np.sum(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])), float(np.sum(a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1]))
-    )
+    source_mean, target_mean = _centre(source), _centre(target)
+    (ax, ay), (bx, by) = (source - source_mean).T, (target - target_mean).T
+    angle = math.atan2(float(np.add.reduce(ax * by - ay * bx)), float(np.add.reduce(ax * bx + ay * by)))
     return angle, target_mean - turn(source_mean[None], angle)[0]
 
 
@@ -84,13 +82,24 @@ def turn(points: PlaneArray, angle: float) -> PlaneArray:
 
 def distances(a: PlaneArray, b: PlaneArray) -> NDArray[np.float64]:
     """[N] distances between paired rows of [N, D] arrays, m."""
-    return np.asarray(np.sqrt(np.sum((a - b) ** 2, axis=1)), dtype=np.float64)
+    off = a - b
+    return np.asarray(np.sqrt(np.add.reduce(off * off, axis=1)), dtype=np.float64)
+
+
+def mean(values: NDArray[np.float64]) -> float:
+    """The mean of [N] numbers. Read several times a step: np.mean gives the same bits at thrice the cost."""
+    return float(np.add.reduce(values) / len(values))
 
 
 def paired_error(points: PlaneArray, ideal: PlaneArray) -> float:
     """Mean distance (m) of each vertex to its place in the ideal fold, after the best rigid alignment of the plane."""
     angle, shift = align(points, ideal)
-    return float(np.mean(distances(turn(points, angle) + shift, ideal)))
+    return mean(distances(turn(points, angle) + shift, ideal))
+
+
+def _centre(points: PlaneArray) -> PlaneArray:
+    """[2] the mean of [N, 2] points."""
+    return np.asarray(np.add.reduce(points, axis=0) / len(points))
 
 
 class Cloth:
@@ -109,7 +118,7 @@ class Cloth:
 
     def vertices(self) -> NDArray[np.float64]:
         """[N, 3] vertex positions, m."""
-        return np.array(self._data.xpos[self.bodies])
+        return np.asarray(self._data.xpos[self.bodies], dtype=np.float64)  # indexing copies
 
     def lay(self, x_m: float, y_m: float, angle_rad: float) -> None:
         """Lays the sheet flat on the table, turned by `angle_rad` and shifted."""

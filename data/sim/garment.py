@@ -13,7 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.sim.bench import Bench
-from data.sim.cloth import Cloth, ClothMesh, PlaneArray, adjacency, align, distances, flex_xml, paired_error, turn
+from data.sim.cloth import (
+    Cloth,
+    ClothMesh,
+    PlaneArray,
+    adjacency,
+    align,
+    distances,
+    flex_xml,
+    mean,
+    paired_error,
+    turn,
+)
 from data.sim.detector import Reading
 from data.sim.grasp import GraspPoints
 from data.sim.scene import SceneParts
@@ -124,6 +135,18 @@ class GarmentScenario:
         self.parts = SceneParts(
             objects=flex_xml(name, mesh, rgba=garment.rgba, mass_kg=0.15), grasp_body=f"{name}_0", timestep_s=0.01
         )
+        # Read in every step, the same in all of them: flat where no fold moves it, and of each part where its own
+        # vertices go and how long their way is.
+        self._still = mesh.points[garment.still]
+        self._ways = [
+            (
+                part,
+                [after[part.vertices] for after in part.after],
+                mean(distances(part.before, part.after[0])[part.vertices]),
+            )
+            for part in garment.parts
+        ]
+        self._vertices = {part.name: frozenset(part.vertices.tolist()) for part in garment.parts}
         count = len(mesh.points)
         linked = adjacency(mesh)
         self.grasp_points = GraspPoints(
@@ -146,8 +169,7 @@ class GarmentScenario:
 
     def frame(self) -> tuple[float, PlaneArray]:
         """(angle, shift) that take the garment's own frame to the table, by what no fold moves."""
-        still = self.garment.still
-        return align(self.garment.mesh.points[still], self.cloth.vertices()[still, :2])
+        return align(self._still, self.cloth.vertices()[self.garment.still, :2])
 
     def crumple(self) -> float:
         """Mean distance of what no fold moves from its flat shape, m; it stays flat in every good fold."""
@@ -171,14 +193,14 @@ class GarmentScenario:
     def progress(self) -> Progress:
         """How far each part has got in the present state."""
         points = self.cloth.vertices()[:, :2]
+        angle, shift = self.frame()
         found = Progress()
-        for part in self.garment.parts:
-            off = distances(points, self.on_table(part.after[0]))
-            for later in part.after[1:]:
-                off = np.minimum(off, distances(points, self.on_table(later)))
-            whole = distances(part.before, part.after[0])
-            share = 1.0 - np.mean(off[part.vertices]) / np.mean(whole[part.vertices])
-            found.ways[part.name] = float(np.clip(share, 0.0, 1.0))
+        for part, places, whole in self._ways:
+            here = points[part.vertices]
+            off = distances(here, turn(places[0], angle) + shift)
+            for later in places[1:]:
+                off = np.minimum(off, distances(here, turn(later, angle) + shift))
+            found.ways[part.name] = min(max(1.0 - mean(off) / whole, 0.0), 1.0)
         return found
 
     def error(self) -> float:
@@ -203,7 +225,7 @@ class GarmentScenario:
         low = bool(points[:, 2].max() < ON_TABLE_M)
 
         def rests(part: Part) -> bool:
-            return not held.intersection(part.vertices.tolist()) and bool(points[part.vertices, 2].max() < ON_TABLE_M)
+            return not held.intersection(self._vertices[part.name]) and bool(points[part.vertices, 2].max() < ON_TABLE_M)
 
         succeeded = error < garment.success_error_m and min(found.ways.values()) > UNDONE and not held and low
         progress = 0.0

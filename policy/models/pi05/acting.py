@@ -18,7 +18,7 @@ from torch import Tensor
 from policy.conditioning import TEXTS, Tag
 from policy.models.pi05.bundle import BundleInfo, read_bundle
 from policy.models.pi05.learner import check_images, float_images
-from policy.models.pi05.network import Pi05Network, Prefix
+from policy.models.pi05.network import EulerModulations, Pi05Network, Prefix
 from policy.models.pi05.prompt import prompt_tokens, tagged_prompt_tokens
 from recap.errors import ConfigError
 from recap.types import FloatArray, FrameArray, Observation
@@ -32,6 +32,8 @@ class Pi05Actor:
         self.info = info
         self._relative = np.zeros(len(info.action_names), np.float32)
         self._relative[list(info.relative_dims)] = 1.0
+        self._modulations: tuple[int, EulerModulations] | None = None
+        # Of the batch size they were made for: the weights stay, so they are the same at every call.
 
     @property
     def policy_id(self) -> str:
@@ -74,7 +76,13 @@ class Pi05Actor:
         noise = F.pad(noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
         with torch.inference_mode():
             prefix = self._prefix(float_images(images), observations[0].prompt, scaled)
-            sampled = self.network.sample(prefix, noise[:, None], info.euler_steps, guidance=info.guidance)[:, 0]
+            sampled = self.network.sample(
+                prefix,
+                noise[:, None],
+                info.euler_steps,
+                guidance=info.guidance,
+                modulations=self._modulations_for(len(prefix.length)),
+            )[:, 0]
         action = info.stats.action.invert(sampled[..., : len(info.action_names)].numpy())
         return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)
 
@@ -91,6 +99,12 @@ class Pi05Actor:
             torch.from_numpy(tokens),
             token_valid=None if written is None else torch.from_numpy(written),
         )
+
+    def _modulations_for(self, rows: int) -> EulerModulations:
+        """Those of a prefix of `rows` rows, one draw each. Kept by rows: a product of another height rounds otherwise."""
+        if self._modulations is None or self._modulations[0] != rows:
+            self._modulations = rows, self.network.euler_modulations(rows, 1, self.info.euler_steps)
+        return self._modulations[1]
 
     def _frames(self, observation: Observation) -> FrameArray:
         missing = [name for name in self.info.cameras if name not in observation.frames]

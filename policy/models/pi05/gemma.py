@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 ROPE_BASE = 10_000.0
 
+Modulation = tuple[tuple[Tensor, Tensor], Tensor]
+"""((1 + scale, shift), gate), each [..., 1, D]: what a condition makes of an adaptive norm and of its branch."""
+
 
 class RmsNorm(nn.Module):
     """x / rms(x), then either a learned scale or, with `cond_width`, scale, shift and gate made from a condition."""
@@ -36,8 +39,8 @@ class RmsNorm(nn.Module):
         scale, shift = modulation
         return torch.addcmul(shift, normed, scale)
 
-    def modulate(self, cond: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """((1 + scale, shift), gate), each [..., 1, D], of a condition [..., D]."""
+    def modulate(self, cond: Tensor) -> Modulation:
+        """The modulation that a condition [..., D] asks for."""
         if self.dense is None:
             raise TypeError("this norm has a learned scale and takes no condition")
         scale, shift, gate = self.dense(cond).unsqueeze(-2).chunk(3, dim=-1)

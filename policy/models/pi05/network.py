@@ -12,13 +12,14 @@ t = 1 is noise, t = 0 is the action (openpi's sign).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from policy.models.pi05.gemma import Layer, RmsNorm, Rope, attend_prefix, attend_suffix, make_rope
+from policy.models.pi05.gemma import Layer, Modulation, RmsNorm, Rope, attend_prefix, attend_suffix, make_rope
 from policy.models.pi05.prompt import FIRST_BIN, MARKER_ID, NUM_BINS
 from policy.models.pi05.sizes import NetworkSizes
 from policy.models.pi05.vision import make_tower
@@ -26,6 +27,9 @@ from policy.models.pi05.vision import make_tower
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
 MAX_SLOTS = 64
 MAX_STEPS = 64
+
+EulerModulations = tuple[tuple[Modulation, ...], ...]
+"""Per Euler step, the modulation of every norm of the expert in order of use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -202,52 +206,78 @@ class Pi05Network(nn.Module):
 
     def velocity(self, prefix: Prefix, noisy_BKHA: Tensor, time_BK: Tensor) -> Tensor:  # noqa: N803
         """Velocity d x_t / d t of noisy actions [B, K, H, A] at times [B, K]: the same shape, float32."""
+        return self.flow(prefix, noisy_BKHA, self._modulations(time_BK), self._suffix_rope(prefix, noisy_BKHA.shape[2]))
+
+    def flow(self, prefix: Prefix, noisy_BKHA: Tensor, modulations: Iterable[Modulation], rope: Rope) -> Tensor:  # noqa: N803
+        """`velocity` where what depends on the time alone is known: one modulation per norm, in order of use."""
         x = self.action_in_proj(noisy_BKHA.to(self.action_in_proj.weight.dtype))
-        steps = x.shape[2]
         if self.slots is not None:
-            x = x + self.slots.step[:steps]
-        cond = self._time_condition(time_BK).to(x.dtype)
-        position = prefix.length[:, None, None] + torch.arange(steps, device=x.device)
-        rope: Rope = make_rope(position, self.sizes.head_dim, x.dtype)
-        expert = self.paligemma_with_expert.gemma_expert.model
+            x = x + self.slots.step[: x.shape[2]]
+        expert, made = self.paligemma_with_expert.gemma_expert.model, iter(modulations)
         for layer, keys_values in zip(expert.each_layer(), prefix.keys_values, strict=True):
-            modulation, gate = layer.input_layernorm.modulate(cond)
+            modulation, gate = next(made)
             normed = layer.input_layernorm(x, modulation)
             own = layer.self_attn.keys_values(normed, rope)
             mixed = attend_suffix(layer.self_attn.queries(normed, rope), own, keys_values, prefix.valid)
             x = torch.addcmul(x, layer.self_attn.o_proj(mixed), gate)
-            modulation, gate = layer.post_attention_layernorm.modulate(cond)
+            modulation, gate = next(made)
             x = torch.addcmul(x, layer.mlp(layer.post_attention_layernorm(x, modulation)), gate)
-        modulation, _ = expert.norm.modulate(cond)
+        modulation, _ = next(made)
         result: Tensor = self.action_out_proj(expert.norm(x, modulation).float())
         return result
 
-    def sample(self, prefix: Prefix, noise_BKHA: Tensor, num_steps: int, *, guidance: float = 1.0) -> Tensor:  # noqa: N803
+    def sample(
+        self,
+        prefix: Prefix,
+        noise_BKHA: Tensor,  # noqa: N803
+        num_steps: int,
+        *,
+        guidance: float = 1.0,
+        modulations: EulerModulations | None = None,
+    ) -> Tensor:
         """Euler integration from t = 1 to 0: [B, K, H, A] noise -> [B, K, H, A] normalised actions.
 
         Args:
             prefix: of B observations; with guidance other than 1 of 2 B, first with tag, then without.
             noise_BKHA: starting point.
             num_steps: Euler steps.
-            guidance: beta; the flow is `guided_velocity`. 1 is the conditional flow and costs one pass.
+            guidance: beta; the flow is v_none + beta (v_tag - v_none), the mixed flow of classifier-free guidance
+                (pi*0.6, appendix): beta > 1 sharpens towards what the tag means. 1 is the conditional flow and costs
+                one pass.
+            modulations: `euler_modulations` of as many rows as `prefix` has, K draws and `num_steps`, if they are
+                known: they depend on weights and shape alone, so whoever samples often makes them once.
         """
         x, dt = noise_BKHA, -1.0 / num_steps
-        for index in range(num_steps):
-            time = torch.full(x.shape[:2], 1.0 + index * dt, device=x.device)
+        if modulations is None:
+            modulations = self.euler_modulations(len(prefix.length), x.shape[1], num_steps)
+        rope = self._suffix_rope(prefix, x.shape[2])
+        for made in modulations:
             if guidance == 1.0:
-                x = x + dt * self.velocity(prefix, x, time)
+                x = x + dt * self.flow(prefix, x, made, rope)
             else:
-                x = x + dt * self.guided_velocity(prefix, x, time, guidance)
+                with_tag, without = self.flow(prefix, torch.cat([x, x]), made, rope).chunk(2)
+                x = x + dt * torch.lerp(without, with_tag, guidance)
         return x
 
-    def guided_velocity(self, prefix: Prefix, noisy_BKHA: Tensor, time_BK: Tensor, guidance: float) -> Tensor:  # noqa: N803
-        """v_none + beta (v_tag - v_none), [B, K, H, A]; `prefix` holds 2 B rows, first with tag, then without.
+    def euler_modulations(self, rows: int, draws: int, num_steps: int) -> EulerModulations:
+        """Per Euler step from t = 1 to 0 the modulations of the expert's norms, for `rows` * `draws` equal times."""
+        dt, device = -1.0 / num_steps, self.time_mlp_in.weight.device
+        times = [torch.full((rows, draws), 1.0 + index * dt, device=device) for index in range(num_steps)]
+        return tuple(tuple(self._modulations(time)) for time in times)
 
-        The mixed flow of classifier-free guidance (pi*0.6, appendix): beta > 1 sharpens towards what the tag means.
-        """
-        both = self.velocity(prefix, torch.cat([noisy_BKHA, noisy_BKHA]), torch.cat([time_BK, time_BK]))
-        with_tag, without = both.chunk(2)
-        return torch.lerp(without, with_tag, guidance)
+    def _modulations(self, time_BK: Tensor) -> Iterator[Modulation]:  # noqa: N803
+        """Of every norm of the expert at times [B, K], in order of use, each made when it is asked for."""
+        cond = self._time_condition(time_BK).to(self.action_in_proj.weight.dtype)
+        expert = self.paligemma_with_expert.gemma_expert.model
+        for layer in expert.each_layer():
+            yield layer.input_layernorm.modulate(cond)
+            yield layer.post_attention_layernorm.modulate(cond)
+        yield expert.norm.modulate(cond)
+
+    def _suffix_rope(self, prefix: Prefix, steps: int) -> Rope:
+        """Rotation of the action tokens, which stand after the prefix."""
+        position = prefix.length[:, None, None] + torch.arange(steps, device=prefix.length.device)
+        return make_rope(position, self.sizes.head_dim, self.action_in_proj.weight.dtype)
 
     def _time_condition(self, time_BK: Tensor) -> Tensor:  # noqa: N803
         half = self.sizes.expert_width // 2
