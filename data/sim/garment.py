@@ -225,7 +225,8 @@ class GarmentScenario:
         low = bool(points[:, 2].max() < ON_TABLE_M)
 
         def rests(part: Part) -> bool:
-            return not held.intersection(self._vertices[part.name]) and bool(points[part.vertices, 2].max() < ON_TABLE_M)
+            free = not held.intersection(self._vertices[part.name])
+            return free and bool(points[part.vertices, 2].max() < ON_TABLE_M)
 
         succeeded = error < garment.success_error_m and min(found.ways.values()) > UNDONE and not held and low
         progress = 0.0

@@ -8,6 +8,7 @@ no data.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ def fit(
     if taken:
         asked["snapshots"] = sorted(taken)
     folder = checkpoint_folder(scratch)
-    with _threads(config.threads):
+    with _threads(config.threads), _settled_objects():
         torch.manual_seed(seed)
         ema = Ema(module, limit=config.ema_decay)
         optimizer = _make_optimizer(module, config)
@@ -258,3 +259,14 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _settled_objects() -> Iterator[None]:
+    """Keeps Python's cyclic collector from walking the modules and networks that are there already, step after step."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.sim import arms
-from data.sim.cloth import align, paired_error, turn
+from data.sim.cloth import align, distances, mean, paired_error, turn
 from data.sim.seeds import derive, stream
 from data.tasks.shirt_folding import shirt
 
@@ -33,6 +33,14 @@ def test_the_fold_error_ignores_where_the_shirt_lies(x: float, y: float, angle: 
     found, shift = align(shape.ideal, moved)
     assert abs(math.remainder(found - angle, 2 * math.pi)) < 1e-9
     assert np.allclose(turn(shape.ideal, found) + shift, moved)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200))
+def test_the_fast_mean_has_the_bits_of_numpys(seed: int, count: int) -> None:
+    a, b = np.random.default_rng(seed).normal(size=(2, count, 2))
+    off = distances(a, b)
+    assert np.array_equal(off, np.sqrt(np.sum((a - b) ** 2, axis=1)))
+    assert mean(off) == float(np.mean(off))
 
 
 @given(angles)

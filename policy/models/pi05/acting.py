@@ -32,8 +32,8 @@ class Pi05Actor:
         self.info = info
         self._relative = np.zeros(len(info.action_names), np.float32)
         self._relative[list(info.relative_dims)] = 1.0
+        # The weights stay, so these are the same at every call with as many rows.
         self._modulations: tuple[int, EulerModulations] | None = None
-        # Of the batch size they were made for: the weights stay, so they are the same at every call.
 
     @property
     def policy_id(self) -> str:
@@ -101,7 +101,7 @@ class Pi05Actor:
         )
 
     def _modulations_for(self, rows: int) -> EulerModulations:
-        """Those of a prefix of `rows` rows, one draw each. Kept by rows: a product of another height rounds otherwise."""
+        """Those of a prefix of `rows` rows, one draw each; made again for other rows, which may round otherwise."""
         if self._modulations is None or self._modulations[0] != rows:
             self._modulations = rows, self.network.euler_modulations(rows, 1, self.info.euler_steps)
         return self._modulations[1]

@@ -85,14 +85,50 @@ def test_the_bundle_says_how_it_acts(tagged: Path, bundle: Path) -> None:
 def test_beta_one_is_one_pass_with_the_same_bits(tagged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     actor = load_actor(tagged)
     calls: list[int] = []
-    inner = actor.network.velocity
-    monkeypatch.setattr(actor.network, "velocity", lambda *args: calls.append(len(args[1])) or inner(*args))
+    inner = actor.network.flow
+    monkeypatch.setattr(actor.network, "flow", lambda *args: calls.append(len(args[1])) or inner(*args))
     chunk = actor.act(make_observation(3), noise_seed=3)
     assert calls == [1] * actor.info.euler_steps
     monkeypatch.undo()
     again = Pi05Actor(actor.network, replace(actor.info, tag=""))
     assert not np.array_equal(chunk, again.act(make_observation(3), noise_seed=3))
     np.testing.assert_allclose(chunk, by_hand(actor, None, 3), atol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0])
+def test_kept_modulations_give_the_bits_of_fresh_ones(tagged: Path, beta: float) -> None:
+    actor = load_actor(tagged)
+    actor = Pi05Actor(actor.network, replace(actor.info, guidance=beta))
+    observations = [make_observation(seed) for seed in range(3)]
+    seen: list[Any] = []
+    inner = actor.network.sample
+
+    def sample(*args: Any, modulations: Any, **kwargs: Any) -> Tensor:
+        seen.append(modulations)
+        kept, fresh = inner(*args, modulations=modulations, **kwargs), inner(*args, **kwargs)
+        assert torch.equal(kept, fresh)
+        return kept
+
+    actor.network.sample = sample  # type: ignore[method-assign]
+    first = actor.act(observations[0], noise_seed=0)
+    np.testing.assert_array_equal(first, actor.act(observations[0], noise_seed=0))
+    actor.act_batch(observations, noise_seeds=[0, 1, 2])
+    np.testing.assert_array_equal(first, actor.act(observations[0], noise_seed=0))
+    assert seen[0] is seen[1]
+    assert seen[1] is not seen[2]
+
+
+def test_a_step_of_the_kept_modulations_is_the_velocity(tagged: Path) -> None:
+    actor, noise = load_actor(tagged), chunk_noise(5, 8, 14)[None, None]
+    observation = make_observation(5)
+    images = torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None])
+    network, state = actor.network, actor.info.stats.state.apply(observation.state[None])
+    with torch.inference_mode():
+        prefix = network.prefix(float_images(images), torch.from_numpy(prompt_tokens(TASK, state)))
+        x = noise
+        for index in range(4):
+            x = x + -0.25 * network.velocity(prefix, x, torch.full((1, 1), 1.0 + index * -0.25))
+        assert torch.equal(x, network.sample(prefix, noise, 4))
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 2.0, 3.5])

@@ -114,6 +114,20 @@ print(digest.hexdigest())
     assert drive(task, robot, 9, FlawConfig(), steps=25) == there
 
 
+def test_progress_is_the_share_of_the_way_that_each_part_has_gone(task: Task, robot: Robot) -> None:
+    robot.reset(3)
+    expert, scenario = task.make_expert(robot, 3, FlawConfig()), robot.scenario
+    while not robot.finished and not expert.done:
+        robot.step(expert.act())
+        points, ways = scenario.cloth.vertices()[:, :2], scenario.progress().ways
+        for part in scenario.garment.parts:
+            places = [scenario.on_table(after) for after in part.after]
+            off = np.min([np.sqrt(np.sum((points - place) ** 2, axis=1)) for place in places], axis=0)
+            whole = np.sqrt(np.sum((part.before - part.after[0]) ** 2, axis=1))
+            share = 1.0 - np.mean(off[part.vertices]) / np.mean(whole[part.vertices])
+            assert ways[part.name] == float(np.clip(share, 0.0, 1.0))  # to the bit: episodes hold it
+
+
 def test_starts_differ_within_the_stated_range(robot: Robot) -> None:
     poses = []
     for seed in range(20):
