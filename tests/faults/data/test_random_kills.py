@@ -52,12 +52,12 @@ def test_twenty_kills_of_an_import_lose_no_finished_episode(tmp_path):
     whole = _stored(tmp_path / "whole" / "episodes")
     workspace = tmp_path / "w"
     store = EpisodeStore(workspace / "episodes")
-    kills, hits = 0, 0
-    while kills < KILLS:
+    hits = 0
+    for kill in range(KILLS):
         process = _start(*arguments, workspace=workspace)
         before = set(store.ids())
         # Half of them once it has come one to three episodes further, the others at any time after it was started.
-        wanted = len(before) + rng.randint(1, 3) if kills % 2 else None
+        wanted = len(before) + rng.randint(1, 3) if kill % 2 else None
         deadline = time.monotonic() + (60 if wanted else rng.uniform(0, 4))
         while process.poll() is None and time.monotonic() < deadline:
             if wanted and len(store.ids()) >= min(wanted, len(LENGTHS)):
@@ -66,14 +66,13 @@ def test_twenty_kills_of_an_import_lose_no_finished_episode(tmp_path):
         seen = set(store.ids())  # of a running import: committed and therefore there for good
         process.kill()
         process.communicate(timeout=60)
-        kills += 1
         after = set(store.ids())
         hits += before < after
         assert before <= seen <= after, "a finished episode was lost"
         assert {finding.kind for finding in verify(store)} <= _LEFT_BY_THE_DEAD
         if len(after) == len(LENGTHS):  # all in: the next kills begin anew
             assert _stored(store.root) == whole
-            workspace = tmp_path / f"w{kills}"
+            workspace = tmp_path / f"w{kill}"
             store = EpisodeStore(workspace / "episodes")
     assert hits >= KILLS // 4, "kills that hit nothing prove nothing"
     _finish(_start(*arguments, workspace=workspace))

@@ -20,12 +20,15 @@ from data.verify import Kind, verify
 from recap.types import Outcome, Source
 
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "data", "record", "--task", "bench_folding"]
-INTERRUPT = object()
-KILL = object()
+KILL = subprocess.Popen.kill
+
+
+def INTERRUPT(process):
+    process.send_signal(signal.SIGINT)
 
 
 class Typed:
-    """The command with its terminal; types `reactions[text]` each time a line with that text is said."""
+    """The command with its terminal; types `reactions[text]`, or does it to the process, when a line has that text."""
 
     def __init__(self, site, folder, reactions, *options, fault=None, announce=(), robot=None):
         environment = {name: value for name, value in os.environ.items() if name != "RECAP_FAULT"}
@@ -67,10 +70,6 @@ class Typed:
     def react(process, master, reaction):
         if callable(reaction):
             reaction(process)
-        elif reaction is KILL:
-            process.kill()
-        elif reaction is INTERRUPT:
-            process.send_signal(signal.SIGINT)
         else:
             os.write(master, reaction)
 
