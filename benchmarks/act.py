@@ -195,7 +195,7 @@ def learner_step(bundle: Path, batch: Mapping[str, Any], draws: int) -> Callable
     weights, info = read_bundle(bundle)
     network = Pi05Network(info.network)
     network.load_state_dict(weights.state_dict())
-    learner = Pi05Learner(network, task=TASK, stats=info.stats, draws=draws, shift_pixels=2)
+    learner = Pi05Learner(network, prompts=(TASK,), stats=info.stats, draws=draws, shift_pixels=2)
     generator = step_generator(0, 0)
     return stepper(learner.parameters(), lambda: learner(batch, generator)[0])
 

@@ -38,7 +38,9 @@ _INTERRUPTED = 130
 
 @app.command()
 def run(
-    task: Annotated[str, typer.Option(help="What to learn, e.g. shirt_folding.")],
+    task: Annotated[
+        str, typer.Option(help="What to learn; several tasks, with commas between, share one policy.")
+    ] = "shirt_folding",
     preset: Annotated[str, typer.Option(help="Size of the run: sim, smoke or micro.")] = "sim",
     name: Annotated[
         str | None, typer.Option(help="Name of the run; by default made from task, preset and seed.")

@@ -17,6 +17,20 @@ from recap.errors import ConfigError
 from recap.step import Artifact, StepContext
 from recap.workspace import Workspace, write_atomic
 
+Start = tuple[str, int]
+"""(task id, start seed)"""
+
+
+def starts_of(task: str, seeds: Sequence[int]) -> dict[str, Start]:
+    """{key: start} of every task that `task` lists, seed by seed, so that any first part holds all tasks alike.
+
+    The key is the seed, with the task before it where there are several.
+    """
+    from data.task_list import task_ids
+
+    ids = task_ids(task)
+    return {(f"{one}/{seed}" if len(ids) > 1 else str(seed)): (one, seed) for seed in seeds for one in ids}
+
 
 def play_missing(
     ctx: StepContext,
@@ -61,16 +75,17 @@ def pin_renderer(ctx: StepContext, task: str, asked: str, *, setting: str) -> st
 
     Args:
         ctx: of the running step.
-        task: task id.
+        task: task id, or several of one robot with commas between.
         asked: "auto" or a renderer by name.
         setting: name of the setting, for the message.
 
     Raises:
         ConfigError: the renderer does not work on this machine.
     """
-    from data.tasks import TASKS, renderer_of
+    from data.task_list import tasks_of
+    from data.tasks import renderer_of
 
-    found = TASKS.get(task)
+    found = tasks_of(task)[0]
     if asked != "auto":
         return renderer_of(found, asked)
     marker = ctx.workspace.root / "renderers" / found.robot.id

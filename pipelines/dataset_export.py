@@ -130,7 +130,13 @@ def _labels_of(workspace: Workspace, run: str) -> _Labels:
             continue
         iteration = name.partition("/")[0]
         made: dict[str, Any] = {}
-        for other in (node, nodes[f"{iteration}/annotate"], nodes[f"{iteration}/collect"]):
+        # The last collection of the iteration lists all experience; there is one per task.
+        collect = next(
+            other
+            for title, other in reversed(nodes.items())
+            if title.startswith(f"{iteration}/") and other.step in ("rollout", "ingest")
+        )
+        for other in (node, nodes[f"{iteration}/annotate"], collect):
             found = store.load(other.step, other.key or "")
             if found is None:
                 raise ConfigError(f"{other.name} of run '{run}' is no longer stored", hint=f"recap resume {run}")

@@ -73,15 +73,15 @@ def intervened_rows(store: EpisodeStore, ids: Sequence[str]) -> BoolArray:
 
 
 def pack(store: EpisodeStore, ids: Sequence[str], cache: Any, task: str, journal: Any) -> PackedExperience:
-    """The packed frames of `ids` with the cameras of the task's robot; built if they are not there."""
+    """The packed frames of `ids` with the cameras of the robot of one or several tasks; built if they are not there."""
     from data.framecache import PackedExperience
-    from data.tasks import TASKS
+    from data.task_list import robot_of
 
     return PackedExperience.build(
         store,
         ids,
         cache,
-        cameras=TASKS.get(task).robot.camera_names,
+        cameras=robot_of(task).camera_names,
         progress=lambda done, total: journal.progress(done, total, "episodes packed"),
     )
 

@@ -71,20 +71,21 @@ class Invocation:
             UnknownName: no such task or preset.
             ConfigError: options that do not go together.
         """
-        from data.tasks import TASKS
+        from data.task_list import SEPARATOR, task_ids, tasks_of
         from pipelines.config import PRESETS
 
-        TASKS.get(task)
+        tasks_of(task)
+        ids = task_ids(task)
         PRESETS.get(preset)
         offline = _is_offline(collect, demos, rollouts)
         parts = [
-            task,
+            "-and-".join(ids),
             *([preset] if preset != "sim" else []),
             *(["offline"] if offline else []),
             *([f"seed{seed}"] if seed else []),
         ]
         return cls(
-            task=task,
+            task=SEPARATOR.join(ids),
             preset=preset,
             name=check_name("run", name if name is not None else "-".join(parts)),
             seed=seed,

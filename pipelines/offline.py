@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from data.task_list import task_ids
 from pipelines.config import LoopConfig
 from pipelines.recorded import contents, open_recorded
 from pipelines.wiring import add_imitation, add_training
+from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, OutputRef
 
 
@@ -20,8 +22,13 @@ def build_offline_graph(config: LoopConfig) -> Graph:
     """The steps of an offline run, wired; looks at the names of the recorded episodes.
 
     Raises:
-        ConfigError: a folder is not there or holds no episode.
+        ConfigError: a folder is not there or holds no episode, or several tasks.
     """
+    if len(task_ids(config.task)) > 1:
+        raise ConfigError(
+            f"--task {config.task} with --collect none: an offline run learns one task",
+            hint="recap run --task NAME --collect none --demos DIR --rollouts DIR",
+        )
     graph = Graph()
     demos = _ingest(graph, config, 0)
     # Added before the training of iteration 0: a swapped folder or missing labels should not come after hours.
@@ -44,7 +51,15 @@ def _rollouts(graph: Graph, config: LoopConfig, demos: NodeHandle) -> tuple[Node
 def _improvement(
     graph: Graph, config: LoopConfig, collect: NodeHandle, annotations: OutputRef, base: OutputRef
 ) -> None:
-    policy, labels = add_training(graph, config, 1, collect=collect, annotations=annotations, base=base)
+    policy, labels = add_training(
+        graph,
+        config,
+        1,
+        episodes=collect["episodes"],
+        experience=collect["experience"],
+        annotations=annotations,
+        base=base,
+    )
     chosen = _select(graph, config, 1, policy)
     _replay(graph, config, 1, policy=chosen, experience=collect["experience"], labels=labels)
 

@@ -118,12 +118,11 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
 
 
 def report_of(root: Path, run: str) -> Path:
-    """Writes the report of a run, finished or not; returns the HTML file."""
-    from pipelines.report.collect import gather
-    from pipelines.report.write import write_report
+    """Writes the report of a run, finished or not; returns its first HTML file."""
+    from pipelines.report.overview import write_pages
 
     workspace = Workspace.open(root, create=False)
-    return write_report(gather(workspace, run), workspace.run_dir(run) / "report")
+    return write_pages(workspace, run, workspace.run_dir(run) / "report")
 
 
 def _executor(config: LoopConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None]) -> Executor:
@@ -167,16 +166,17 @@ def _evaluations(summary: RunSummary) -> dict[str, dict[str, Any]]:
     from pipelines.summary import paired_summary
 
     found: dict[str, dict[str, Any]] = {}
-    first: list[Mapping[str, Any]] | None = None
+    first: dict[str, list[Mapping[str, Any]]] = {}
     for node, outputs in summary.outputs.items():
         if "evaluation" not in outputs:
             continue
         evaluation = outputs["evaluation"].json()
         found[node] = evaluation["summary"] | outputs["timing"].json()["summary"]
-        if first is None:
-            first = evaluation["attempts"]
+        task = evaluation["task"]
+        if task in first:
+            found[node]["to_imitation"] = paired_summary(evaluation["attempts"], first[task])
         else:
-            found[node]["to_imitation"] = paired_summary(evaluation["attempts"], first)
+            first[task] = evaluation["attempts"]
     return found
 
 

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.config import LoopConfig
+from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, OutputRef
 
 
 def lookahead_steps(config: LoopConfig) -> int:
-    """N = K = round(lookahead_s * rate_hz), at least the executed part of an action chunk."""
-    from data.tasks import TASKS
+    """N = K = round(lookahead_s * rate_hz), at least the executed part of an action chunk.
 
-    spec = TASKS.get(config.task).spec
-    return max(round(spec.lookahead_s * spec.rate_hz), config.policy.model.execute)
+    Raises:
+        ConfigError: several tasks that do not agree on it; one value model has one look-ahead.
+    """
+    from data.task_list import tasks_of
+
+    steps = {task.spec.id: round(task.spec.lookahead_s * task.spec.rate_hz) for task in tasks_of(config.task)}
+    if len(set(steps.values())) > 1:
+        raise ConfigError(
+            f"tasks {config.task} look ahead by different numbers of steps: {steps}",
+            hint="run them one by one",
+        )
+    return max(*steps.values(), config.policy.model.execute)
+
+
+def node_name(config: LoopConfig, k: int, stage: str, task: str) -> str:
+    """Name of a node of iteration `k` that works on one task: "1/collect", or "1/TASK/collect" among several tasks."""
+    return f"{k}/{stage}" if task == config.task else f"{k}/{task}/{stage}"
+
+
+def join(graph: Graph, k: int, stage: str, sets: Sequence[OutputRef]) -> OutputRef:
+    """The union of sets of episodes; one set is itself.
+
+    Args:
+        graph: to add to.
+        k: iteration.
+        stage: name of the last node; those before it carry a number.
+        sets: at least one.
+    """
+    joined = sets[0]
+    for place, other in enumerate(sets[1:], start=2):
+        name = f"{k}/{stage}" if place == len(sets) else f"{k}/{stage}-{place}"
+        joined = graph.add(name, "join", None, first=joined, second=other)["episodes"]
+    return joined
 
 
 def add_imitation(graph: Graph, config: LoopConfig, demos: OutputRef) -> tuple[OutputRef, NodeHandle]:
@@ -28,7 +60,14 @@ def add_imitation(graph: Graph, config: LoopConfig, demos: OutputRef) -> tuple[O
 
 
 def add_training(
-    graph: Graph, config: LoopConfig, k: int, *, collect: NodeHandle, annotations: OutputRef, base: OutputRef
+    graph: Graph,
+    config: LoopConfig,
+    k: int,
+    *,
+    episodes: OutputRef,
+    experience: OutputRef,
+    annotations: OutputRef,
+    base: OutputRef,
 ) -> tuple[NodeHandle, OutputRef]:
     """Values, labels and a policy on all experience of iteration k; (policy node, labels).
 
@@ -36,11 +75,12 @@ def add_training(
         graph: to add to.
         config: of the run.
         k: iteration, >= 1.
-        collect: node whose `episodes` are new and whose `experience` is all.
+        episodes: those that are new in this iteration.
+        experience: all.
         annotations: of all experience.
         base: weights that the policy starts from.
     """
-    task, experience = config.task, collect["experience"]
+    task = config.task
     values = graph.add(
         f"{k}/value",
         "value",
@@ -62,7 +102,7 @@ def add_training(
         values=values["values"],
         value_health=judged["value_health"],
         annotations=annotations,
-        episodes=collect["episodes"],
+        episodes=episodes,
     )["labels"]
     policy = graph.add(
         f"{k}/policy",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
     from data.corrections import CorrectionConfig
     from data.sim.flaws import FlawConfig
+    from pipelines.attempts import Start
     from pipelines.steps.policy import PolicyConfig
-    from recap.protocols import Journal, Policy
+    from recap.protocols import BatchSource, Journal, Policy, SimulatedRobot
 
 
 class Collector:
@@ -102,26 +103,26 @@ class RolloutCollector:
 
 
 class Evaluator:
-    """Plays one attempt per job. Job: (key, policy bundle, start seed, record it as an episode?). Result: its row."""
+    """Plays one attempt per job. Job: (key, policy bundle, start, record it as an episode?). Result: its row."""
 
-    def __init__(self, task: str, renderer: str, image_size: int, noise_seed: int, store_root: str) -> None:
+    def __init__(self, renderer: str, image_size: int, noise_seed: int, store_root: str) -> None:
         from data.episodes import EpisodeStore
-        from data.tasks import TASKS
 
-        self._task = TASKS.get(task)
-        self._robot = self._task.make_robot(renderer=renderer, image_size=image_size)
+        self._renderer, self._image_size = renderer, image_size
+        self._robots: dict[str, SimulatedRobot] = {}
         self._policies: dict[str, Policy] = {}
         self._noise_seed = noise_seed
         self._store = EpisodeStore(Path(store_root))
 
-    def run(self, job: tuple[str | int, str, int, bool]) -> dict[str, Any]:
+    def run(self, job: tuple[str | int, str, Start, bool]) -> dict[str, Any]:
         from data.rollout import rollout
+        from data.tasks import TASKS
 
-        key, policy_dir, seed, film = job
+        key, policy_dir, (task, seed), film = job
         policy = self._policy(policy_dir)
         attempt, draft, truth = rollout(
-            self._task,
-            self._robot,
+            TASKS.get(task),
+            self._robot(task),
             policy,
             seed,
             noise_seed=self._noise_seed,
@@ -141,6 +142,14 @@ class Evaluator:
             "policy_id": policy.policy_id,
         }
 
+    def _robot(self, task: str) -> SimulatedRobot:
+        """The robot before a task's scene, made when the first attempt at it comes."""
+        from data.tasks import TASKS
+
+        if task not in self._robots:
+            self._robots[task] = TASKS.get(task).make_robot(renderer=self._renderer, image_size=self._image_size)
+        return self._robots[task]
+
     def _policy(self, folder: str) -> Policy:
         """The policy of a bundle; two are kept, because the gate plays two in turn."""
         from policy.models import load_policy
@@ -152,7 +161,8 @@ class Evaluator:
         return self._policies[folder]
 
     def close(self) -> None:
-        self._robot.close()
+        for robot in self._robots.values():
+            robot.close()
 
 
 def train_policy(
@@ -184,12 +194,13 @@ def train_policy(
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
     from data.normalise import stats_of_store
-    from data.tasks import TASKS
-    from pipelines.experience import pack
-    from policy.conditioning import POSITIVE, ConditionedBatches
+    from data.task_list import tasks_of
+    from pipelines.experience import pack, prompts_of
+    from policy.conditioning import POSITIVE, ConditionedBatches, PromptedBatches
     from policy.models import candidates, family_of
 
-    task = TASKS.get(config.task)
+    tasks = tasks_of(config.task)
+    robot, prompts = tasks[0].robot, tuple(task.spec.prompt for task in tasks)
     store = EpisodeStore(episodes)
     table = None if labels is None else FrameTable.read(labels)
     ids = EpisodeSet.from_json(experience)
@@ -202,10 +213,12 @@ def train_policy(
         positive = table.arrays["positive"]
     model = config.model
     family = family_of(model)
-    relative = family.relative_dims(model, task.robot)
-    batches = TrainingBatches(
+    relative = family.relative_dims(model, robot)
+    batches: BatchSource = TrainingBatches(
         packed, chunk=model.chunk, batch_size=model.batch_size, seed=model.seed, relative_dims=relative
     )
+    if len(prompts) > 1:
+        batches = PromptedBatches(batches, prompts, prompts_of(store.rows(packed.episode_ids)))
     tagged = config.tags != "none"
     conditioned = ConditionedBatches(batches, positive, dropout=config.dropout if tagged else 1.0, seed=model.seed)
     stats = stats_of_store(store, ids, chunk=model.chunk, relative_dims=relative)
@@ -213,9 +226,9 @@ def train_policy(
         model,
         conditioned,
         stats.to_json(),
-        task=task.spec.prompt,
-        robot=task.robot,
-        cameras=task.robot.camera_names,
+        prompts=prompts,
+        robot=robot,
+        cameras=robot.camera_names,
         scratch=scratch,
         out=out,
         journal=journal,

@@ -16,24 +16,26 @@ ACTING = ("prompt", "max_steps", "rate_hz")
 
 
 def task_world(*fields: str, robot: bool = False) -> Callable[[Any], Mapping[str, Any]]:
-    """A function from settings with a `task` to the facts of that task.
+    """A function from settings with a `task` (one id, or several with commas between) to the facts of those tasks.
 
     Args:
         fields: of the TaskSpec.
         robot: also the robot's description, except image sizes, which are settings or lie with the episodes.
 
     Returns:
-        {"task": {field: value}, "robot": {...}}, plain JSON.
+        {"task": {field: value}, "robot": {...}}, plain JSON; with several tasks {"tasks": {id: {field: value}}, ...}.
     """
 
     def world(config: Any) -> Mapping[str, Any]:
-        from data.tasks import TASKS
+        from data.task_list import tasks_of
 
-        task = TASKS.get(config.task)
-        facts: dict[str, Any] = {"task": {name: getattr(task.spec, name) for name in fields}}
+        tasks = tasks_of(config.task)
+        specs = {task.spec.id: {name: getattr(task.spec, name) for name in fields} for task in tasks}
+        facts: dict[str, Any] = {"tasks": specs} if len(tasks) > 1 else {"task": specs[tasks[0].spec.id]}
         if robot:
-            spec = asdict(task.robot)
-            facts["robot"] = {**{name: spec[name] for name in ROBOT}, "cameras": list(task.robot.camera_names)}
+            first = tasks[0].robot
+            spec = asdict(first)
+            facts["robot"] = {**{name: spec[name] for name in ROBOT}, "cameras": list(first.camera_names)}
         return facts
 
     return world

@@ -7,7 +7,7 @@ where labels come from nor how a network reads a prompt; no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -35,6 +35,31 @@ class Tag(IntEnum):
 
 TEXTS = ("", POSITIVE, NEGATIVE)
 """Words of every Tag, by its code."""
+
+
+class PromptedBatches:
+    """The batches of another source, with the field "prompt": which of several instructions each sample follows.
+
+    Args:
+        batches: any source whose batches have the field "episode" [B].
+        prompts: the instructions, in the order that their numbers mean.
+        of_episode: the instruction of every episode of the source.
+
+    Raises:
+        ConfigError: an episode follows an instruction that is not listed.
+    """
+
+    def __init__(self, batches: BatchSource, prompts: Sequence[str], of_episode: Sequence[str]) -> None:
+        unknown = sorted(set(of_episode) - set(prompts))
+        if unknown:
+            raise ConfigError(f"episodes with the instruction {unknown[0]!r}, expected one of {list(prompts)}")
+        self.batches = batches
+        self._codes = np.array([list(prompts).index(prompt) for prompt in of_episode], np.int64)
+
+    def batch(self, step: int) -> Mapping[str, Any]:
+        """Batch number `step` of the source and "prompt" int64 [B]."""
+        batch = self.batches.batch(step)
+        return {**batch, "prompt": self._codes[np.asarray(batch["episode"])]}
 
 
 class ConditionedBatches:

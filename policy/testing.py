@@ -126,7 +126,7 @@ def train_synthetic(
         config,
         batches,
         synthetic_stats(config.chunk, relative),
-        task=TASK,
+        prompts=(TASK,),
         robot=robot,
         cameras=CAMERAS,
         scratch=folder / "scratch",

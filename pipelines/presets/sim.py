@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from data.task_list import task_ids
 from pipelines.config import PRESETS, LoopConfig
 from pipelines.steps.advantage import AdvantageConfig
 from pipelines.steps.collect import CollectConfig
@@ -16,6 +17,7 @@ from pipelines.steps.select import SelectConfig
 from pipelines.steps.value import ValueConfig
 from policy.models.pi05.config import small_config
 from recap.training.config import FitConfig
+from value_model.models.viva.config import small_config as small_viva
 
 BASE_SEED = 1_000_003
 """Of the base weights' training. No `--seed` that anybody would type: with an equal one, imitation would meet the very
@@ -24,17 +26,22 @@ batches and noise again that its base was trained on."""
 
 @PRESETS.register("sim")
 def sim(task: str) -> LoopConfig:
-    """200 demonstrations, a small pi0.5, 200 attempts of its own per iteration, a small ViVa, 120 test starts."""
-    base = small_config(fit=FitConfig(steps=2000), candidates=1)
+    """200 demonstrations, a small pi0.5, 200 attempts of its own per iteration, a small ViVa, 120 test starts.
+
+    With several tasks that many of each, and as many gradient steps for each.
+    """
+    tasks = len(task_ids(task))
+    viva = small_viva()
+    base = small_config(fit=FitConfig(steps=2000 * tasks), candidates=1)
     return LoopConfig(
         task=task,
         collect=CollectConfig(task=task),
         pretrain=PolicyConfig(task=task, model=replace(base, seed=BASE_SEED), tags="none"),
-        policy=PolicyConfig(task=task, model=replace(base, fit=FitConfig(steps=3000), candidates=2)),
+        policy=PolicyConfig(task=task, model=replace(base, fit=FitConfig(steps=3000 * tasks), candidates=2)),
         select=SelectConfig(task=task, attempts=24, guidance=(1.0, 2.0)),
         evaluate=EvaluateConfig(task=task),
         rollout=RolloutConfig(task=task, attempts=140, corrections=60),
-        value=ValueConfig(task=task),
+        value=ValueConfig(task=task, model=replace(viva, fit=replace(viva.fit, steps=viva.fit.steps * tasks))),
         health=HealthConfig(task=task),
         advantage=AdvantageConfig(task=task),
         promote=PromoteConfig(task=task),

@@ -28,6 +28,8 @@ from recap.store import Store
 from recap.types import Source
 from recap.workspace import Workspace
 
+_PARTS_WITH_TASK = 3
+"""Of the node name iteration/task/stage; where all tasks are worked on it is iteration/stage."""
 _UNFINISHED = {
     NodeState.PENDING: "not begun",
     NodeState.RUNNING: "still running",
@@ -38,26 +40,37 @@ _UNFINISHED = {
 }
 
 
-def gather(workspace: Workspace, run_name: str) -> ReportData:
+def tasks_in(workspace: Workspace, run_name: str) -> tuple[str, ...]:
+    """The tasks that a run of several works on, in its order; none if it is a run of one task."""
+    names = [node.name.split("/") for node in run_status(workspace, run_name).nodes]
+    return tuple(dict.fromkeys(parts[1] for parts in names if len(parts) == _PARTS_WITH_TASK))
+
+
+def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> ReportData:
     """The report of a run, as far as the run came.
+
+    Args:
+        workspace: where it lies.
+        run_name: which.
+        only: in a run of several tasks, the one to tell of; see `tasks_in`.
 
     Raises:
         UnknownName: no such run, or its task is not registered.
         ConfigError: an output lacks a field that the report reads.
     """
     status = run_status(workspace, run_name)
-    statuses = [node for node in status.nodes if node.step != "constant"]
+    statuses = [node for node in status.nodes if node.step != "constant" and _concerns(node.name, only)]
     nodes, attempts = _nodes(workspace, run_name, statuses)
     outputs, missing = _outputs(workspace, statuses, nodes)
     store = EpisodeStore(workspace.episodes)
-    task = _task(outputs, attempts)
+    task = _task(outputs, attempts) if only is None else TASKS.get(only).spec
     task_id = task.id if task is not None else ""
     iterations, incomplete = build(nodes, outputs, loss_curves(workspace, run_name), task=task_id)
     kept = filmed(outputs)
     first = next((i.recordings for i in iterations if i.recordings is not None), ())
     films, lost_films = cut(store, choose(first, kept))
     strips, lost_strips = value_strips(store, iterations, outputs, task=task_id)
-    facts, lost_episodes = _data_facts(store, episode_ids(iterations, outputs, kept))
+    facts, lost_episodes = _data_facts(store, episode_ids(iterations, outputs, kept), only=only)
     return ReportData(
         run_name=run_name,
         task=task_id,
@@ -75,6 +88,12 @@ def gather(workspace: Workspace, run_name: str) -> ReportData:
         commands=_commands(workspace, run_name),
         missing=(*missing, *incomplete, *lost_films, *lost_strips, *lost_episodes),
     )
+
+
+def _concerns(node: str, task: str | None) -> bool:
+    """Whether a node works on this task, or on all."""
+    parts = node.split("/")
+    return task is None or len(parts) != _PARTS_WITH_TASK or parts[1] == task
 
 
 def _nodes(
@@ -154,14 +173,14 @@ def _task(outputs: Mapping[str, Outputs], attempts: Mapping[str, Mapping[str, An
     return TASKS.get(task).spec if task is not None else None
 
 
-def _data_facts(store: EpisodeStore, wanted: set[str]) -> tuple[DataFacts | None, list[str]]:
-    """Facts of the episodes that are there, and a sentence if some are not."""
+def _data_facts(store: EpisodeStore, wanted: set[str], *, only: str | None) -> tuple[DataFacts | None, list[str]]:
+    """Facts of the episodes (of one task) that are there, and a sentence if some are not."""
     present = wanted & set(store.files())
     lost = len(wanted) - len(present)
     missing = [f"{lost} of {len(wanted)} episodes are no longer in the store (recap data verify)"] if lost else []
-    if not present:
+    rows = [row for row in store.rows(present) if only in (None, row.task)] if present else []
+    if not rows:
         return None, missing
-    rows = store.rows(present)
     software: dict[str, set[str]] = {}
     for row in rows:
         for name, version in store.header(row.id).software.items():

@@ -36,16 +36,22 @@ def advantage_facts(
         table: arrays advantage, positive, forced [N].
         health: what the step recorded beside it.
         task: whose threshold is shown.
-        origins: {episode id: (source, iteration)}; an episode that is not there counts as "unknown".
+        origins: {episode id: (source, iteration)} of the task's episodes; an episode that is not there counts as
+            "unknown", or, where the table holds several tasks, as one of another task.
     """
-    advantage = table.arrays["advantage"].astype(np.float64)
-    positive = table.arrays["positive"].astype(bool)
-    forced = table.arrays["forced"].astype(bool) if "forced" in table.arrays else np.zeros_like(positive)
     lengths = np.diff(table.offsets)
-    owners = [origins.get(episode_id, ("unknown", None)) for episode_id in table.ids]
+    thresholds = table.facts.get("thresholds", {})
+    # Among several tasks each has its own threshold: only the episodes of this one are shown with it.
+    shown = np.array([len(thresholds) < 2 or episode_id in origins for episode_id in table.ids], dtype=np.bool_)
+    frames = np.repeat(shown, lengths)
+    lengths = lengths[shown]
+    advantage = table.arrays["advantage"].astype(np.float64)[frames]
+    positive = table.arrays["positive"].astype(bool)[frames]
+    forced = table.arrays["forced"].astype(bool)[frames] if "forced" in table.arrays else np.zeros_like(positive)
+    ids = [episode_id for episode_id, keep in zip(table.ids, shown, strict=True) if keep]
+    owners = [origins.get(episode_id, ("unknown", None)) for episode_id in ids]
     kinds = sorted(set(owners), key=lambda owner: (_rank(owner[0]), -1 if owner[1] is None else owner[1]))
     finite = np.isfinite(advantage)
-    thresholds = table.facts.get("thresholds", {})
     threshold = thresholds.get(task, next(iter(thresholds.values())) if len(thresholds) == 1 else None)
     edges = _edges(advantage[finite], None if threshold is None else float(threshold))
     # Every frame belongs to the kind of its episode.

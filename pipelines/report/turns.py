@@ -27,6 +27,7 @@ Curves = Mapping[str, Mapping[str, tuple[tuple[int, float], ...]]]
 """{node: {metric: (step, value) pairs}}"""
 
 _OF_ITERATION = re.compile(r"(\d+)/(.+)")
+"""The stage may have its task before it."""
 _COLLECTING = ("collect", "rollout", "ingest")
 _PRETRAINING = "pretrain"
 _LOSS = "loss"

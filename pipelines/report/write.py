@@ -7,7 +7,7 @@ holds all it needs; its own content-security policy forbids scripts and every fe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,24 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
             save_png(film_picture(film), out_dir / f"film-{film.slug}.png")
     for name, picture in _prints(data):
         save_png(picture, out_dir / f"{name}.png")
+    return write_page(data, all_sections(), out_dir)
+
+
+def write_page(data: ReportData, sections: Sequence[Section], out_dir: Path) -> Path:
+    """Writes the page that these sections make of `data` into `out_dir`, in one rename; returns its path."""
+    out_dir.mkdir(parents=True, exist_ok=True)
     page = out_dir / FILE_NAME
     part = out_dir / f".{FILE_NAME}.{os.getpid()}.part"
-    part.write_text(render(data), encoding="utf-8")
+    part.write_text(render(data, sections), encoding="utf-8")
     part.replace(page)
     return page
 
 
-def render(data: ReportData) -> str:
-    """The page as text."""
+def render(data: ReportData, sections: Sequence[Section] | None = None) -> str:
+    """The page as text; by default of every section."""
     environment = _environment()
-    parts = [_part(environment, section, data) for section in all_sections()]
+    chosen = all_sections() if sections is None else sections
+    parts = [_part(environment, section, data) for section in chosen]
     style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
     return environment.get_template("page.html").render(
         data=data, sections=[part for part in parts if part is not None], style=Markup(style)

@@ -24,7 +24,7 @@ class EvaluateConfig:
     """Settings of one evaluation."""
 
     task: str
-    """Task id."""
+    """Task id; one."""
     split: str = setting("test", choices=("validation", "gate", "test"), help="which starts")
     attempts: int = setting(120, minimum=1, maximum=1_000_000, help="starts to attempt, one attempt each")
     noise_seed: int = setting(0, minimum=0, help="seed of the policy's inference noise")
@@ -75,10 +75,10 @@ def evaluate(ctx: StepContext, config: EvaluateConfig, inputs: Mapping[str, Arti
     played = play_missing(
         ctx,
         Ledger(ctx.scratch / "attempts.jsonl", key="key"),
-        {seed: (seed, policy, seed, seed in filmed) for seed in seeds},
+        {seed: (seed, policy, (config.task, seed), seed in filmed) for seed in seeds},
         role="evaluator",
         make_worker=make_evaluator,
-        worker_args=(config.task, renderer, config.image_size, config.noise_seed, str(ctx.workspace.episodes)),
+        worker_args=(renderer, config.image_size, config.noise_seed, str(ctx.workspace.episodes)),
         workers=config.workers,
     )
     rows = list(played.values())

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.attempts import pin_renderer, play_missing
+from pipelines.attempts import pin_renderer, play_missing, starts_of
 from pipelines.ledger import Ledger
 from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
@@ -24,7 +24,7 @@ class PromoteConfig:
     """Settings of one promotion decision."""
 
     task: str
-    """Task id."""
+    """Task id, or several with commas between: their starts take turns, and one decision is made over all."""
     gate: GateConfig = field(default_factory=GateConfig)
     first_seed: int = setting(0, minimum=0, help="offset of the first start within the GATE seeds")
     noise_seed: int = setting(0, minimum=0, help="seed of the policies' inference noise, the same for both")
@@ -68,27 +68,31 @@ def promote(ctx: StepContext, config: PromoteConfig, inputs: Mapping[str, Artifa
     from recap.gate import decide, next_block
     from recap.stats import is_success
 
-    seeds = start_seeds(Split.GATE, config.gate.cap, offset=config.first_seed)
+    # Tasks take turns, so that every look of the test sees them alike.
+    starts = starts_of(config.task, start_seeds(Split.GATE, config.gate.cap, offset=config.first_seed))
+    pairs = list(starts)[: config.gate.cap]
     renderer = pin_renderer(ctx, config.task, config.renderer, setting="promote.renderer")
     ledger = Ledger(ctx.scratch / "attempts.jsonl", key="key")
     players = {name: str(inputs[name].path) for name in ("champion", "challenger")}
     rows: dict[str, dict[str, Any]] = {}
     decision = decide([], [], config.gate)
     while (block := next_block(decision)) is not None:
-        begun = seeds[: block.stop]
+        begun = pairs[: block.stop]
         # Start by start and not player by player: a kill leaves whole pairs behind.
-        jobs = {f"{name}/{seed}": (f"{name}/{seed}", players[name], seed, False) for seed in begun for name in players}
+        jobs = {
+            f"{name}/{key}": (f"{name}/{key}", players[name], starts[key], False) for key in begun for name in players
+        }
         rows = play_missing(
             ctx,
             ledger,
             jobs,
             role="evaluator",
             make_worker=make_evaluator,
-            worker_args=(config.task, renderer, config.image_size, config.noise_seed, str(ctx.workspace.episodes)),
+            worker_args=(renderer, config.image_size, config.noise_seed, str(ctx.workspace.episodes)),
             workers=config.workers,
         )
-        won = {name: [is_success(attempt_of(rows[f"{name}/{seed}"])) for seed in begun] for name in players}
-        aborted = [any(rows[f"{name}/{seed}"]["outcome"] == "aborted" for name in players) for seed in begun]
+        won = {name: [is_success(attempt_of(rows[f"{name}/{key}"])) for key in begun] for name in players}
+        aborted = [any(rows[f"{name}/{key}"]["outcome"] == "aborted" for name in players) for key in begun]
         decision = decide(won["champion"], won["challenger"], config.gate, aborted=aborted)
     chosen = "challenger" if decision.promoted else "champion"
     out = ctx.out / "champion"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.attempts import link_tree, pin_renderer, play_missing
+from pipelines.attempts import link_tree, pin_renderer, play_missing, starts_of
 from pipelines.ledger import Ledger
 from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
@@ -26,8 +26,10 @@ class SelectConfig:
     """Settings of one choice."""
 
     task: str
-    """Task id."""
-    attempts: int = setting(24, minimum=0, maximum=100_000, help="VALIDATION starts per option; 0: the last candidate")
+    """Task id, or several with commas between."""
+    attempts: int = setting(
+        24, minimum=0, maximum=100_000, help="VALIDATION starts per option and task; 0: the last candidate"
+    )
     guidance: tuple[float, ...] = setting(
         (1.0,), minimum=0, help="strengths beta to try; the first is the one that candidates are compared with"
     )
@@ -81,10 +83,8 @@ class _Option:
 )
 def select(ctx: StepContext, config: SelectConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
     """Outputs the chosen policy bundle and how every option did."""
-    from data.tasks import TASKS
     from policy.models import candidates
 
-    max_steps = TASKS.get(config.task).spec.max_steps
     plain = config.guidance[0]
     found = candidates(inputs["candidates"].path)
     options = [_guided(ctx, step, path, plain) for step, path in found]
@@ -95,14 +95,14 @@ def select(ctx: StepContext, config: SelectConfig, inputs: Mapping[str, Artifact
         if others:
             raise ConfigError(f"select: guidance {', '.join(others)} to try with 0 attempts each")
     else:
-        chosen = _best(_play(ctx, config, options, scores, max_steps), scores)
+        chosen = _best(_play(ctx, config, options, scores), scores)
         guided = [
             _guided(ctx, chosen.step, path, beta)
             for beta in config.guidance[1:]
             for step, path in found
             if step == chosen.step
         ]
-        chosen = _best([chosen, *_play(ctx, config, guided, scores, max_steps)], scores)
+        chosen = _best([chosen, *_play(ctx, config, guided, scores)], scores)
     out = ctx.out / "policy"
     link_tree(chosen.path, out)
     selection = {
@@ -133,21 +133,25 @@ def _play(
     config: SelectConfig,
     options: Sequence[_Option],
     scores: dict[str, dict[str, Any]],
-    max_steps: int,
 ) -> Sequence[_Option]:
+    from data.task_list import tasks_of
     from pipelines.summary import attempt_of
     from pipelines.workers import make_evaluator
     from recap.stats import is_success
 
-    seeds = start_seeds(Split.VALIDATION, config.attempts, offset=config.first_seed)
+    starts = starts_of(config.task, start_seeds(Split.VALIDATION, config.attempts, offset=config.first_seed))
+    max_steps = {task.spec.id: task.spec.max_steps for task in tasks_of(config.task)}
     rows = play_missing(
         ctx,
         Ledger(ctx.scratch / "attempts.jsonl", key="key"),
-        {f"{o.name}/{seed}": (f"{o.name}/{seed}", str(o.path), seed, False) for o in options for seed in seeds},
+        {
+            f"{o.name}/{key}": (f"{o.name}/{key}", str(o.path), start, False)
+            for o in options
+            for key, start in starts.items()
+        },
         role="evaluator",
         make_worker=make_evaluator,
         worker_args=(
-            config.task,
             pin_renderer(ctx, config.task, config.renderer, setting="select.renderer"),
             config.image_size,
             config.noise_seed,
@@ -156,7 +160,8 @@ def _play(
         workers=config.workers,
     )
     for option in options:
-        attempts = [attempt_of(rows[f"{option.name}/{seed}"]) for seed in seeds]
+        attempts = [attempt_of(rows[f"{option.name}/{key}"]) for key in starts]
+        limits = [max_steps[task] for task, _ in starts.values()]
         won = [is_success(attempt) for attempt in attempts]
         scores[option.name] = {
             "name": option.name,
@@ -165,7 +170,7 @@ def _play(
             "attempts": len(attempts),
             "successes": sum(won),
             # A failure costs the whole time, however early it came: as in throughput.
-            "steps_used": sum(a.steps if ok else max_steps for a, ok in zip(attempts, won, strict=True)),
+            "steps_used": sum(a.steps if ok else limit for a, ok, limit in zip(attempts, won, limits, strict=True)),
         }
     return options
 

@@ -29,9 +29,9 @@ class PolicyFamily:
     relative_dims: Callable[[Any, RobotSpec], tuple[int, ...]]
     """Action dimensions that training batches must hold relative to the state."""
     train: Callable[..., dict[str, float]]
-    """train(config, batches, stats_json, *, task, robot, cameras, scratch, out, journal, data_identity="", base=None,
-    tag="") -> figures; writes a bundle folder `out`/step-<n> per candidate (see `candidates`). `base` is a bundle to
-    start from, `tag` the words of policy.conditioning that the bundles act with."""
+    """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",
+    base=None, tag="") -> figures; writes a bundle folder `out`/step-<n> per candidate (see `candidates`). `base` is a
+    bundle to start from, `tag` the words of policy.conditioning that the bundles act with."""
     load: Callable[[Path], Policy]
     """The policy of a bundle folder."""
     reguide: Callable[[Path, Path, float], str]

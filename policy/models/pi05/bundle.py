@@ -37,6 +37,7 @@ from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree
 
 FORMAT = 2
+PROMPT_SEPARATOR = "; "
 _WEIGHTS = "model.safetensors"
 _LIBRARIES = ("torch", "lerobot", "numpy", "recap-rl")
 
@@ -47,7 +48,7 @@ class BundleInfo:
 
     network: NetworkSizes
     task: str
-    """Prompt it was trained on, in words."""
+    """Prompt it was trained on, in words; several are divided by PROMPT_SEPARATOR. It acts on the observation's."""
     chunk: int
     execute: int
     euler_steps: int

@@ -9,7 +9,7 @@ Letters: B observations, K draws, H action steps, A real action dimensions, F pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import prompt_tokens, tagged_prompt_tokens
+from policy.models.pi05.prompt import mixed_prompt_tokens, prompt_tokens
 from policy.models.pi05.scaling import PolicyStats
 from recap.errors import ConfigError
 from recap.training.augment import shift_images
@@ -32,10 +32,12 @@ TIME_POWER, TIME_SCALE, TIME_OFFSET = 1.5, 0.999, 0.001
 class Pi05Learner(LossModule):
     """Network + loss. `forward(batch, generator)` is the only way to the loss."""
 
-    def __init__(self, network: Pi05Network, *, task: str, stats: PolicyStats, draws: int, shift_pixels: int) -> None:
+    def __init__(
+        self, network: Pi05Network, *, prompts: Sequence[str], stats: PolicyStats, draws: int, shift_pixels: int
+    ) -> None:
         super().__init__()
         self.network = network
-        self.task = task
+        self.prompts = tuple(prompts)
         self.stats = stats
         self.draws = draws
         self.shift_pixels = shift_pixels
@@ -45,7 +47,8 @@ class Pi05Learner(LossModule):
 
         Args:
             batch: images [B, C, h, w, 3] uint8, state [B, S], action [B, H, A] (relative where configured),
-                action_is_pad [B, H] bool; optional tag [B] (codes of policy.conditioning.Tag).
+                action_is_pad [B, H] bool; optional tag [B] (codes of policy.conditioning.Tag) and prompt [B] (which of
+                `prompts`; without it the first).
             generator: of image shifts, times and noise.
         """
         images = torch.from_numpy(np.asarray(batch["images"]))
@@ -80,9 +83,11 @@ class Pi05Learner(LossModule):
 
     def _prompt(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         state = self.stats.state.apply(np.asarray(batch["state"]))
-        if "tag" not in batch:
-            return torch.from_numpy(prompt_tokens(self.task, state)), None
-        tokens, written = tagged_prompt_tokens(self.task, state, np.asarray(batch["tag"]))
+        if "tag" not in batch and "prompt" not in batch:
+            return torch.from_numpy(prompt_tokens(self.prompts[0], state)), None
+        same = np.zeros(len(state), np.int64)
+        which, tag = (np.asarray(batch.get(field, same)) for field in ("prompt", "tag"))
+        tokens, written = mixed_prompt_tokens(self.prompts, which, state, tag)
         return torch.from_numpy(tokens), None if written is None else torch.from_numpy(written)
 
     def _target(self, action: FloatArray) -> Tensor:

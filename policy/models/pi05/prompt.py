@@ -135,10 +135,18 @@ def prompt_tokens(task: str, state: FloatArray, *, tag: str = "") -> NDArray[np.
 def tagged_prompt_tokens(
     task: str, state: FloatArray, tag: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], BoolArray | None]:
-    """Tokens of prompts that differ in their tags.
+    """Tokens of prompts that differ in their tags; see `mixed_prompt_tokens`."""
+    return mixed_prompt_tokens((task,), np.zeros(len(state), np.int64), state, tag)
+
+
+def mixed_prompt_tokens(
+    tasks: Sequence[str], which: NDArray[np.integer[Any]], state: FloatArray, tag: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int64], BoolArray | None]:
+    """Tokens of prompts that differ in their instructions and tags.
 
     Args:
-        task: the instruction, in words.
+        tasks: the instructions, in words.
+        which: [B] the instruction of each row.
         state: [B, S] normalised states.
         tag: [B] codes of policy.conditioning.Tag.
 
@@ -151,10 +159,11 @@ def tagged_prompt_tokens(
     codes = sorted(set(np.asarray(tag).tolist()))
     if codes and not 0 <= codes[0] <= codes[-1] < len(TEXTS):
         raise ConfigError(f"tags {codes}, expected codes 0..{len(TEXTS) - 1} of policy.conditioning.Tag")
-    if len(codes) == 1:
-        return prompt_tokens(task, state, tag=TEXTS[codes[0]]), None
-    groups = [(np.flatnonzero(tag == code), TEXTS[code]) for code in codes]
-    parts = [(rows, prompt_tokens(task, state[rows], tag=text)) for rows, text in groups]
+    kinds = sorted(set(zip(np.asarray(which).tolist(), np.asarray(tag).tolist(), strict=True)))
+    if len(kinds) == 1:
+        return prompt_tokens(tasks[kinds[0][0]], state, tag=TEXTS[kinds[0][1]]), None
+    groups = [(np.flatnonzero((which == one) & (tag == code)), tasks[one], TEXTS[code]) for one, code in kinds]
+    parts = [(rows, prompt_tokens(task, state[rows], tag=text)) for rows, task, text in groups]
     tokens = np.full((len(state), max(part.shape[1] for _, part in parts)), PAD, np.int64)
     written = np.zeros(tokens.shape, np.bool_)
     for rows, part in parts:

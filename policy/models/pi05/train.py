@@ -7,7 +7,7 @@ which of them is best is for whoever can roll them out to say.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from policy.conditioning import TEXTS
-from policy.models.pi05.bundle import BundleInfo, link_folder, read_bundle, write_bundle
+from policy.models.pi05.bundle import PROMPT_SEPARATOR, BundleInfo, link_folder, read_bundle, write_bundle
 from policy.models.pi05.config import Pi05Config, candidate_steps, relative_dims
 from policy.models.pi05.initialise import initialise
 from policy.models.pi05.learner import Pi05Learner, check_images
@@ -37,7 +37,7 @@ def train(
     batches: BatchSource,
     stats: Mapping[str, Any],
     *,
-    task: str,
+    prompts: Sequence[str],
     robot: RobotSpec,
     cameras: tuple[str, ...],
     scratch: Path,
@@ -56,7 +56,8 @@ def train(
             (policy.conditioning.ConditionedBatches).
         stats: `data.normalise.Stats.to_json()` of the same data, chunk and relative dimensions. Not used with a base,
             whose weights mean what they mean under the base's own figures: those are kept, also in the new bundles.
-        task: the instruction, in words.
+        prompts: the instructions, in words; with several, batches have the field "prompt"
+            (policy.conditioning.PromptedBatches).
         robot: names and units of state and action.
         cameras: names in the order of the batches' images.
         scratch: survives attempts; checkpoints and finished candidates lie there.
@@ -79,12 +80,13 @@ def train(
     sizes = replace(
         sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras)
     )
-    _check(config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim, tag=tag)
+    _check(config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim, tag=tag, several=len(prompts) > 1)
     if relative and (tuple(stats["relative_dims"]) != relative or stats["chunk"] != config.chunk):
         raise ConfigError(
             f"pi05: stats of chunk {stats['chunk']} relative on {stats['relative_dims']}, "
             f"expected chunk {config.chunk} relative on {list(relative)}"
         )
+    task = PROMPT_SEPARATOR.join(prompts)
     info = BundleInfo(
         network=sizes,
         task=task,
@@ -112,7 +114,9 @@ def train(
     candidates = _Candidates(folder=scratch / "candidates", network=network, info=info)
     steps = candidate_steps(config)
     candidates.check(steps, newest_step(checkpoint_folder(scratch)))
-    learner = Pi05Learner(network, task=task, stats=info.stats, draws=config.draws, shift_pixels=config.shift_pixels)
+    learner = Pi05Learner(
+        network, prompts=prompts, stats=info.stats, draws=config.draws, shift_pixels=config.shift_pixels
+    )
     result = fit(
         learner,
         batches,
@@ -187,6 +191,7 @@ def _check(
     *,
     action_dim: int,
     tag: str,
+    several: bool,
 ) -> None:
     images, action = batch["images"], batch["action"]
     if action.shape[1:] != (config.chunk, len(robot.action_names)):
@@ -203,6 +208,11 @@ def _check(
     check_images(images, config.network.image_size)
     if tag not in TEXTS:
         raise ConfigError(f"pi05: tag {tag!r}, expected one of {', '.join(map(repr, TEXTS))}")
+    if several and "prompt" not in batch:
+        raise ConfigError(
+            f'pi05: several instructions need batches with the field "prompt", got {sorted(batch)}',
+            hint="wrap the batches in policy.conditioning.PromptedBatches",
+        )
     if tag and "tag" not in batch:
         raise ConfigError(
             f'pi05: a policy that acts with {tag!r} needs batches with the field "tag", got {sorted(batch)}',

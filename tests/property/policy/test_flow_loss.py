@@ -29,7 +29,7 @@ def make_learner(draws: int, shift_pixels: int = 0) -> Pi05Learner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
     initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
-    return Pi05Learner(network, task="fold the shirt", stats=stats, draws=draws, shift_pixels=shift_pixels)
+    return Pi05Learner(network, prompts=("fold the shirt",), stats=stats, draws=draws, shift_pixels=shift_pixels)
 
 
 def batch(size: int = 3) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def make_learner() -> Pi05Learner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
     initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
-    return Pi05Learner(network, task=TASK, stats=stats, draws=2, shift_pixels=0)
+    return Pi05Learner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
 
 
 LEARNER = make_learner()

@@ -1,0 +1,66 @@
+"""One or several tasks under one name: "shirt_folding", or "shirt_folding,box_assembly" for a model that learns both.
+
+Owns how such a name is read and what tasks must have in common to be learned together: the robot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recap.errors import ConfigError
+from recap.specs import RobotSpec
+
+if TYPE_CHECKING:
+    from data.tasks import SimTask
+
+SEPARATOR = ","
+
+
+def task_ids(name: str) -> tuple[str, ...]:
+    """The ids that a name lists, in its order.
+
+    Example:
+        >>> task_ids("shirt_folding,box_assembly")
+        ('shirt_folding', 'box_assembly')
+
+    Raises:
+        ConfigError: an id is empty or listed twice.
+    """
+    ids = tuple(part.strip() for part in name.split(SEPARATOR))
+    if not all(ids):
+        raise ConfigError(f"task {name!r}: expected ids divided by commas, such as shirt_folding,box_assembly")
+    twice = sorted({task for task in ids if ids.count(task) > 1})
+    if twice:
+        raise ConfigError(f"task {name!r}: {', '.join(twice)} is listed more than once")
+    return ids
+
+
+def tasks_of(name: str) -> tuple[SimTask, ...]:
+    """The tasks that a name lists, in its order.
+
+    Raises:
+        UnknownName: no such task.
+        ConfigError: an id is empty or listed twice, or their robots differ.
+    """
+    from data.tasks import TASKS
+
+    tasks = tuple(TASKS.get(task) for task in task_ids(name))
+    robots = {task.spec.id: _joints_and_cameras(task.robot) for task in tasks}
+    if len(set(robots.values())) > 1:
+        listed = "; ".join(
+            f"{task.spec.id}: {task.robot.id}, cameras {', '.join(task.robot.camera_names)}" for task in tasks
+        )
+        raise ConfigError(
+            f"tasks {name} do not stand before the same robot ({listed})",
+            hint="one policy drives one robot: run them one by one",
+        )
+    return tasks
+
+
+def robot_of(name: str) -> RobotSpec:
+    """The robot of the tasks that a name lists; errors as `tasks_of`."""
+    return tasks_of(name)[0].robot
+
+
+def _joints_and_cameras(robot: RobotSpec) -> tuple[object, ...]:
+    return (robot.id, robot.state_names, robot.action_names, robot.action_units, robot.camera_names)
