@@ -94,7 +94,7 @@ def prompts_of(rows: Sequence[Any]) -> tuple[str, ...]:
 
 
 def seen_by_none(facts: Mapping[str, Any]) -> bool:
-    """Whether the values of a table, by its facts, come from models that had not seen the episode: two or more folds."""
+    """Whether the values of a table, by its facts, come from models that had not seen the episode: of two folds."""
     return len(set(facts.get("folds", ()))) > 1
 
 
