@@ -39,8 +39,9 @@ _INTERRUPTED = 130
 @app.command()
 def run(
     task: Annotated[
-        str, typer.Option(help="What to learn; several tasks, with commas between, share one policy.")
-    ] = "shirt_folding",
+        str | None,
+        typer.Option(help="What to learn; several, with commas between, share one policy.  [default: shirt_folding]"),
+    ] = None,
     preset: Annotated[str, typer.Option(help="Size of the run: sim, smoke or micro.")] = "sim",
     name: Annotated[
         str | None, typer.Option(help="Name of the run; by default made from task, preset and seed.")
@@ -78,8 +79,9 @@ def run(
 ) -> None:
     """Run the loop on a task. Re-issue the same command to go on after any interruption."""
     from cli.views import run_and_show
-    from pipelines.invocation import Invocation
+    from pipelines.invocation import Invocation, default_task
 
+    task = task if task is not None else default_task(workspace, name)
     if task_file is not None:
         from pipelines.task_files import take_task_file
 
@@ -140,7 +142,7 @@ def list_runs(
 
 @app.command()
 def explain(
-    task: Annotated[str | None, typer.Option(help="Task, as for run; leave out to explain the latest run.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task, as for run; with no option at all the latest run.")] = None,
     preset: Annotated[str, typer.Option(help="Preset, as for run.")] = "sim",
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
@@ -156,13 +158,14 @@ def explain(
 ) -> None:
     """Say which steps a run would reuse, which it would run, and why. Changes nothing."""
     from cli.views import show_plan
-    from pipelines.invocation import Invocation
+    from pipelines.invocation import Invocation, default_task
 
-    if task is None:
+    given = (seed, iterations, value_model, unlabelled, collect, demos, rollouts, settings)
+    if task is None and preset == "sim" and not any(one not in (None, 0, []) for one in given):
         invocation = Invocation.load(workspace, name)
     else:
         invocation = Invocation.of(
-            task=task,
+            task=task if task is not None else default_task(workspace, name),
             preset=preset,
             name=name,
             seed=seed,

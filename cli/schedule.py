@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @schedule_app.command()
 def add(
     at: Annotated[str, typer.Option(help="Time of day, HH:MM, in the machine's local time.")],
-    task: Annotated[str, typer.Option(help="As for run.")],
+    task: Annotated[str | None, typer.Option(help="As for run.")] = None,
     preset: Annotated[str, typer.Option(help="As for run.")] = "sim",
     name: Annotated[str | None, typer.Option(help="As for run; also the name of the job.")] = None,
     seed: Annotated[int, typer.Option(help="As for run.")] = 0,
@@ -42,11 +42,11 @@ def add(
     print_only: Annotated[bool, typer.Option("--print", help="Print the crontab entry; install nothing.")] = False,
 ) -> None:
     """Start a run every day at a time. The same run again replaces its entry. Exit 2 if it was not installed."""
-    from pipelines.invocation import Invocation
+    from pipelines.invocation import Invocation, default_task
     from pipelines.schedule.jobs import add_job
 
     invocation = Invocation.of(
-        task=task,
+        task=task if task is not None else default_task(workspace, name),
         preset=preset,
         name=name,
         seed=seed,

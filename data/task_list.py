@@ -1,6 +1,6 @@
 """One or several tasks under one name: "shirt_folding", or "shirt_folding,box_assembly" for a model that learns both.
 
-Owns how such a name is read and what tasks must have in common to be learned together: the robot.
+Owns how such a name is read and what tasks must have in common to be learned together: the robot and its control rate.
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ def task_ids(name: str) -> tuple[str, ...]:
     """
     ids = tuple(part.strip() for part in name.split(SEPARATOR))
     if not all(ids):
-        raise ConfigError(f"task {name!r}: expected ids divided by commas, such as shirt_folding,box_assembly")
+        raise ConfigError(
+            f"task {name!r}: expected ids divided by commas", hint="recap run --task shirt_folding,box_assembly"
+        )
     twice = sorted({task for task in ids if ids.count(task) > 1})
     if twice:
-        raise ConfigError(f"task {name!r}: {', '.join(twice)} is listed more than once")
+        raise ConfigError(
+            f"task {name!r}: {', '.join(twice)} is listed more than once",
+            hint=f"recap run --task {SEPARATOR.join(dict.fromkeys(ids))}",
+        )
     return ids
 
 
@@ -40,19 +45,19 @@ def tasks_of(name: str) -> tuple[SimTask, ...]:
 
     Raises:
         UnknownName: no such task.
-        ConfigError: an id is empty or listed twice, or their robots differ.
+        ConfigError: an id is empty or listed twice, or their robots or control rates differ.
     """
     from data.tasks import TASKS
 
     tasks = tuple(TASKS.get(task) for task in task_ids(name))
-    robots = {task.spec.id: _joints_and_cameras(task.robot) for task in tasks}
-    if len(set(robots.values())) > 1:
+    if len({(task.spec.rate_hz, _joints_and_cameras(task.robot)) for task in tasks}) > 1:
         listed = "; ".join(
-            f"{task.spec.id}: {task.robot.id}, cameras {', '.join(task.robot.camera_names)}" for task in tasks
+            f"{task.spec.id}: {task.robot.id} at {task.spec.rate_hz:g} Hz, cameras {', '.join(task.robot.camera_names)}"
+            for task in tasks
         )
         raise ConfigError(
-            f"tasks {name} do not stand before the same robot ({listed})",
-            hint="one policy drives one robot: run them one by one",
+            f"tasks {name} do not stand before the same robot at the same rate ({listed})",
+            hint=f"one policy drives one robot: recap run --task {tasks[0].spec.id}",
         )
     return tasks
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the settings of all steps cost 0.1 s and more, which `recap
     from pipelines.config import LoopConfig
 
 _FILE = "invocation.json"
+DEFAULT_TASK = "shirt_folding"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,6 +192,24 @@ class Invocation:
         if workspace != Path("runs"):
             parts += ["--workspace", str(workspace)]
         return shlex.join(parts)
+
+
+def default_task(workspace: Path, name: str | None) -> str:
+    """The task of a run whose command names none.
+
+    Raises:
+        ConfigError: there is a run of that name, of another task: it would be replaced by one that nobody meant.
+    """
+    if name is None:
+        return DEFAULT_TASK
+    file = workspace / "runs" / check_name("run", name) / _FILE
+    task = json.loads(file.read_text())["task"] if file.is_file() else DEFAULT_TASK
+    if task != DEFAULT_TASK:
+        raise ConfigError(
+            f"run '{name}' is of task {task}, and --task was left out, which means {DEFAULT_TASK}",
+            hint=f"recap resume {name}   (or --task {task})",
+        )
+    return DEFAULT_TASK
 
 
 def _is_offline(collect: str | None, demos: Path | None, rollouts: Path | None) -> bool:

@@ -22,7 +22,7 @@ def lookahead_steps(config: LoopConfig) -> int:
     if len(set(steps.values())) > 1:
         raise ConfigError(
             f"tasks {config.task} look ahead by different numbers of steps: {steps}",
-            hint="run them one by one",
+            hint=f"recap run --task {next(iter(steps))}   (one after the other)",
         )
     return max(*steps.values(), config.policy.model.execute)
 

@@ -19,7 +19,7 @@ def assign_folds(ids: Sequence[str], strata: Sequence[str], folds: int) -> IntAr
 
     Args:
         ids: E episode ids; their order does not matter.
-        strata: E names of groups to spread (source and outcome), so that no fold lacks the failures.
+        strata: E names of groups to spread (task, source and outcome), so that no fold lacks the failures of a task.
         folds: number of folds; 1 puts every episode into fold 0 (no cross-fitting).
 
     Raises:

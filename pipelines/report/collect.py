@@ -65,7 +65,9 @@ def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> R
     store = EpisodeStore(workspace.episodes)
     task = _task(outputs, attempts) if only is None else TASKS.get(only).spec
     task_id = task.id if task is not None else ""
-    iterations, incomplete = build(nodes, outputs, loss_curves(workspace, run_name), task=task_id)
+    iterations, incomplete = build(
+        nodes, outputs, loss_curves(workspace, run_name), task=task_id, several=only is not None
+    )
     kept = filmed(outputs)
     first = next((i.recordings for i in iterations if i.recordings is not None), ())
     films, lost_films = cut(store, choose(first, kept))
@@ -86,6 +88,7 @@ def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> R
         settings={name: attempt["facts"]["config"] or {} for name, attempt in attempts.items()},
         provenance=_provenance(status, attempts),
         commands=_commands(workspace, run_name),
+        tasks=() if only is None else tasks_in(workspace, run_name),
         missing=(*missing, *incomplete, *lost_films, *lost_strips, *lost_episodes),
     )
 

@@ -134,6 +134,8 @@ class Gate:
     champion_id: str
     """Policy that held the place before."""
     challenger_id: str
+    by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """{task: pairs, and successes of champion and challenger} where several tasks were asked about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

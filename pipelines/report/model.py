@@ -117,6 +117,8 @@ class ReportData:
     """{node or group: semantic config as JSON values}"""
     provenance: Provenance
     commands: tuple[Command, ...]
+    tasks: tuple[str, ...] = ()
+    """In a run of several tasks all of them; this page tells of `task`, and what is of all stands on the first page."""
     missing: tuple[str, ...] = ()
     """One sentence for each thing that a finished run would show and this one cannot."""
 

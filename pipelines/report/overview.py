@@ -37,12 +37,15 @@ _TASKS = """
 {% endfor %}</tbody></table></div>
 <p class="note">One policy and one value model for all tasks; each task has its own threshold, starts and page.
 Candidates and gate are judged on all tasks together.</p>
-{% for index, gate in gates %}<p>Gate of iteration {{ index }}: {{ m.verdict(gate.verdict) }} {{ gate.reason }}</p>
+{% for index, gate in gates %}<p>Gate of iteration {{ index }}: {{ m.verdict(gate.verdict) }} {{ gate.reason }}
+{%- for task, won in gate.by_task.items() %}; {{ task }}: challenger {{ won.challenger }},
+ champion {{ won.champion }} of {{ won.pairs }}{% endfor %}</p>
 {% endfor %}
 """
 
-_SHARED = ("selection", "training", "stages", "provenance", "commands")
-"""Sections of a task's page that say the same on all of them."""
+_OF_ALL = ("labels", "selection", "training", "stages")
+"""Sections whose numbers are of all tasks together: on the first page alone."""
+_ON_BOTH = ("provenance", "commands")
 
 
 def write_pages(workspace: Workspace, run_name: str, out_dir: Path) -> Path:
@@ -59,10 +62,11 @@ def write_pages(workspace: Workspace, run_name: str, out_dir: Path) -> Path:
     if not tasks:
         return write_report(gather(workspace, run_name), out_dir)
     pages = {task: gather(workspace, run_name, only=task) for task in tasks}
+    own = [section for section in all_sections() if section.id not in _OF_ALL]
     for task, data in pages.items():
-        write_report(data, out_dir / task)
+        write_report(data, out_dir / task, own)
     first = Section(id="tasks", order=0, title="Tasks", template=_TASKS, context=lambda _: _table(pages))
-    shared = [section for section in all_sections() if section.id in _SHARED]
+    shared = [section for section in all_sections() if section.id in _OF_ALL or section.id in _ON_BOTH]
     return write_page(_whole(workspace, run_name, pages), (first, *shared), out_dir)
 
 

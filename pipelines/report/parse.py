@@ -141,6 +141,7 @@ def gate(artifact: Artifact, node: str) -> Gate:
         else Estimate(value=take(found, "value", node), low=take(found, "low", node), high=take(found, "high", node)),
         champion_id=str(record.get("champion_policy_id", "")),
         challenger_id=str(record.get("challenger_policy_id", "")),
+        by_task={str(task): dict(won) for task, won in record.get("tasks", {}).items()},
     )
 
 

@@ -28,7 +28,12 @@ _ORDER = ("demo", "rollout", "correction")
 
 
 def advantage_facts(
-    table: FrameTable, health: Mapping[str, Any], *, task: str, origins: Mapping[str, Origin]
+    table: FrameTable,
+    health: Mapping[str, Any],
+    *,
+    task: str,
+    origins: Mapping[str, Origin],
+    several: bool = False,
 ) -> AdvantageFacts:
     """Histograms and shares of a table of labels.
 
@@ -37,12 +42,12 @@ def advantage_facts(
         health: what the step recorded beside it.
         task: whose threshold is shown.
         origins: {episode id: (source, iteration)} of the task's episodes; an episode that is not there counts as
-            "unknown", or, where the table holds several tasks, as one of another task.
+            "unknown", or as one of another task.
+        several: whether the table holds episodes of other tasks, which have thresholds of their own.
     """
     lengths = np.diff(table.offsets)
     thresholds = table.facts.get("thresholds", {})
-    # Among several tasks each has its own threshold: only the episodes of this one are shown with it.
-    shown = np.array([len(thresholds) < 2 or episode_id in origins for episode_id in table.ids], dtype=np.bool_)
+    shown = np.array([not several or episode_id in origins for episode_id in table.ids], dtype=np.bool_)
     frames = np.repeat(shown, lengths)
     lengths = lengths[shown]
     advantage = table.arrays["advantage"].astype(np.float64)[frames]

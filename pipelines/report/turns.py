@@ -52,9 +52,16 @@ def loss_curves(workspace: Workspace, run_name: str) -> Curves:
 
 
 def build(
-    nodes: Sequence[Node], outputs: Mapping[str, Outputs], curves: Curves, *, task: str
+    nodes: Sequence[Node], outputs: Mapping[str, Outputs], curves: Curves, *, task: str, several: bool = False
 ) -> tuple[tuple[Iteration, ...], list[str]]:
     """The iterations, and a sentence for each part that its outputs do not allow.
+
+    Args:
+        nodes: of the run; of several tasks only those that concern `task`.
+        outputs: of the nodes.
+        curves: losses of the nodes.
+        task: whose figures are told.
+        several: whether the run learns other tasks as well.
 
     Raises:
         ConfigError: an output lacks a field that the report reads.
@@ -93,7 +100,7 @@ def build(
         table = read_table(made["labels"], node.name, missing)
         if table is not None:
             health = made["health"].json() if "health" in made else {}
-            parts[index]["advantage"] = advantage_facts(table, health, task=task, origins=origins)
+            parts[index]["advantage"] = advantage_facts(table, health, task=task, origins=origins, several=several)
     return tuple(Iteration(index=index, **parts[index]) for index in sorted(parts)), missing
 
 

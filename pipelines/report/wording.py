@@ -5,6 +5,8 @@ Owns sentences. Pure functions of figures to plain text; no HTML.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipelines.report.figures import Difference, Evaluation, Gate, Iteration
 from pipelines.report.formats import figure, points, share, signed
 
@@ -31,10 +33,11 @@ def difference_sentence(difference: Difference) -> str:
     return f" {shown} ({interval}). The interval includes 0: these attempts do not show whether it is better or worse."
 
 
-def gate_sentence(gate: Gate, iteration: Iteration) -> str:
-    """The gate's verdict on the challenger of `iteration`."""
+def gate_sentence(gate: Gate, iteration: Iteration, tasks: Sequence[str] = ()) -> str:
+    """The gate's verdict on the challenger of `iteration`; `tasks`: all it was asked about, if several."""
     attempts = "attempt" if gate.pairs == 1 else "attempts"
-    pairs = "" if gate.pairs is None else f", after {gate.pairs} paired {attempts} on starts of its own,"
+    at = f" at {len(tasks)} tasks together" if tasks else ""
+    pairs = "" if gate.pairs is None else f", after {gate.pairs} paired {attempts}{at} on starts of its own,"
     rest = {
         "PROMOTED": "promoted the new policy to champion",
         "KEPT": "kept the earlier champion, because the new policy did worse",

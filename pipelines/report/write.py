@@ -26,8 +26,8 @@ from recap.types import FrameArray
 FILE_NAME = "report.html"
 
 
-def write_report(data: ReportData, out_dir: Path) -> Path:
-    """Writes `report.html` and its main pictures into `out_dir`; returns the page's path.
+def write_report(data: ReportData, out_dir: Path, sections: Sequence[Section] | None = None) -> Path:
+    """Writes `report.html` (by default of every section) and its main pictures into `out_dir`; returns the page's path.
 
     The pictures: `film-<slug>.png` per film, `value-<slug>.png` per value strip, `advantages-<iteration>.png`.
 
@@ -39,7 +39,7 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
             save_png(film_picture(film), out_dir / f"film-{film.slug}.png")
     for name, picture in _prints(data):
         save_png(picture, out_dir / f"{name}.png")
-    return write_page(data, all_sections(), out_dir)
+    return write_page(data, all_sections() if sections is None else sections, out_dir)
 
 
 def write_page(data: ReportData, sections: Sequence[Section], out_dir: Path) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pipelines.world import task_world
 from recap.config import validate
+from recap.errors import HealthError
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
 from value_model.advantage import LabelConfig
 from value_model.health import LabelHealthConfig
@@ -60,6 +61,7 @@ def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Ar
     from data.episode_set import EpisodeSet
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
+    from data.task_list import task_ids
     from data.tasks import TASKS
     from pipelines.experience import episode_facts
     from value_model.advantage import make_labels
@@ -77,6 +79,12 @@ def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Ar
         table.offsets,
         current=EpisodeSet.from_json(inputs["episodes"].json()),
     )
+    without = sorted(set(task_ids(config.task)) - set(facts.task_ids))
+    if without:
+        raise HealthError(
+            f"{ctx.node}: no labelled episode of task {', '.join(without)}: a policy trained now would not learn it",
+            hint="recap annotate",
+        )
     value = table.arrays["value"]
     labels = make_labels(
         value,

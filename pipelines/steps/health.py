@@ -56,6 +56,7 @@ def health(ctx: StepContext, config: HealthConfig, inputs: Mapping[str, Artifact
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
+    from data.task_list import task_ids
     from pipelines.experience import episode_facts, seen_by_none
     from value_model.value_health import check_values
 
@@ -71,11 +72,11 @@ def health(ctx: StepContext, config: HealthConfig, inputs: Mapping[str, Artifact
         ]
     )
     reports = _judge(table, annotations, facts, progress, config)
-    own = reports["model"]
+    own, several = reports["model"], len(task_ids(config.task)) > 1
     problems = [problem for report in own.values() for problem in check_values(report, config.bounds)]
     ctx.journal.metrics(
         {
-            f"held_out_{name}" if len(own) == 1 else f"held_out_{task}_{name}": figure.value
+            f"held_out_{task}_{name}" if several else f"held_out_{name}": figure.value
             for task, report in own.items()
             for name, figure in report.figures.items()
             if figure.value is not None

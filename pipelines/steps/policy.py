@@ -44,6 +44,7 @@ class PolicyConfig:
     outputs=("candidates", "training"),
     libraries=("torch", "numpy"),
     code=(
+        "data.task_list",
         "policy.conditioning",
         "policy.models.pi05",
         "recap.training",

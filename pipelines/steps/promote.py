@@ -6,7 +6,7 @@ collects next, whatever the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ class PromoteConfig:
     outputs=("champion", "decision"),
     libraries=("mujoco", "numpy", "torch"),
     code=(
+        "data.task_list",
         "policy.models.pi05",
         "data.rollout",
         "data.tasks",
@@ -75,6 +76,8 @@ def promote(ctx: StepContext, config: PromoteConfig, inputs: Mapping[str, Artifa
     ledger = Ledger(ctx.scratch / "attempts.jsonl", key="key")
     players = {name: str(inputs[name].path) for name in ("champion", "challenger")}
     rows: dict[str, dict[str, Any]] = {}
+    begun: list[str] = []
+    won: dict[str, list[bool]] = {}
     decision = decide([], [], config.gate)
     while (block := next_block(decision)) is not None:
         begun = pairs[: block.stop]
@@ -107,17 +110,32 @@ def promote(ctx: StepContext, config: PromoteConfig, inputs: Mapping[str, Artifa
         step=0,
     )
     played = [rows[key] for key in rows]
+    by_task = _by_task(config.task, [starts[key][0] for key in begun], won)
     return {
         "champion": DirOutput(out, identity=inputs[chosen].identity),
         "decision": JsonOutput(
             {
                 **decision.to_json(),
                 "renderer": renderer,
+                **({"tasks": by_task} if len(by_task) > 1 else {}),
                 "champion_policy_id": _policy_id(played, "champion"),
                 "challenger_policy_id": _policy_id(played, "challenger"),
                 "attempts": [{"key": row["key"], "outcome": row["outcome"], "steps": row["steps"]} for row in played],
             }
         ),
+    }
+
+
+def _by_task(task: str, of_pairs: Sequence[str], won: Mapping[str, Sequence[bool]]) -> dict[str, dict[str, int]]:
+    """{task: pairs, and successes of each player}: one decision over several tasks may hide a loss in one of them."""
+    from data.task_list import task_ids
+
+    return {
+        one: {
+            "pairs": of_pairs.count(one),
+            **{name: sum(ok for at, ok in zip(of_pairs, made, strict=True) if at == one) for name, made in won.items()},
+        }
+        for one in task_ids(task)
     }
 
 

@@ -38,6 +38,7 @@ class ReplayConfig:
     outputs=("replay",),
     libraries=("torch", "numpy"),
     code=(
+        "data.task_list",
         "policy.models.pi05",
         "data.framecache",
         "data.frame_table",

@@ -58,16 +58,18 @@ class ValueConfig:
 
 @step(
     name="value",
-    version=2,
+    version=3,
     config=ValueConfig,
     inputs=("experience", "annotations"),
     outputs=("models", "values", "training"),
     libraries=("torch", "diffusers", "numpy"),
     code=(
+        "data.task_list",
         "value_model.bundle",
         "value_model.models",
         "value_model.episodes",
         "value_model.folds",
+        "value_model.per_prompt",
         "value_model.returns",
         "recap.training",
         "data.batches",
@@ -107,7 +109,10 @@ def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact])
     # Packed here once, so that two workers do not wait for each other to do it.
     packed = pack(store, ids, ctx.workspace.cache, config.task, ctx.journal)
     facts = episode_facts(store, annotations, ids, packed.offsets, current=())
-    strata = [f"{source.value}/{outcome.value}" for source, outcome in zip(facts.sources, facts.outcomes, strict=True)]
+    strata = [
+        f"{task}/{source.value}/{outcome.value}"
+        for task, source, outcome in zip(facts.tasks, facts.sources, facts.outcomes, strict=True)
+    ]
     folds = assign_folds(ids, strata, config.cross_fit)
     plan = ValuePlan(
         config=config,

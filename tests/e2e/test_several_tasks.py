@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,20 @@ from runs import identities, recap
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
 from data.lerobot_io.folder import open_folder
+from pipelines.report.collect import gather
 from recap.step import Artifact
 from recap.store import Store
 from recap.workspace import Workspace
 
 TASKS = ("shirt_folding", "toilet_paper_organization")
+_GATE = ("--set", "promote.gate.cap=2", "--set", "promote.gate.block=2")
 RUN = "shirt_folding-and-toilet_paper_organization-micro"
 pytestmark = pytest.mark.xdist_group("e2e-several")
 
 
 def run(workspace: Path, *more: str, fault: str = "") -> tuple[int, str]:
-    done = recap("run", "--task", ",".join(TASKS), "--preset", "micro", *more, workspace=workspace, fault=fault)
+    arguments = ("run", "--task", ",".join(TASKS), "--preset", "micro", *_GATE, *more)
+    done = recap(*arguments, workspace=workspace, fault=fault)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -58,6 +62,8 @@ def test_all_training_reads_the_episodes_of_both(finished: Path) -> None:
     demos = output(finished, "0/demos", "episodes").json()["ids"]
     tasks = [row.task for row in EpisodeStore(finished / "episodes").rows(demos)]
     assert {task: tasks.count(task) for task in TASKS} == dict.fromkeys(TASKS, 3)
+    for node, episodes in (("0/pretrain", 6), ("0/policy", 6), ("1/policy", 12)):
+        assert output(finished, node, "training").json()["episodes"] == episodes
 
 
 def test_each_task_has_its_own_threshold(finished: Path) -> None:
@@ -65,14 +71,18 @@ def test_each_task_has_its_own_threshold(finished: Path) -> None:
     assert set(table.facts["thresholds"]) == set(TASKS)
 
 
-def test_the_gate_hears_the_tasks_in_turn(finished: Path) -> None:
-    keys = [row["key"] for row in output(finished, "1/promote", "decision").json()["attempts"]]
-    assert keys[0].startswith(f"champion/{TASKS[0]}/")
+def test_the_gate_hears_the_tasks_in_turn_and_says_how_each_went(finished: Path) -> None:
+    decision = output(finished, "1/promote", "decision").json()
+    assert [row["key"].split("/")[:2] for row in decision["attempts"]] == [
+        [player, task] for task in TASKS for player in ("champion", "challenger")
+    ]
+    assert {task: won["pairs"] for task, won in decision["tasks"].items()} == dict.fromkeys(TASKS, 1)
 
 
 def test_candidates_are_compared_on_both(finished: Path) -> None:
     rows = output(finished, "1/select", "selection").json()["candidates"]
     assert all(row["attempts"] == 2 for row in rows), "one VALIDATION start of each task"
+    assert all(set(row["by_task"]) == set(TASKS) for row in rows)
 
 
 def test_the_bundle_names_both_instructions(finished: Path) -> None:
@@ -83,18 +93,25 @@ def test_the_bundle_names_both_instructions(finished: Path) -> None:
 def test_the_report_has_a_page_for_each_and_one_that_compares_them(finished: Path) -> None:
     folder = finished / "runs" / RUN / "report"
     first = (folder / "report.html").read_text()
-    for task in TASKS:
+    for task, prompt in zip(TASKS, ("fold the shirt", "organize the toilet paper rolls"), strict=True):
         assert f'href="{task}/report.html"' in first
+        assert f"1/{task}/evaluate" in first
         page = (folder / task / "report.html").read_text()
-        other = next(one for one in TASKS if one != task)
-        assert f"1/{task}/evaluate" in page
-        assert f"{other}/evaluate" not in page
+        assert prompt in page
         assert "complete run" in page
+        assert not re.findall(r'<section id="(labels|selection|training|stages)"', page), "of all tasks: first page"
+        data = gather(Workspace.open(finished, create=False), RUN, only=task)
+        assert data.data is not None
+        assert data.data.episodes == 3 + 3 + 2, "demonstrations, attempts, films"
+        labelled = data.iterations[1].advantage
+        assert labelled is not None
+        assert sum(share.episodes for share in labelled.shares) == 6
+        assert {share.source for share in labelled.shares} <= {"demo", "rollout", "correction"}
 
 
 def test_issued_again_it_runs_nothing(finished: Path) -> None:
     before = identities(finished, RUN)
-    done = recap("run", "--task", ",".join(TASKS), "--preset", "micro", "--json", workspace=finished)
+    done = recap("run", "--task", ",".join(TASKS), "--preset", "micro", *_GATE, "--json", workspace=finished)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["executed"] == []
     assert identities(finished, RUN) == before

@@ -1,6 +1,7 @@
 """The clock: a value that depends on time alone. What a value model must beat to have seen anything.
 
-V(t) = mean return at step t over the training episodes that reached it, smoothed over neighbouring steps.
+V(t) = mean return at step t over the training episodes of the same instruction that reached it, smoothed over
+neighbouring steps.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from recap.protocols import Journal
 from recap.types import FloatArray
 from value_model.bundle import fresh_bundle, read_description, write_description
 from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
+from value_model.per_prompt import per_prompt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,7 @@ class Clock:
         return value, np.zeros_like(value)
 
 
-def train(
+def _train(
     config: ClockConfig,
     data: ValueData,
     episodes: NDArray[np.integer[Any]],
@@ -73,12 +75,13 @@ def train(
     return {"frames": float(len(rows)), "loss": float(np.mean(fitted**2))}
 
 
-def load(path: Path) -> Clock:
-    """The clock of a bundle folder; ArtifactCorrupt if it is not whole."""
+def _load(path: Path) -> Clock:
+    """The curve of one instruction; ArtifactCorrupt if it is not whole."""
     try:
         return Clock(np.array(read_description(path, family="clock")["curve"], dtype=np.float32))
     except (ValueError, KeyError) as error:
         raise ArtifactCorrupt(f"value bundle {path}: value.json holds no curve ({error!r})") from error
 
 
+train, load = per_prompt("clock", _train, _load)
 VALUE_MODELS.add("clock", ValueFamily(name="clock", config=ClockConfig, train=train, load=load))

@@ -1,9 +1,9 @@
 """Controls: what privileged knowledge would give, and noise.
 
-`oracle` reads the simulator's progress and gives the mean return of training frames that had got as far: a value on
-the scale of returns, so that advantages past the end of an episode mean what they mean for any model. `random` is
-noise; its advantages are noise too, but past the end they are return minus noise and so still tell success from
-failure. For labels that mean nothing use `advantage.label.shuffle_seed`.
+`oracle` reads the simulator's progress and gives the mean return of training frames of the same instruction that had
+got as far: a value on the scale of returns, so that advantages past the end of an episode mean what they mean for any
+model. `random` is noise; its advantages are noise too, but past the end they are return minus noise and so still tell
+success from failure. For labels that mean nothing use `advantage.label.shuffle_seed`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from recap.protocols import Journal
 from recap.types import FloatArray
 from value_model.bundle import fresh_bundle, read_description, write_description
 from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
+from value_model.per_prompt import per_prompt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,8 +160,6 @@ def _load_random(path: Path) -> Random:
     return Random(float(read_description(path, family="random")["low"]))
 
 
-VALUE_MODELS.add(
-    "oracle",
-    ValueFamily(name="oracle", config=OracleConfig, train=_train_oracle, load=_load_oracle, privileged=True),
-)
+_train, _load = per_prompt("oracle", _train_oracle, _load_oracle)
+VALUE_MODELS.add("oracle", ValueFamily(name="oracle", config=OracleConfig, train=_train, load=_load, privileged=True))
 VALUE_MODELS.add("random", ValueFamily(name="random", config=RandomConfig, train=_train_random, load=_load_random))

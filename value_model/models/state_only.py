@@ -1,6 +1,7 @@
 """Value from proprioception alone, without pictures and without time: the second thing a value model must beat.
 
-Ridge regression of the return on random Fourier features of the standardised state, in closed form:
+Ridge regression of the return on random Fourier features of the standardised state, in closed form, one per
+instruction:
 
     phi(q) = sqrt(2 / D) cos(W q + b),  W ~ N(0, 1 / bandwidth^2),  b ~ U(0, 2 pi)
     w = (Phi' Phi + ridge n I)^-1 Phi' (G - mean G)
@@ -23,6 +24,7 @@ from recap.protocols import Journal
 from recap.types import FloatArray
 from value_model.bundle import fresh_bundle, write_description
 from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
+from value_model.per_prompt import per_prompt
 
 _BLOCK = 4096
 _NAMES = ("center", "scale", "frequency", "phase", "weight", "mean")
@@ -62,7 +64,7 @@ class StateOnly:
         return value, np.zeros_like(value)
 
 
-def train(
+def _train(
     config: StateOnlyConfig,
     data: ValueData,
     episodes: NDArray[np.integer[Any]],
@@ -104,8 +106,8 @@ def train(
     return {"frames": float(len(rows)), "loss": float(np.mean(error**2))}
 
 
-def load(path: Path) -> StateOnly:
-    """The regression of a bundle folder; ArtifactCorrupt if it is not whole."""
+def _load(path: Path) -> StateOnly:
+    """The regression of one instruction; ArtifactCorrupt if it is not whole."""
     try:
         arrays = load_file(path / "regression.safetensors")
     except (OSError, SafetensorError) as error:
@@ -127,4 +129,5 @@ def _features(
     return result
 
 
+train, load = per_prompt("state_only", _train, _load)
 VALUE_MODELS.add("state_only", ValueFamily(name="state_only", config=StateOnlyConfig, train=train, load=load))

@@ -48,7 +48,8 @@ middle is no difference{% endif %}.</p>
 <td><code>{{ g.champion_id[:8] or "-" }}</code>, <code>{{ g.challenger_id[:8] or "-" }}</code></td>
 <td class="sub">{{ g.reason }}</td></tr>
 {% endif %}{% endfor %}</tbody></table></div>
-<p class="note">The gate plays champion and challenger on the same starts, which are neither training nor test starts,
+<p class="note">{% if several %}The gate is asked about all tasks of the run together.
+{% endif %}The gate plays champion and challenger on the same starts, which are neither training nor test starts,
 and looks several times. Its interval is not corrected for stopping early: judge by the column of test starts above.</p>
 {% endif %}
 {% for it in rows %}{% if it.evaluation and it.evaluation.trials %}
@@ -80,6 +81,7 @@ def _context(data: ReportData) -> Mapping[str, Any] | str | None:
         "reach": difference_reach(d.estimate for d in differences),
         "rows": data.iterations,
         "top": nice_end(max(ends, default=0.0)),
+        "several": bool(data.tasks),
         "gated": any(i.gate is not None for i in data.iterations),
     }
 

@@ -43,7 +43,8 @@ def _groups(nodes: Sequence[Node]) -> tuple[list[dict[str, Any]], list[str]]:
     """Time per iteration, split by stage; and the stages in the order of the run."""
     spent: dict[str, dict[str, float]] = {}
     for node in nodes:
-        iteration, _, stage = node.name.rpartition("/")
+        iteration, _, rest = node.name.partition("/")
+        stage = rest.rpartition("/")[2] or node.name
         if node.seconds is not None:
             group = spent.setdefault(f"iteration {iteration}" if iteration.isdecimal() else _BEFORE, {})
             group[stage] = group.get(stage, 0.0) + node.seconds

@@ -76,7 +76,9 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "d": d,
         "reach": 1.0 if d is None else difference_reach([d.estimate]),
         "base": "" if d is None else ("imitation" if d.since == 0 else f"iteration {d.since}"),
-        "gate": "" if iteration is None or iteration.gate is None else gate_sentence(iteration.gate, iteration),
+        "gate": ""
+        if iteration is None or iteration.gate is None
+        else gate_sentence(iteration.gate, iteration, data.tasks),
         "sentence": _sentence(data, iteration),
         "e": e,
         "aborted": e is not None and any(t.outcome.value == "aborted" for t in e.trials),

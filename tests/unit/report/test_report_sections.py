@@ -272,6 +272,14 @@ def test_minutes_are_stacked_per_iteration() -> None:
     assert [label.partition(":")[0] for label, _ in stacks] == ["iteration 0", "iteration 1", "iteration 2"]
     for _, bars in stacks:
         assert sum(float(w) for w in re.findall(r"width:([\d.]+)%", bars)) == pytest.approx(100.0, abs=0.1)
+    several = (
+        Node(name="1/shirt_folding/collect", step="rollout", state=NodeState.DONE, seconds=3.0),
+        Node(name="1/policy", step="policy", state=NodeState.DONE, seconds=3.0),
+        Node(name="1/box_assembly/collect", step="rollout", state=NodeState.DONE, seconds=4.0),
+    )
+    told = re.search(r'class="stack"[^>]*aria-label="([^"]+)"', render(loop_run(nodes=several)))
+    assert told is not None
+    assert re.sub(r"\s", " ", told[1]) == "iteration 1: collect 7.0 s, policy 3.0 s"
     alone = (Node(name="base", step="policy", state=NodeState.DONE, seconds=3.0),)
     assert 'aria-label="before: base 3.0' in render(loop_run(nodes=alone))
     nothing = (Node(name="0/collect", step="collect", state=NodeState.PENDING),)

@@ -14,7 +14,7 @@ from value_model.models import ValueData, load_value_model
 from value_model.models.clock import ClockConfig
 from value_model.models.controls import OracleConfig, RandomConfig
 from value_model.models.state_only import StateOnlyConfig
-from value_model.testing import synthetic_values, train_synthetic
+from value_model.testing import PROMPT, synthetic_values, train_synthetic
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_state_only_finds_what_the_state_tells(data: ValueData, tmp_path: Path) 
 def test_state_only_sees_neither_pictures_nor_time(data: ValueData, tmp_path: Path) -> None:
     returns = data.returns.copy()
     train_synthetic(StateOnlyConfig(), data, tmp_path)
-    model = load_value_model(tmp_path / "bundle")
+    model = load_value_model(tmp_path / "bundle").models[PROMPT]
     state = data.packed.state[:5]
     np.testing.assert_allclose(model.predict(state[::-1])[::-1], model.predict(state), atol=1e-6)
     np.testing.assert_array_equal(returns, data.returns)
@@ -100,3 +100,24 @@ def test_random_values_are_uniform_and_counter_based(data: ValueData, tmp_path: 
     assert not np.array_equal(one, model.label(data, 1, draws=1, noise_seed=4)[0][: len(one)])
     with pytest.raises(ConfigError, match="draws = 0"):
         model.label(data, 0, draws=0, noise_seed=4)
+
+
+@pytest.mark.parametrize("config", [ClockConfig(), StateOnlyConfig(), OracleConfig()])
+def test_each_instruction_has_a_control_of_its_own(data: ValueData, tmp_path: Path, config: Any) -> None:
+    """ViVa hears the instruction; a control that pooled two tasks would be weaker for that alone."""
+    other = "tidy up"
+    returns = data.returns.copy()
+    second = data.packed.episode_of % 2 == 1
+    returns[second] = -0.9
+    prompts = tuple(other if episode % 2 else PROMPT for episode in range(len(data.prompts)))
+    both = replace(data, returns=returns, prompts=prompts)
+    train_synthetic(config, both, tmp_path / "both", episodes=(0, 1, 2, 3))
+    train_synthetic(config, data, tmp_path / "alone", episodes=(0, 2))
+    model, alone = (load_value_model(tmp_path / name / "bundle") for name in ("both", "alone"))
+    for episode in (0, 2):
+        mine, _ = model.label(both, episode, draws=1, noise_seed=0)
+        np.testing.assert_array_equal(mine, alone.label(data, episode, draws=1, noise_seed=0)[0])
+    value, _ = model.label(both, 1, draws=1, noise_seed=0)
+    np.testing.assert_allclose(value, -0.9, atol=1e-5)
+    with pytest.raises(ConfigError, match="no training episode had its instruction"):
+        alone.label(both, 1, draws=1, noise_seed=0)
