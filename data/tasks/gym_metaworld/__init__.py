@@ -17,7 +17,7 @@ from recap.specs import CameraSpec, RobotSpec, TaskSpec
 
 SPEC = TaskSpec(
     id="gym_metaworld",
-    prompt="bring the puck to the mark",
+    prompt="place the puck",
     robot="gym_metaworld_sawyer",
     max_steps=200,
     rate_hz=80.0,
