@@ -60,7 +60,7 @@ class Carrier:
         self._flaws, self._rng = flaws, stream("carrier", seed)
         self._steps: deque[tuple[dict[str, Vector], dict[str, float]]] = deque()
         self._had = self._took = self._above = False
-        self._error = np.zeros(2)
+        self._error: Vector = np.zeros(2)
         self._first, self._repeats = True, flaws.repeats
 
     @property
@@ -84,7 +84,8 @@ class Carrier:
             x, y, z, pitch, roll = self._poses[side]
             turn = tool_turn(side, pitch, roll)
             self._joints[side] = self._ik[side].solve(self._joints[side], np.array([x, y, z]), turn)
-        return np.concatenate([[*self._joints[side], self._grips[side]] for side in SIDES]).astype(np.float32)
+        both = [[*self._joints[side], self._grips[side]] for side in SIDES]
+        return np.asarray(np.concatenate(both), dtype=np.float32)
 
     def _plan(self) -> None:
         has = self._has() if self._flaws.checks else self._took or self._leaves_out(0)
@@ -110,7 +111,7 @@ class Carrier:
             # Looks again from above, for the cube may still have been on its way down.
             self._error = self._noise()
             if self._first:
-                self._error += self._flaws.first_grasp_bias_m
+                self._error = self._error + np.array(self._flaws.first_grasp_bias_m)
             self._first, self._above = False, True
             self._queue(_Move(left=self._waiting(), right=self._over(cube, ABOVE_M)))
             return
