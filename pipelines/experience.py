@@ -93,6 +93,11 @@ def prompts_of(rows: Sequence[Any]) -> tuple[str, ...]:
     return tuple(TASKS.get(row.task).spec.prompt for row in rows)
 
 
+def seen_by_none(facts: Mapping[str, Any]) -> bool:
+    """Whether the values of a table, by its facts, come from models that had not seen the episode: of two folds."""
+    return len(set(facts.get("folds", ()))) > 1
+
+
 def key_frames_of(annotations: Annotations, ids: Sequence[str]) -> Mapping[str, Any]:
     """{episode id: its key frames}."""
     return {episode: annotations.by_id[episode].key_frames for episode in ids}

@@ -21,7 +21,7 @@ from recap.workspace import Workspace
 _TASKS = """
 <div class="scroll"><table><thead><tr><th>Task</th><th>Iteration</th><th class="n">Success</th>
 <th class="wide">95 % interval</th><th class="n">Per hour</th><th class="wide">95 % interval</th>
-<th class="wide">Difference to the first evaluation, paired</th></tr></thead><tbody>
+<th class="wide">Difference, paired</th></tr></thead><tbody>
 {% for row in rows %}{% set e = row.evaluation %}
 <tr><th scope="row"><a href="{{ row.page }}">{{ row.task }}</a></th><td>{{ row.index }}</td>
 {% if e %}

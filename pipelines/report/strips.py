@@ -14,11 +14,12 @@ import numpy as np
 
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
+from pipelines.experience import seen_by_none
 from pipelines.report.figures import Iteration
 from pipelines.report.footage import Choice, film_of
 from pipelines.report.parse import Outputs
 from pipelines.report.pictures import Mark, ValueStrip
-from pipelines.report.turns import read_table, seen_by_none
+from pipelines.report.turns import read_table
 from recap.errors import ConfigError, EpisodeCorrupt, UnknownName
 from recap.types import Outcome, Source
 

@@ -139,11 +139,6 @@ def _of_iterations(nodes: Sequence[Node], outputs: Mapping[str, Outputs]) -> Ite
             yield node, int(match[1]), outputs.get(node.name, {})
 
 
-def seen_by_none(facts: Mapping[str, Any]) -> bool:
-    """Whether the values of a table come from models that had not seen the episodes: from two folds or more."""
-    return len(set(facts.get("folds", ()))) > 1
-
-
 def _differences(parts: Mapping[int, dict[str, Any]]) -> list[str]:
     """Adds to each later iteration its difference to the first evaluated one; a sentence for each that has none."""
     evaluated = [index for index in sorted(parts) if "evaluation" in parts[index]]

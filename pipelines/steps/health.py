@@ -56,7 +56,7 @@ def health(ctx: StepContext, config: HealthConfig, inputs: Mapping[str, Artifact
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
-    from pipelines.experience import episode_facts
+    from pipelines.experience import episode_facts, seen_by_none
     from value_model.value_health import check_values
 
     table = FrameTable.read(inputs["values"].path)
@@ -75,8 +75,8 @@ def health(ctx: StepContext, config: HealthConfig, inputs: Mapping[str, Artifact
     problems = [problem for report in own.values() for problem in check_values(report, config.bounds)]
     ctx.journal.metrics(
         {
-            f"held_out_{name}": figure.value
-            for report in own.values()
+            f"held_out_{name}" if len(own) == 1 else f"held_out_{task}_{name}": figure.value
+            for task, report in own.items()
             for name, figure in report.figures.items()
             if figure.value is not None
         },
@@ -87,7 +87,7 @@ def health(ctx: StepContext, config: HealthConfig, inputs: Mapping[str, Artifact
         "value_health": JsonOutput(
             {
                 "model": table.facts["model"],
-                "held_out": len(set(table.facts["folds"])) > 1,
+                "held_out": seen_by_none(table.facts),
                 "tasks": as_json["model"],
                 "controls": {name: tasks for name, tasks in as_json.items() if name != "model"},
                 "problems": problems,

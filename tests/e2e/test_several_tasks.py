@@ -94,9 +94,9 @@ def test_the_report_has_a_page_for_each_and_one_that_compares_them(finished: Pat
 
 def test_issued_again_it_runs_nothing(finished: Path) -> None:
     before = identities(finished, RUN)
-    code, told = run(finished, "--json")
-    assert code == 0
-    assert json.loads(told.split("imported:")[0])["executed"] == []
+    done = recap("run", "--task", ",".join(TASKS), "--preset", "micro", "--json", workspace=finished)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["executed"] == []
     assert identities(finished, RUN) == before
 
 
@@ -110,6 +110,6 @@ def test_its_labels_are_exported_task_by_task(finished: Path, tmp_path: Path) ->
 
 
 def test_offline_it_is_refused(tmp_path: Path) -> None:
-    code, told = run(tmp_path / "w", "--collect", "none", "--demos", str(tmp_path))
+    code, told = run(tmp_path / "w", "--collect", "none", "--demos", str(tmp_path), "--rollouts", str(tmp_path))
     assert code != 0
     assert "an offline run learns one task" in told

@@ -247,7 +247,7 @@ def run(folder: Path, **changes: Any) -> None:
 
     config = changes.pop("config", tiny_config())
     given: dict[str, Any] = {
-        "task": TASK, "robot": arm_pair(), "cameras": CAMERAS, "scratch": folder / "scratch",
+        "prompts": (TASK,), "robot": arm_pair(), "cameras": CAMERAS, "scratch": folder / "scratch",
         "out": folder / "policy", "journal": MemoryJournal(),
     }  # fmt: skip
     batches = changes.pop("batches", SyntheticBatches(batch_size=8, chunk=config.chunk))
@@ -290,6 +290,11 @@ def test_tag_and_batches_must_agree(tmp_path: Path) -> None:
         run(tmp_path, tag="positive")
     run(tmp_path, batches=Tagged(batch_size=8, chunk=8), tag=NEGATIVE)
     assert load_actor(last_candidate(tmp_path)).info.tag == NEGATIVE
+
+
+def test_several_instructions_need_to_be_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='several instructions need batches with the field "prompt"'):
+        run(tmp_path, prompts=(TASK, "tidy up"))
 
 
 def test_a_lost_candidate_is_named_before_training_goes_on(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def tiny_config(**changes: object) -> VivaConfig:
     """For tests and the `micro` preset: seconds."""
     base = VivaConfig(
         transformer=TransformerSizes(
-            layers=1, heads=2, head_dim=12, ffn_dim=48, freq_dim=16, patch=4, text_dim=8, text_tokens=4
+            layers=1, heads=2, head_dim=12, ffn_dim=48, freq_dim=16, patch=4, text_dim=8, text_tokens=8
         ),
         encoder=EncoderConfig(channels=4),
         shift_pixels=1,
