@@ -4,7 +4,7 @@ export OMP_NUM_THREADS ?= 1
 PY := .venv/bin/python
 TASK ?= shirt_folding
 
-.PHONY: help setup run smoke micro check test test-all bench env-pusht accept-golden lock clean
+.PHONY: help setup run smoke micro check test test-all bench env-pusht env-metaworld env-aloha accept-golden lock clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,12 @@ bench: setup  ## Every benchmark but the studies (recap_seeds, experts); each en
 
 env-pusht: setup  ## Build .envs/pusht for the task gym_pusht: .envs/pusht/bin/recap run --task gym_pusht
 	@sh scripts/env.sh pusht
+
+env-metaworld: setup  ## The same in .envs/metaworld for gym_metaworld
+	@sh scripts/env.sh metaworld
+
+env-aloha: setup  ## The same in .envs/aloha for gym_aloha
+	@sh scripts/env.sh aloha
 
 accept-golden: setup  ## Accept changed step code as output-neutral (or after a version bump)
 	$(PY) -m recap.testing.accept_golden

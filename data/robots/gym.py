@@ -1,19 +1,21 @@
 """Gymnasium environments with pixels and continuous actions, as simulated tasks.
 
 One file says how an environment is read (`GymTask`) and registers itself; everything else of a simulated task follows:
-seeded starts, verdicts, the time limit, what is recorded. `data/tasks/gym_pusht.py` is the example. gymnasium and the
-environment's own package are imported when the first robot is made.
+seeded starts, verdicts, the time limit, what is recorded. `data/tasks/gym_pusht` is the example, and `gym_mujoco` helps
+those that draw with MuJoCo. gymnasium and the environment's own package are imported when the first robot is made.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from data.sim.backend import load_mujoco, require_gl
 from data.sim.flaws import EpisodeFlaws, FlawConfig, draw_flaws
 from data.tasks import Expert
 from recap.errors import ConfigError, RecapError
@@ -28,7 +30,7 @@ DEFAULT_IMAGE_SIZE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class GymTask:
-    """An environment as a `SimTask`. Example: `data/tasks/gym_pusht.py`.
+    """An environment as a `SimTask`. Example: `data/tasks/gym_pusht`.
 
     The functions get the `GymRobot`, whose `env`, `observation`, `reward` and `info` are the environment's own.
     """
@@ -60,6 +62,12 @@ class GymTask:
     """Expert without flaws that saves an attempt under way; None: there is none."""
     hold_steps: int = 1
     """Steps for which the task must be done."""
+    wrap: Callable[[Any, int], Any] | None = None
+    """Goes around the environment, at an image size (pixels): its seeds, its pictures. None: nothing has to."""
+    action_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """([A] lowest, [A] highest) that it takes; None: its action space says so, and is right."""
+    draws_with_mujoco: bool = False
+    """MuJoCo binds its GL library when it is imported: one that works here is chosen before `module` can do that."""
     robot: RobotSpec = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +86,8 @@ class GymTask:
         """Always the environment's own; ConfigError if another was asked for by name."""
         if asked not in ("auto", RENDERER):
             raise ConfigError(f"task '{self.spec.id}' draws its own pictures: renderer '{asked}', expected 'auto'")
+        if self.draws_with_mujoco:
+            require_gl(self.spec.id)
         return RENDERER
 
     def make_robot(self, renderer: str = "auto", image_size: int = DEFAULT_IMAGE_SIZE) -> GymRobot:
@@ -86,6 +96,7 @@ class GymTask:
         Raises:
             ConfigError: the environment's package is not installed, or the environment is not as described.
         """
+        self.require_package()
         self.choose_renderer(renderer)
         return GymRobot(self, image_size)
 
@@ -111,6 +122,14 @@ class GymTask:
             )
         return self.takeover(self._own(robot), seed)
 
+    def require_package(self) -> None:
+        """Raises ConfigError, with the command that installs it, if the environment's package is not here."""
+        if importlib.util.find_spec(self.module) is None:
+            raise ConfigError(
+                f"task '{self.spec.id}' needs the package '{self.module}', which is not installed here",
+                hint=self.install,
+            )
+
     def _own(self, robot: SimulatedRobot) -> GymRobot:
         if not isinstance(robot, GymRobot) or robot.task is not self:
             raise RecapError(f"the expert of '{self.spec.id}' cannot act on a {type(robot).__name__}")
@@ -125,6 +144,9 @@ class GymRobot:
     def __init__(self, task: GymTask, image_size: int) -> None:
         """Raises ConfigError if the package is missing or its action space is not the robot's."""
         self.task, self.spec = task, task.robot_spec(image_size)
+        task.require_package()
+        if task.draws_with_mujoco:
+            load_mujoco()
         import gymnasium
 
         try:
@@ -145,7 +167,10 @@ class GymRobot:
                 f"task '{task.spec.id}': environment {task.env_id} takes actions {space}, "
                 f"expected a Box of {len(self.spec.action_names)} numbers"
             )
-        self._low, self._high, self._dtype = space.low, space.high, space.dtype
+        low, high = task.action_range or (space.low, space.high)
+        self._low, self._high, self._dtype = np.asarray(low), np.asarray(high), space.dtype
+        if task.wrap is not None:
+            self.env = task.wrap(self.env, image_size)
         self.observation: Any = None
         self.reward = 0.0
         self.info: Mapping[str, Any] = {}

@@ -12,12 +12,15 @@ import os
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from recap.errors import ConfigError
 
 GL_BACKENDS = ("egl", "osmesa")
 RENDERERS = ("auto", *GL_BACKENDS, "ray")
+OLDEST_MUJOCO = (3, 5)
+"""For the bench: older ones give rays no surface normals."""
 _NEXT = {
     "egl": "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, or choose the renderer 'ray', which needs no GL",
     "osmesa": "apt-get install libosmesa6, or choose the renderer 'ray', which needs no GL",
@@ -59,6 +62,26 @@ def gl_backend() -> str | None:
     return next((backend for backend in GL_BACKENDS if works(backend)), None)
 
 
+def require_gl(task: str) -> None:
+    """Raises ConfigError if no GL library works here, for a task whose pictures need one."""
+    if gl_backend() is None:
+        raise ConfigError(
+            f"task '{task}' draws with OpenGL, which does not work on this machine",
+            hint="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri",
+        )
+
+
+def _require_version() -> None:
+    """The bench needs a newer MuJoCo than some environments pin (.envs/NAME, docs/robots.md)."""
+    found = version("mujoco")
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_MUJOCO:
+        raise ConfigError(
+            f"the built-in tasks need MuJoCo {'.'.join(map(str, OLDEST_MUJOCO))} or newer, and this is {found}: "
+            "an environment made for one gymnasium task",
+            hint="run built-in tasks with .venv/bin/recap",
+        )
+
+
 @cache
 def load_mujoco() -> Any:
     """The `mujoco` package, imported with the GL library that works here."""
@@ -71,11 +94,13 @@ def load_mujoco() -> Any:
 
 
 def choose_renderer(asked: str) -> str:
-    """The renderer to use: `asked` itself, or for "auto" the best that works (egl, osmesa, then ray).
+    """The bench's renderer: `asked` itself, or for "auto" the best that works (egl, osmesa, then ray).
 
     Raises:
-        ConfigError: no such renderer, or the one asked for by name does not work here. It is never replaced.
+        ConfigError: no such renderer, or the one asked for by name does not work here (it is never replaced), or MuJoCo
+            is too old for the bench.
     """
+    _require_version()
     if asked not in RENDERERS:
         raise ConfigError(f"unknown renderer '{asked}': expected one of {', '.join(RENDERERS)}")
     if asked == "ray":

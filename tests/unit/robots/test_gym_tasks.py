@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 from gym_reach.task import BARE, TASK
@@ -9,6 +10,7 @@ from gym_reach.task import BARE, TASK
 from data.corrections import CorrectionConfig, rollout_with_corrections
 from data.episodes import EpisodeStore
 from data.rollout import record_demo, rollout
+from data.sim import backend
 from data.sim.flaws import CLEAN, FlawConfig
 from data.task_file import RecordedTask
 from data.tasks import TASKS, ForeignTask, packages_of, renderer_of
@@ -186,3 +188,79 @@ def test_a_task_of_a_real_robot_has_no_world():
         with pytest.raises(ConfigError, match="has no simulator") as caught:
             refused()
         assert "recap data record --task desk" in caught.value.hint
+
+
+def test_a_task_may_say_the_range_of_its_actions_and_what_goes_around_its_environment(monkeypatch):
+    seen = []
+    wide = replace(
+        TASK,
+        action_range=((-2.0, -2.0), (2.0, 2.0)),
+        wrap=lambda env, size: seen.append(size) or env,
+    )
+    robot = wide.make_robot(image_size=48)
+    assert seen == [48]
+    assert (robot._low.tolist(), robot._high.tolist()) == ([-2.0, -2.0], [2.0, 2.0])
+    monkeypatch.setattr(backend, "gl_backend", lambda: None)
+    with pytest.raises(ConfigError, match="task 'gym_reach' draws with OpenGL, which does not work"):
+        replace(TASK, draws_with_mujoco=True).make_robot()
+
+
+def test_the_bench_refuses_the_older_mujoco_of_an_environment(monkeypatch):
+    monkeypatch.setattr(backend, "version", lambda name: "3.3.0")
+    with pytest.raises(ConfigError, match=r"need MuJoCo 3.5 or newer, and this is 3.3.0") as caught:
+        renderer_of(TASKS.get("shirt_folding"), "auto")
+    assert ".venv/bin/recap" in caught.value.hint
+
+
+class Swing(gymnasium.Env):
+    """A ball in MuJoCo; the action is its speed."""
+
+    def __init__(self):
+        mujoco = backend.load_mujoco()
+        xml = """<mujoco><worldbody><light pos='0 0 2'/><camera name='above' pos='0 0 2'/>
+            <body><joint type='slide' axis='1 0 0'/><geom size='.3' rgba='1 0 0 1'/></body></worldbody></mujoco>"""
+        self.model = mujoco.MjModel.from_xml_string(xml)
+        self.data = mujoco.MjData(self.model)
+        self.started = []
+
+    def reset(self, *, seed=None, options=None):
+        self.started.append(seed)
+        backend.load_mujoco().mj_resetData(self.model, self.data)
+        return 0, {}
+
+    def step(self, action):
+        if action == "raise":
+            raise ZeroDivisionError
+        self.data.qvel[0] = action
+        backend.load_mujoco().mj_step(self.model, self.data, 50)
+        return 1, 0.5, False, False, {}
+
+
+def test_plain_pictures_seed_draw_and_tell_broken_physics():
+    from data.robots.gym_mujoco import PlainPictures
+
+    seeded = []
+    env = PlainPictures(
+        Swing(),
+        24,
+        model=lambda own: own.model,
+        data=lambda own: own.data,
+        seed=lambda own, seed: seeded.append(seed),
+        breaks=(ZeroDivisionError,),
+    )
+    env.reset(seed=2**62 + 3)
+    assert (seeded, env.unwrapped.started) == ([2**62 + 3], [3])
+    if backend.gl_backend() is not None:
+        first = env.draw("above")
+        assert (first.shape, first.dtype) == ((24, 24, 3), np.uint8)
+        env.step(5.0)
+        assert (env.draw("above") != first).any()
+    assert env.step(1.0)[1] == 0.5
+    observation, reward, terminated, *_ = env.step("raise")
+    assert (observation, terminated) == (1, True)
+    assert np.isnan(reward)
+    env.reset(seed=0)
+    assert np.isnan(env.step(float("nan"))[1])
+    env.reset(seed=0)
+    assert env.step(1.0)[1] == 0.5
+    env.close()
