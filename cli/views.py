@@ -86,6 +86,7 @@ def show_status(root: Path, name: str | None, *, as_json: bool) -> None:
     records, _ = read_journal(workspace.run_dir(run) / "journal.jsonl")
     last = {record["node"]: record for record in records if record["kind"] == "progress"}
     typer.echo(f"{status.run_name}  {status.state}  (updated {_ago(status.updated)} ago)")
+    width = max([14, *(len(node.name) for node in status.nodes)])
     for node in status.nodes:
         far = ""
         if node.state in ("running", "killed", "interrupted", "failed") and node.name in last:
@@ -93,7 +94,7 @@ def show_status(root: Path, name: str | None, *, as_json: bool) -> None:
             far = f"  {at['done']}/{at['total']} {at['unit']}"
         seconds = f"  {_span(node.seconds)}" if node.seconds is not None else ""
         error = f"  {node.error.splitlines()[0]}" if node.error else ""
-        typer.echo(f"  {_MARK.get(node.state, '?')} {node.name:<14} {node.state}{seconds}{far}{error}")
+        typer.echo(f"  {_MARK.get(node.state, '?')} {node.name:<{width}} {node.state}{seconds}{far}{error}")
     champion = read_champion(workspace, run)
     if champion is not None:
         typer.echo(f"champion {champion.policy_id[:12]}  {champion.verdict} by {champion.node}")
@@ -112,9 +113,10 @@ def show_runs(root: Path, *, as_json: bool) -> None:
         return
     if not runs:
         typer.echo("no runs yet; start one:  recap run --task shirt_folding")
+    width = max([32, *(len(run.run_name) for run in runs)])
     for run in runs:
         done = sum(node.state in ("done", "cached") for node in run.nodes)
-        typer.echo(f"{run.run_name:<32} {run.state:<12} {done}/{len(run.nodes)} steps   {_ago(run.updated)} ago")
+        typer.echo(f"{run.run_name:<{width}} {run.state:<12} {done}/{len(run.nodes)} steps   {_ago(run.updated)} ago")
 
 
 def show_plan(root: Path, invocation: Invocation, *, as_json: bool) -> None:
@@ -126,8 +128,9 @@ def show_plan(root: Path, invocation: Invocation, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([_plain(plan) for plan in plans]))
         return
+    width = max([14, *(len(plan.node) for plan in plans)])
     for plan in plans:
-        typer.echo(f"{plan.state:<8} {plan.node:<14} {plan.why}")
+        typer.echo(f"{plan.state:<8} {plan.node:<{width}} {plan.why}")
 
 
 def show_verification(root: Path, *, as_json: bool) -> None:
