@@ -73,6 +73,15 @@ def robot_spec(image_size: int) -> RobotSpec:
     )
 
 
+def drive(data: Any, command: NDArray[Any]) -> None:
+    """Sets the motors of both arms in a simulation to a [14] command."""
+    for side in (0, 1):
+        part = command[side * 7 : side * 7 + 7]
+        grip = min(max(float(part[6]), 0.0), 1.0) * arms.FINGER_TRAVEL_M
+        data.ctrl[side * 8 : side * 8 + 6] = part[:6]
+        data.ctrl[side * 8 + 6 : side * 8 + 8] = grip
+
+
 class Bench:
     """A SimulatedRobot: two arms over a table with the objects of one scenario."""
 
@@ -92,7 +101,7 @@ class Bench:
         self.mujoco = load_mujoco()
         self.model: Any = self.mujoco.MjModel.from_xml_string(scene_xml(scenario.parts))
         self.data: Any = self.mujoco.MjData(self.model)
-        self._substeps = self._count_substeps(scenario.parts.timestep_s, rate_hz)
+        self.substeps = self._count_substeps(scenario.parts.timestep_s, rate_hz)
         self._joints = np.array(
             [self.model.joint(f"{side}_{name}").qposadr[0] for side in arms.SIDES for name in arms.JOINTS]
         )
@@ -182,7 +191,7 @@ class Bench:
         self._scenario.advance()
         self._command(command)
         before = self._warning_counts()
-        self.mujoco.mj_step(self.model, self.data, nstep=self._substeps)
+        self.mujoco.mj_step(self.model, self.data, nstep=self.substeps)
         if (self._warning_counts() != before).any() or not np.isfinite(self.data.qpos).all():
             self.detector.abort("unstable_physics")
             return
@@ -212,11 +221,7 @@ class Bench:
         return bool(held) and self._scenario.in_the_air(held)
 
     def _command(self, command: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        for side in (0, 1):
-            part = command[side * 7 : side * 7 + 7]
-            grip = min(max(float(part[6]), 0.0), 1.0) * arms.FINGER_TRAVEL_M
-            self.data.ctrl[side * 8 : side * 8 + 6] = part[:6]
-            self.data.ctrl[side * 8 + 6 : side * 8 + 8] = grip
+        drive(self.data, command)
 
     def _settle(self) -> None:
         # mj_step ends with positions newer than the frames derived from them: bring those up to date, always, so that

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERTEX_RADIUS_M = 0.004
+REWEIGHTINGS, NEAR_M = 12, 0.01
+"""Of the robust alignment: rounds, and the distance below which a point counts as near."""
 
 PlaneArray = NDArray[np.float64]
 
@@ -72,6 +74,23 @@ def align(source: PlaneArray, target: PlaneArray) -> tuple[float, PlaneArray]:
     (ax, ay), (bx, by) = (source - source_mean).T, (target - target_mean).T
     angle = math.atan2(float(np.add.reduce(ax * by - ay * bx)), float(np.add.reduce(ax * bx + ay * by)))
     return angle, target_mean - turn(source_mean[None], angle)[0]
+
+
+def align_most(source: PlaneArray, target: PlaneArray) -> tuple[float, PlaneArray]:
+    """As `align`, but what lies far off counts for little: the motion that fits most points well, not all a little."""
+    weights: PlaneArray = np.ones((len(source), 1))
+    angle = 0.0
+    shift: PlaneArray = np.zeros(2)
+    for _ in range(REWEIGHTINGS):
+        share = weights / np.add.reduce(weights)
+        source_mean, target_mean = np.add.reduce(share * source), np.add.reduce(share * target)
+        (ax, ay), (bx, by) = (source - source_mean).T, (target - target_mean).T
+        part = share[:, 0]
+        sine, cosine = np.add.reduce(part * (ax * by - ay * bx)), np.add.reduce(part * (ax * bx + ay * by))
+        angle = math.atan2(float(sine), float(cosine))
+        shift = target_mean - turn(source_mean[None], angle)[0]
+        weights = 1.0 / (distances(turn(source, angle) + shift, target) + NEAR_M)[:, None]
+    return angle, shift
 
 
 def turn(points: PlaneArray, angle: float) -> PlaneArray:

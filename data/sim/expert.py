@@ -14,14 +14,17 @@ from typing import Protocol
 import numpy as np
 
 from data.sim import arms
-from data.sim.bench import HOME, Bench
+from data.sim.bench import HOME
 from data.sim.flaws import EpisodeFlaws
+from data.sim.grasp import AttachGrasp
 from data.sim.paths import STRAIGHT, Path, Point
 from data.sim.seeds import stream
 from recap.types import FloatArray
 
 SPEED_M_S = 0.42
 HOVER_M = 0.085
+SWING = 0.25
+"""Height of a direct way to a grasp, as a share of its length."""
 GRASP_Z_M = 0.009
 PLACE_Z_M = 0.014
 TOLERANCE_M = 0.009
@@ -62,6 +65,18 @@ class Skill:
     """How often this stage was tried before."""
     clear: bool = False
     """An arm without a part goes home first, out of the way and out of the picture."""
+    direct: bool = False
+    """A quick touch: the tools swing straight to the grasp and stay down afterwards, with no hovering."""
+
+
+class Body(Protocol):
+    """What the expert acts with: the bench, or a copy of it to rehearse in."""
+
+    @property
+    def grasp(self) -> AttachGrasp: ...
+
+    @property
+    def rate_hz(self) -> float: ...
 
 
 class Planner(Protocol):
@@ -105,7 +120,7 @@ class _Motion:
 class ScriptedExpert:
     """Acts for one attempt: `act()` gives the action for the present state, `done` says it has let go for good."""
 
-    def __init__(self, bench: Bench, planner: Planner, seed: int, flaws: EpisodeFlaws) -> None:
+    def __init__(self, bench: Body, planner: Planner, seed: int, flaws: EpisodeFlaws) -> None:
         self._bench, self._planner, self._flaws = bench, planner, flaws
         self._rng = stream("expert", seed)
         self._queue: list[_Phase] = []
@@ -196,12 +211,18 @@ class ScriptedExpert:
             grips[side], paths[side] = 0.0, Path(arch=carry.arc, hinge=carry.hinge)
         opened, closed = (1.0, 1.0), (grips[0], grips[1])
         settle = max(carry.settle for carry in skill.carries)
-        return [
-            _Phase(goals=(hover[0], hover[1]), grips=opened),
-            _Phase(goals=(down[0], down[1]), grips=opened),
+        put = [
             _Phase(goals=(None, None), grips=closed, dwell=GRIP_STEPS, check=sides),
             _Phase(goals=(over[0], over[1]), grips=closed, paths=(paths[0], paths[1]), dwell=settle),
             _Phase(goals=(None, None), grips=opened, dwell=GRIP_STEPS),
+        ]
+        if skill.direct:
+            swing = Path(arch=SWING)
+            return [_Phase(goals=(down[0], down[1]), grips=opened, paths=(swing, swing)), *put]
+        return [
+            _Phase(goals=(hover[0], hover[1]), grips=opened),
+            _Phase(goals=(down[0], down[1]), grips=opened),
+            *put,
             _Phase(goals=(up[0], up[1]), grips=opened),
         ]
 

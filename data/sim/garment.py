@@ -157,7 +157,7 @@ class GarmentScenario:
         )
 
     def bind(self, bench: Bench) -> None:
-        self._bench = bench
+        self.bench = bench
         self.cloth = Cloth(bench.mujoco, bench.model, bench.data, self.garment.name, self.garment.mesh)
 
     def place(self, rng: np.random.Generator) -> None:
@@ -221,7 +221,7 @@ class GarmentScenario:
     def read(self) -> Reading:
         garment, points = self.garment, self.cloth.vertices()
         found, error = self.progress(), self.error()
-        held = {index for side in (0, 1) for index in self._bench.grasp.held[side]}
+        held = {index for side in (0, 1) for index in self.bench.grasp.held[side]}
         low = bool(points[:, 2].max() < ON_TABLE_M)
 
         def rests(part: Part) -> bool:

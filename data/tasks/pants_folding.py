@@ -10,8 +10,8 @@ import numpy as np
 from data.sim.bench import ROBOT_ID
 from data.sim.bench_task import BenchTask
 from data.sim.cloth import ClothMesh, grid_mesh
-from data.sim.folding import FoldPlanner
 from data.sim.garment import Fold, Garment, GarmentScenario, Lift, Part
+from data.sim.layers import Handling, Hold, LayerPlanner
 from data.tasks import TASKS
 from recap.specs import TaskSpec
 
@@ -103,4 +103,49 @@ def pants() -> Garment:
     )
 
 
-TASKS.add(SPEC.id, BenchTask(SPEC, scenario=lambda: GarmentScenario(pants()), planner=FoldPlanner))
+def handling() -> Handling:
+    """What each gripper takes: a leg by its outer edge, which turns over with it; then hem corners in both layers."""
+    nodes = np.rint(pants().mesh.points / CELL_M).astype(np.int64)
+    index = {(int(i), int(j)): vertex for vertex, (i, j) in enumerate(nodes)}
+    side, waist, hem = COLUMNS // 2, ROWS // 2, -ROWS // 2
+    inner = side - LEG_COLUMNS
+
+    def hold(arm: int, *wanted: tuple[int, int], besides: tuple[tuple[int, int], ...] = ()) -> Hold:
+        return Hold(
+            side=arm,
+            rim=index[wanted[0]],
+            wanted=frozenset(index[node] for node in wanted),
+            tolerated=frozenset(index[node] for node in besides),
+        )
+
+    leg = (hold(0, (-side, waist), (-side, waist - 1)), hold(1, (-side, hem), (-side, hem + 1)))
+    near = (
+        hold(
+            0,
+            *((-side, waist), (-side, waist - 1), (1 - side, waist)),
+            besides=((-side, waist - 2), (1 - side, waist - 1), (2 - side, waist)),
+        ),
+        hold(
+            1,
+            *((i, hem) for i in (-side, 1 - side, -inner)),
+            besides=tuple((i, hem + 1) for i in (-side, 1 - side, -inner)),
+        ),
+    )
+    middles = ((side - 1, hem), (1 - side, hem))
+    both = (hold(0, (inner, hem), (-inner, hem), besides=middles), hold(1, (side, hem), (-side, hem), besides=middles))
+    layers = tuple(
+        (
+            hold(0, (sign * inner, hem), (sign * (side - 1), hem), besides=((sign * inner, hem + 1),)),
+            hold(1, (sign * side, hem), (sign * (side - 1), hem), besides=((sign * side, hem + 1),)),
+        )
+        for sign in (-1, 1)
+    )
+    return Handling(folds=(leg, both), nudges=(near, near[:1], near[1:]), layers=layers)
+
+
+TASKS.add(
+    SPEC.id,
+    BenchTask(
+        SPEC, scenario=lambda: GarmentScenario(pants()), planner=lambda scenario: LayerPlanner(scenario, handling())
+    ),
+)
