@@ -42,7 +42,7 @@ class RecordedTask:
     def describe(self) -> dict[str, Any]:
         """Everything the file says, as JSON."""
         return {
-            "spec": asdict(self.spec),
+            "spec": {name: value for name, value in asdict(self.spec).items() if name in _TASK_FIELDS},
             "robot": {**asdict(self.robot), "cameras": list(map(asdict, self.robot.cameras))},
         }
 

@@ -9,10 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from recap.specs import TaskSpec
+
 ROBOT = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
 """All of a robot's description."""
 ACTING = ("prompt", "max_steps", "rate_hz")
 """What an attempt at a task depends on, besides the robot."""
+
+
+def _facts(spec: TaskSpec, fields: tuple[str, ...]) -> dict[str, Any]:
+    # A first revision is left out: keys of before there were any stay what they are.
+    revised = {"revision": spec.revision} if spec.revision > 1 else {}
+    return {**{name: getattr(spec, name) for name in fields}, **revised}
 
 
 def task_world(*fields: str, robot: bool = False) -> Callable[[Any], Mapping[str, Any]]:
@@ -30,7 +38,7 @@ def task_world(*fields: str, robot: bool = False) -> Callable[[Any], Mapping[str
         from data.task_list import tasks_of
 
         tasks = tasks_of(config.task)
-        specs = {task.spec.id: {name: getattr(task.spec, name) for name in fields} for task in tasks}
+        specs = {task.spec.id: _facts(task.spec, fields) for task in tasks}
         facts: dict[str, Any] = {"tasks": specs} if len(tasks) > 1 else {"task": specs[tasks[0].spec.id]}
         if robot:
             first = tasks[0].robot

@@ -64,6 +64,8 @@ class TaskSpec:
     """Seconds to reset the scene between attempts, counted by throughput."""
     success: str
     """The success definition, in words."""
+    revision: int = 1
+    """Raised when the same id becomes another task (scene, demonstrator, what counts). Part of every step's key."""
 
 
 class Split(Enum):

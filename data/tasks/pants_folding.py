@@ -37,6 +37,7 @@ SPEC = TaskSpec(
         "fold (one leg on the other, hems on the waist) after the best rigid alignment, with no part left unfolded, "
         "for half a second"
     ),
+    revision=2,  # another expert
 )
 
 

@@ -24,8 +24,8 @@ from recap.specs import TaskSpec
 RADIUS_M, HEIGHT_M = 0.028, 0.07
 GRIP_BELOW_M = 0.01
 """How far below its end a roll is gripped."""
-GRASP_RADIUS_M = 0.035
-RING_M = 0.055
+GRASP_RADIUS_M = 0.05
+RING_M = 0.085
 """Radius of a ring of the tray."""
 PLACED_M = RING_M - RADIUS_M
 """A roll this near to the middle of a ring stands wholly within it."""
@@ -37,13 +37,13 @@ RAISED_M = HEIGHT_M / 2 + 0.025
 """A roll let go with its middle above this height was dropped."""
 RESTING_M = HEIGHT_M / 2 + 0.01
 """A standing roll whose middle is lower than this stands on the table."""
-SLOTS = {"back_left": (-0.055, 0.14), "back_right": (0.055, 0.14), "front_left": (-0.055, 0.03),
-         "front_right": (0.055, 0.03)}  # fmt: skip
+SLOTS = {"back_left": (-0.085, 0.16), "back_right": (0.085, 0.16), "front_left": (-0.085, -0.01),
+         "front_right": (0.085, -0.01)}  # fmt: skip
 """Middles of the rings, m, in the order in which they are filled."""
 STARTS = ((-0.10, -0.19), (0.10, -0.19), (-0.22, -0.15), (0.22, -0.15))
 """Where the rolls stand when nothing is shifted, m."""
 START_SHIFT_M = 0.025
-NEAR_M = 0.18
+NEAR_M = 0.15
 """A roll begins to count as under way at this distance from a free ring."""
 GONE_M = 2 * PLACED_M
 """A ring whose nearest roll is farther off than this has lost it."""
@@ -67,6 +67,7 @@ SPEC = TaskSpec(
     success=(
         "each ring of the tray holds one roll, upright and wholly inside it, and nobody holds a roll, for half a second"
     ),
+    revision=2,  # wider rings and grasps
 )
 
 
@@ -89,7 +90,7 @@ def tray_xml() -> str:
     </body>"""
         for index, (x, y) in enumerate(STARTS)
     )
-    return f"""<geom type="box" size=".125 .125 .0005" pos="0 .085 .0006" rgba=".16 .27 .36 1" contype="0"
+    return f"""<geom type="box" size=".175 .175 .0005" pos="0 .075 .0006" rgba=".16 .27 .36 1" contype="0"
       conaffinity="0"/>{rings}{rolls}"""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from pipelines.config import PRESETS
 from pipelines.invocation import Invocation, default_task
 from pipelines.loop import build_graph
 from pipelines.steps.promote import _by_task
+from pipelines.world import _facts, task_world
 from recap.errors import ConfigError
 from recap.workspace import Workspace
 
@@ -63,6 +65,17 @@ def test_a_decision_over_all_tells_of_each() -> None:
         "a": {"pairs": 2, "champion": 2, "challenger": 1},
         "b": {"pairs": 1, "champion": 0, "challenger": 0},
     }
+
+
+def test_a_revised_task_is_another_one_to_every_step() -> None:
+    """Keys of tasks that were never revised stay what they were."""
+    spec = SimpleNamespace(id="t", prompt="do it", revision=1)
+    assert _facts(spec, ("prompt",)) == {"prompt": "do it"}  # type: ignore[arg-type]
+    spec.revision = 2
+    assert _facts(spec, ("prompt",)) == {"prompt": "do it", "revision": 2}  # type: ignore[arg-type]
+    world = task_world("prompt")(SimpleNamespace(task="shirt_folding,toilet_paper_organization"))
+    assert "revision" not in world["tasks"]["shirt_folding"]
+    assert world["tasks"]["toilet_paper_organization"]["revision"] > 1
 
 
 def test_a_command_without_a_task_does_not_replace_a_run_of_another(tmp_path: Path) -> None:
