@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.node_names import NodeName
 from recap.errors import ConfigError
 from recap.task_folders import offer
 from recap.workspace import Workspace
@@ -128,13 +129,13 @@ def _labels_of(workspace: Workspace, run: str) -> _Labels:
     for name, node in reversed(nodes.items()):
         if node.step != "advantage" or node.state not in ("done", "cached"):
             continue
-        iteration = name.partition("/")[0]
+        iteration = NodeName.parse(name).iteration
         made: dict[str, Any] = {}
         # The last collection of the iteration lists all experience; there is one per task.
         collect = next(
             other
             for title, other in reversed(nodes.items())
-            if title.startswith(f"{iteration}/") and other.step in ("rollout", "ingest")
+            if NodeName.parse(title).iteration == iteration and other.step in ("rollout", "ingest")
         )
         for other in (node, nodes[f"{iteration}/annotate"], collect):
             found = store.load(other.step, other.key or "")

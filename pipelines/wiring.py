@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.config import LoopConfig
+from pipelines.node_names import NodeName
 from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, OutputRef
 
@@ -29,7 +30,7 @@ def lookahead_steps(config: LoopConfig) -> int:
 
 def node_name(config: LoopConfig, k: int, stage: str, task: str) -> str:
     """Name of a node of iteration `k` that works on one task: "1/collect", or "1/TASK/collect" among several tasks."""
-    return f"{k}/{stage}" if task == config.task else f"{k}/{task}/{stage}"
+    return str(NodeName(k, stage, "" if task == config.task else task))
 
 
 def join(graph: Graph, k: int, stage: str, sets: Sequence[OutputRef]) -> OutputRef:

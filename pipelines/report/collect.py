@@ -14,6 +14,7 @@ from typing import Any
 
 from data.episodes import EpisodeStore
 from data.tasks import TASKS
+from pipelines.node_names import NodeName
 from pipelines.report.footage import choose, cut
 from pipelines.report.formats import when
 from pipelines.report.model import Command, DataFacts, Node, NodeState, Provenance, ReportData
@@ -28,8 +29,6 @@ from recap.store import Store
 from recap.types import Source
 from recap.workspace import Workspace
 
-_PARTS_WITH_TASK = 3
-"""Of the node name iteration/task/stage; where all tasks are worked on it is iteration/stage."""
 _UNFINISHED = {
     NodeState.PENDING: "not begun",
     NodeState.RUNNING: "still running",
@@ -42,8 +41,7 @@ _UNFINISHED = {
 
 def tasks_in(workspace: Workspace, run_name: str) -> tuple[str, ...]:
     """The tasks that a run of several works on, in its order; none if it is a run of one task."""
-    names = [node.name.split("/") for node in run_status(workspace, run_name).nodes]
-    return tuple(dict.fromkeys(parts[1] for parts in names if len(parts) == _PARTS_WITH_TASK))
+    return _tasks_of(run_status(workspace, run_name))
 
 
 def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> ReportData:
@@ -88,15 +86,19 @@ def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> R
         settings={name: attempt["facts"]["config"] or {} for name, attempt in attempts.items()},
         provenance=_provenance(status, attempts),
         commands=_commands(workspace, run_name),
-        tasks=() if only is None else tasks_in(workspace, run_name),
+        tasks=_tasks_of(status),
         missing=(*missing, *incomplete, *lost_films, *lost_strips, *lost_episodes),
     )
 
 
+def _tasks_of(status: RunStatus) -> tuple[str, ...]:
+    names = [NodeName.parse(node.name) for node in status.nodes]
+    return tuple(dict.fromkeys(name.task for name in names if name.task))
+
+
 def _concerns(node: str, task: str | None) -> bool:
     """Whether a node works on this task, or on all."""
-    parts = node.split("/")
-    return task is None or len(parts) != _PARTS_WITH_TASK or parts[1] == task
+    return task is None or NodeName.parse(node).task in ("", task)
 
 
 def _nodes(

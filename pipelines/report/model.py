@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pipelines.node_names import NodeName
 from pipelines.report.figures import Iteration
 from pipelines.report.pictures import Film, ValueStrip
 
@@ -129,4 +130,4 @@ class ReportData:
 
     def plans(self, stage: str) -> bool:
         """Whether the run's graph holds this stage in some iteration, begun or not."""
-        return any(node.name.rpartition("/")[2] == stage for node in self.nodes)
+        return any(NodeName.parse(node.name).stage == stage for node in self.nodes)

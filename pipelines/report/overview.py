@@ -25,13 +25,8 @@ _TASKS = """
 {% for row in rows %}{% set e = row.evaluation %}
 <tr><th scope="row"><a href="{{ row.page }}">{{ row.task }}</a></th><td>{{ row.index }}</td>
 {% if e %}
-<td class="n"><b>{{ m.num(e.success.value, share(e.success.value)) }}</b>
- <span class="sub">{{ e.successes }}/{{ e.attempts }}</span></td>
-<td class="wide">{{ m.interval(e.success, 1.0, percent(e.success.low) ~ " to " ~ percent(e.success.high)) }}</td>
-<td class="n">{{ m.num(e.throughput.value, figure(e.throughput.value)) }}</td>
-<td class="wide">{{ m.interval(e.throughput, top, figure(e.throughput.low) ~ " to " ~ figure(e.throughput.high)) }}</td>
-<td class="wide">{% if row.difference %}{% set d = row.difference.estimate %}
-{{ m.difference(d, reach, points(d.value) ~ " (" ~ signed(100 * d.low) ~ " to " ~ signed(100 * d.high) ~ ")") }}
+{{ cells.evaluation(e, top) }}
+<td class="wide">{% if row.difference %}{{ cells.difference(row.difference.estimate, reach) }}
 {% else %}<span class="sub">-</span>{% endif %}</td>
 {% else %}<td colspan="5" class="sub">not evaluated</td>{% endif %}</tr>
 {% endfor %}</tbody></table></div>

@@ -5,12 +5,12 @@ Owns which output of which step belongs to which part of an iteration. Knows no 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data.episode_set import EpisodeSet
 from data.frame_table import FrameTable
+from pipelines.node_names import NodeName
 from pipelines.report import parse
 from pipelines.report.figures import Iteration, Recording, ValueTraining
 from pipelines.report.footage import Filmed
@@ -26,8 +26,6 @@ from recap.workspace import Workspace
 Curves = Mapping[str, Mapping[str, tuple[tuple[int, float], ...]]]
 """{node: {metric: (step, value) pairs}}"""
 
-_OF_ITERATION = re.compile(r"(\d+)/(.+)")
-"""The stage may have its task before it."""
 _COLLECTING = ("collect", "rollout", "ingest")
 _PRETRAINING = "pretrain"
 _LOSS = "loss"
@@ -117,13 +115,13 @@ def filmed(outputs: Mapping[str, Outputs]) -> list[Filmed]:
     """The evaluation attempts that were kept as episodes."""
     return [
         Filmed(
-            iteration=int(match[1]),
+            iteration=iteration,
             start_seed=take(row, "start_seed", node),
             episode_id=take(row, "episode_id", node),
             outcome=Outcome(take(row, "outcome", node)),
         )
         for node, made in outputs.items()
-        if "evaluation" in made and (match := _OF_ITERATION.fullmatch(node)) is not None
+        if "evaluation" in made and (iteration := NodeName.parse(node).iteration) is not None
         for row in made["evaluation"].json().get("films", [])
     ]
 
@@ -141,9 +139,9 @@ def episode_ids(iterations: Sequence[Iteration], outputs: Mapping[str, Outputs],
 
 def _of_iterations(nodes: Sequence[Node], outputs: Mapping[str, Outputs]) -> Iterator[tuple[Node, int, Outputs]]:
     for node in nodes:
-        match = _OF_ITERATION.fullmatch(node.name)
-        if match is not None:
-            yield node, int(match[1]), outputs.get(node.name, {})
+        iteration = NodeName.parse(node.name).iteration
+        if iteration is not None:
+            yield node, iteration, outputs.get(node.name, {})
 
 
 def _differences(parts: Mapping[int, dict[str, Any]]) -> list[str]:

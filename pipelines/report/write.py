@@ -39,10 +39,10 @@ def write_report(data: ReportData, out_dir: Path, sections: Sequence[Section] | 
             save_png(film_picture(film), out_dir / f"film-{film.slug}.png")
     for name, picture in _prints(data):
         save_png(picture, out_dir / f"{name}.png")
-    return write_page(data, all_sections() if sections is None else sections, out_dir)
+    return write_page(data, sections, out_dir)
 
 
-def write_page(data: ReportData, sections: Sequence[Section], out_dir: Path) -> Path:
+def write_page(data: ReportData, sections: Sequence[Section] | None, out_dir: Path) -> Path:
     """Writes the page that these sections make of `data` into `out_dir`, in one rename; returns its path."""
     out_dir.mkdir(parents=True, exist_ok=True)
     page = out_dir / FILE_NAME
@@ -109,6 +109,7 @@ def _environment() -> jinja2.Environment:
     )
     # Macros are a module without context, so that no section's variable reaches into them.
     environment.globals["m"] = environment.get_template("macros.html").module
+    environment.globals["cells"] = environment.get_template("cells.html").module
     return environment
 
 

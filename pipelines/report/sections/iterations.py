@@ -19,13 +19,8 @@ _TEMPLATE = """
 {% for it in rows %}{% set e = it.evaluation %}
 <tr><th scope="row">{{ it.index }}</th>
 {% if e %}
-<td class="n"><b>{{ m.num(e.success.value, share(e.success.value)) }}</b>
-  <span class="sub">{{ e.successes }}/{{ e.attempts }}</span></td>
-<td class="wide">{{ m.interval(e.success, 1.0, percent(e.success.low) ~ " to " ~ percent(e.success.high)) }}</td>
-<td class="n"><b>{{ m.num(e.throughput.value, figure(e.throughput.value)) }}</b></td>
-<td class="wide">{{ m.interval(e.throughput, top, figure(e.throughput.low) ~ " to " ~ figure(e.throughput.high)) }}</td>
-{% if paired %}<td class="wide">{% if it.difference %}{% set d = it.difference.estimate %}
-{{ m.difference(d, reach, points(d.value) ~ " (" ~ signed(100 * d.low) ~ " to " ~ signed(100 * d.high) ~ ")") }}
+{{ cells.evaluation(e, top) }}
+{% if paired %}<td class="wide">{% if it.difference %}{{ cells.difference(it.difference.estimate, reach) }}
 {% if it.difference.same_policy %}<span class="sub">same policy</span>{% endif %}
 {% else %}<span class="sub">{{ "-" if it is sameas first else "other starts" }}</span>{% endif %}</td>{% endif %}
 <td class="n">{{ m.num(e.mean_steps, figure(e.mean_steps)) }}</td>

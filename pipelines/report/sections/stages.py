@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.node_names import NodeName
 from pipelines.report.formats import duration
 from pipelines.report.model import Node, NodeState, ReportData
 from pipelines.report.section import Section
@@ -43,11 +44,10 @@ def _groups(nodes: Sequence[Node]) -> tuple[list[dict[str, Any]], list[str]]:
     """Time per iteration, split by stage; and the stages in the order of the run."""
     spent: dict[str, dict[str, float]] = {}
     for node in nodes:
-        iteration, _, rest = node.name.partition("/")
-        stage = rest.rpartition("/")[2] or node.name
+        name = NodeName.parse(node.name)
         if node.seconds is not None:
-            group = spent.setdefault(f"iteration {iteration}" if iteration.isdecimal() else _BEFORE, {})
-            group[stage] = group.get(stage, 0.0) + node.seconds
+            group = spent.setdefault(_BEFORE if name.iteration is None else f"iteration {name.iteration}", {})
+            group[name.stage] = group.get(name.stage, 0.0) + node.seconds
     stages = list(dict.fromkeys(stage for group in spent.values() for stage in group))
     groups = [
         {
