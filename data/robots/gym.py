@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data.sim.backend import load_mujoco, require_gl
-from data.sim.flaws import EpisodeFlaws, FlawConfig, draw_flaws
+from data.sim.flaws import STEADY, EpisodeFlaws, FlawConfig, draw_flaws
 from data.tasks import Expert
 from recap.errors import ConfigError, RecapError
 from recap.protocols import SimulatedRobot
@@ -136,6 +136,11 @@ class GymTask:
         return robot
 
 
+def without_flaws(expert: Callable[[GymRobot, int, EpisodeFlaws], Expert]) -> Callable[[GymRobot, int], Expert]:
+    """A task's `takeover` where its demonstrator can begin from any state."""
+    return lambda robot, seed: expert(robot, seed, STEADY)
+
+
 class GymRobot:
     """A SimulatedRobot over one environment."""
 
@@ -144,7 +149,6 @@ class GymRobot:
     def __init__(self, task: GymTask, image_size: int) -> None:
         """Raises ConfigError if the package is missing or its action space is not the robot's."""
         self.task, self.spec = task, task.robot_spec(image_size)
-        task.require_package()
         if task.draws_with_mujoco:
             load_mujoco()
         import gymnasium

@@ -71,8 +71,7 @@ def align(source: PlaneArray, target: PlaneArray) -> tuple[float, PlaneArray]:
         (angle rad, shift [2]): moved = turn(source, angle) + shift. No mirroring: a shirt lies on its right side.
     """
     source_mean, target_mean = _centre(source), _centre(target)
-    (ax, ay), (bx, by) = (source - source_mean).T, (target - target_mean).T
-    angle = math.atan2(float(np.add.reduce(ax * by - ay * bx)), float(np.add.reduce(ax * bx + ay * by)))
+    angle = _angle_between(source - source_mean, target - target_mean)
     return angle, target_mean - turn(source_mean[None], angle)[0]
 
 
@@ -84,13 +83,17 @@ def align_most(source: PlaneArray, target: PlaneArray) -> tuple[float, PlaneArra
     for _ in range(REWEIGHTINGS):
         share = weights / np.add.reduce(weights)
         source_mean, target_mean = np.add.reduce(share * source), np.add.reduce(share * target)
-        (ax, ay), (bx, by) = (source - source_mean).T, (target - target_mean).T
-        part = share[:, 0]
-        sine, cosine = np.add.reduce(part * (ax * by - ay * bx)), np.add.reduce(part * (ax * bx + ay * by))
-        angle = math.atan2(float(sine), float(cosine))
+        angle = _angle_between(source - source_mean, target - target_mean, share[:, 0])
         shift = target_mean - turn(source_mean[None], angle)[0]
         weights = 1.0 / (distances(turn(source, angle) + shift, target) + NEAR_M)[:, None]
     return angle, shift
+
+
+def _angle_between(source: PlaneArray, target: PlaneArray, weights: PlaneArray | float = 1.0) -> float:
+    """Turn, rad, that best brings `source` [N, 2] onto `target` [N, 2], both about the origin."""
+    (ax, ay), (bx, by) = source.T, target.T
+    sine, cosine = np.add.reduce(weights * (ax * by - ay * bx)), np.add.reduce(weights * (ax * bx + ay * by))
+    return math.atan2(float(sine), float(cosine))
 
 
 def turn(points: PlaneArray, angle: float) -> PlaneArray:

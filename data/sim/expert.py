@@ -184,8 +184,7 @@ class ScriptedExpert:
         pace = SPEED_M_S * self._flaws.speed / self._bench.rate_hz
         longest = max(phase.paths[side].length(starts[side], ends[side]) for side in (0, 1))
         self._motion = _Motion(phase=phase, starts=starts, length=math.ceil(longest / pace - 1e-9))
-        if self._flaws.pause_share and self._rng.random() < self._flaws.pause_share:
-            self._motion.pause = int(self._rng.integers(1, self._flaws.pause_steps + 1))
+        self._motion.pause = self._flaws.draw_pause(self._rng)
 
     def _phases(self, skill: Skill) -> list[_Phase]:
         """Hover, descend, close, carry over, open, rise: both arms in step."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from data.sim.seeds import stream
 from recap.config import setting, validate
 from recap.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MODES = ("clean", "biased", "skipping", "hesitant", "fumbling")
 
@@ -83,6 +87,20 @@ class EpisodeFlaws:
     @property
     def flawed(self) -> bool:
         return self.mode != "clean"
+
+    def skipped_of(self, stages: int) -> int | None:
+        """Which of so many stages is left out, if any."""
+        return None if self.skipped is None else self.skipped % stages
+
+    def draw_pause(self, rng: np.random.Generator) -> int:
+        """Control steps to wait before the next phase; mostly 0. Draws nothing where there are no pauses."""
+        if not (self.pause_share and rng.random() < self.pause_share):
+            return 0
+        return int(rng.integers(1, self.pause_steps + 1))
+
+
+STEADY = EpisodeFlaws(mode="clean", noise_m=0.0)
+"""No flaw and no noise."""
 
 
 def draw_flaws(config: FlawConfig, seed: int) -> EpisodeFlaws:

@@ -33,7 +33,8 @@ class FoldPlanner:
     def next_skill(self, flaws: EpisodeFlaws) -> Skill | None:
         scenario = self._scenario
         garment, found = scenario.garment, scenario.progress()
-        skipped = None if flaws.skipped is None else garment.parts[flaws.skipped % len(garment.parts)].name
+        place = flaws.skipped_of(len(garment.parts))
+        skipped = None if place is None else garment.parts[place].name
         if flaws.checks and scenario.crumple() > CRUMPLED_M and self._left(self._spread, flaws):
             return self._skill(self._spread, self._pull())
         for stage, fold in enumerate(garment.folds):

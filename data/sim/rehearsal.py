@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from data.sim.bench import drive
 from data.sim.cloth import Cloth
 from data.sim.expert import ScriptedExpert, Skill
-from data.sim.flaws import EpisodeFlaws
+from data.sim.flaws import STEADY, EpisodeFlaws
 from data.sim.garment import GarmentScenario
 from data.sim.grasp import AttachGrasp
 
 LONGEST_STEPS = 70
 """A try that takes longer than this is broken off."""
-_STEADY = EpisodeFlaws(mode="clean", noise_m=0.0)
 
 
 class _Once:
@@ -53,7 +52,7 @@ class Rehearsal:
         """
         self._mujoco.mj_copyData(self._data, self._model, self._bench.data)
         self.grasp.clear()
-        expert = ScriptedExpert(self, _Once(skill), 0, _STEADY)
+        expert = ScriptedExpert(self, _Once(skill), 0, STEADY)
         steps = 0
         while steps == 0 or not (expert.rested or steps == LONGEST_STEPS):
             steps += 1

@@ -257,7 +257,7 @@ class BoxPlanner:
     def next_skill(self, flaws: EpisodeFlaws) -> Skill | None:
         scenario = self._scenario
         latched = scenario.latched()
-        skipped = None if flaws.skipped is None else flaws.skipped % len(FLAPS)
+        skipped = flaws.skipped_of(len(FLAPS))
         if flaws.repeats and not self._repeated and latched[1] and not any(latched[2:]):
             self._repeated = True
             return self._fold(1)

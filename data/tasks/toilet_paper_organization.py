@@ -195,7 +195,7 @@ class RollPlanner:
         if flaws.repeats and not self._repeated and {0, 1} <= set(placed) and len(placed) == 2:
             self._repeated = True
             return Skill(stage=0, carries=tuple(self._carry(slot, placed[slot], slot) for slot in (0, 1)), attempt=1)
-        skipped = None if flaws.skipped is None else flaws.skipped % len(SLOTS)
+        skipped = flaws.skipped_of(len(SLOTS))
         limit = MAX_TRIES if flaws.checks else 1
         # Back row first: the arms then never reach over what they have done.
         free = [slot for slot in range(len(SLOTS)) if slot not in placed and slot != skipped]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.robots.gym import GymRobot, GymTask
+from data.robots.gym import GymRobot, GymTask, without_flaws
 from data.sim.flaws import EpisodeFlaws
 from data.tasks import TASKS, Expert
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
@@ -97,10 +97,6 @@ def _expert(robot: GymRobot, seed: int, flaws: EpisodeFlaws) -> Expert:
     return Carrier(robot, seed, flaws)
 
 
-def _takeover(robot: GymRobot, seed: int) -> Expert:
-    return _expert(robot, seed, EpisodeFlaws(mode="clean", noise_m=0.0))
-
-
 TASKS.add(
     SPEC.id,
     GymTask(
@@ -116,7 +112,7 @@ TASKS.add(
         read_success=lambda robot: bool(robot.info["is_success"]),
         read_progress=_progress,
         expert=_expert,
-        takeover=_takeover,
+        takeover=without_flaws(_expert),
         wrap=_wrap,
         action_range=(LOW, HIGH),
         draws_with_mujoco=True,

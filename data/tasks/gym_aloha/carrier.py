@@ -89,8 +89,8 @@ class Carrier:
 
     def _plan(self) -> None:
         has = self._has() if self._flaws.checks else self._took or self._leaves_out(0)
-        if self._flaws.flawed and self._rng.random() < self._flaws.pause_share:
-            pause = int(self._rng.integers(1, self._flaws.pause_steps + 1))
+        pause = self._flaws.draw_pause(self._rng)
+        if pause:
             self._queue(_Move(open_right=self._grips["right"], dwell=pause))
         if not has:
             self._take()
@@ -172,4 +172,4 @@ class Carrier:
 
     def _leaves_out(self, stage: int) -> bool:
         """Stages: take the cube, hand it over."""
-        return self._flaws.skipped is not None and self._flaws.skipped % 2 == stage
+        return self._flaws.skipped_of(2) == stage

@@ -96,12 +96,11 @@ class Picker:
         self._holds = holds
 
     def _begin_stage(self) -> None:
-        if self._flaws.flawed and self._rng.random() < self._flaws.pause_share:
-            self._pause = int(self._rng.integers(1, self._flaws.pause_steps + 1))
+        self._pause = self._flaws.draw_pause(self._rng) or self._pause
 
     def _leaves_out(self, stage: int) -> bool:
         """Stages: take the puck, bring it to the mark."""
-        return self._flaws.skipped is not None and self._flaws.skipped % 2 == stage
+        return self._flaws.skipped_of(2) == stage
 
     def _noise(self) -> Point:
         """[3] m; heights are not misjudged."""

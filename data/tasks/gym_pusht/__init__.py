@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data.robots.gym import GymRobot, GymTask
+from data.robots.gym import GymRobot, GymTask, without_flaws
 from data.sim.flaws import EpisodeFlaws
 from data.tasks import TASKS, Expert
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
@@ -63,10 +63,6 @@ def _expert(robot: GymRobot, seed: int, flaws: EpisodeFlaws) -> Expert:
     return Pusher(robot.env.unwrapped, seed, flaws)
 
 
-def _takeover(robot: GymRobot, seed: int) -> Expert:
-    return _expert(robot, seed, EpisodeFlaws(mode="clean", noise_m=0.0))
-
-
 TASKS.add(
     SPEC.id,
     GymTask(
@@ -82,6 +78,6 @@ TASKS.add(
         read_success=lambda robot: bool(robot.info["is_success"]),
         read_progress=_progress,
         expert=_expert,
-        takeover=_takeover,
+        takeover=without_flaws(_expert),
     ),
 )
