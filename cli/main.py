@@ -160,8 +160,8 @@ def explain(
     from cli.views import show_plan
     from pipelines.invocation import Invocation, default_task
 
-    given = (seed, iterations, value_model, unlabelled, collect, demos, rollouts, settings)
-    if task is None and preset == "sim" and not any(one not in (None, 0, []) for one in given):
+    given = (preset != "sim", seed, iterations is not None, value_model, unlabelled, collect, demos, rollouts, settings)
+    if task is None and not any(given):
         invocation = Invocation.load(workspace, name)
     else:
         invocation = Invocation.of(
