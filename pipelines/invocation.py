@@ -72,11 +72,10 @@ class Invocation:
             UnknownName: no such task or preset.
             ConfigError: options that do not go together.
         """
-        from data.task_list import SEPARATOR, task_ids, tasks_of
+        from data.task_list import SEPARATOR, tasks_of
         from pipelines.config import PRESETS
 
-        tasks_of(task)
-        ids = task_ids(task)
+        ids = [one.spec.id for one in tasks_of(task)]
         PRESETS.get(preset)
         offline = _is_offline(collect, demos, rollouts)
         parts = [

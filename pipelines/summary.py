@@ -72,6 +72,14 @@ def paired_summary(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> dict[str, fl
     return {"difference": estimate.value, "low": estimate.low, "high": estimate.high, "starts": len(seeds)}
 
 
+def count_by_task(tasks: Sequence[str], won: Sequence[bool]) -> dict[str, int]:
+    """{task: successes} of attempts, each at a task."""
+    counts = dict.fromkeys(tasks, 0)
+    for task, ok in zip(tasks, won, strict=True):
+        counts[task] += ok
+    return counts
+
+
 def attempt_of(row: Row) -> Attempt:
     """The attempt that a worker's row tells of."""
     return Attempt(

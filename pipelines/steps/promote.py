@@ -129,14 +129,13 @@ def promote(ctx: StepContext, config: PromoteConfig, inputs: Mapping[str, Artifa
 def _by_task(task: str, of_pairs: Sequence[str], won: Mapping[str, Sequence[bool]]) -> dict[str, dict[str, int]]:
     """{task: pairs, and successes of each player}: one decision over several tasks may hide a loss in one of them."""
     from data.task_list import task_ids
+    from pipelines.summary import count_by_task
 
-    return {
-        one: {
-            "pairs": of_pairs.count(one),
-            **{name: sum(ok for at, ok in zip(of_pairs, made, strict=True) if at == one) for name, made in won.items()},
-        }
-        for one in task_ids(task)
+    counts = {
+        "pairs": count_by_task(of_pairs, [True] * len(of_pairs)),
+        **{name: count_by_task(of_pairs, made) for name, made in won.items()},
     }
+    return {one: {name: found.get(one, 0) for name, found in counts.items()} for one in task_ids(task)}
 
 
 def _policy_id(rows: list[dict[str, Any]], player: str) -> str:

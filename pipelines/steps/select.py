@@ -7,12 +7,12 @@ A lower loss is not a better policy, so checkpoints are compared by what they do
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.attempts import Start, link_tree, pin_renderer, play_missing, starts_of
+from pipelines.attempts import link_tree, pin_renderer, play_missing, starts_of
 from pipelines.ledger import Ledger
 from pipelines.world import ACTING, task_world
 from recap.config import setting, validate
@@ -136,7 +136,7 @@ def _play(
     scores: dict[str, dict[str, Any]],
 ) -> Sequence[_Option]:
     from data.task_list import tasks_of
-    from pipelines.summary import attempt_of
+    from pipelines.summary import attempt_of, count_by_task
     from pipelines.workers import make_evaluator
     from recap.stats import is_success
 
@@ -170,19 +170,11 @@ def _play(
             "guidance": option.guidance,
             "attempts": len(attempts),
             "successes": sum(won),
-            **({"by_task": _by_task(starts.values(), won)} if len(max_steps) > 1 else {}),
+            **({"by_task": count_by_task([task for task, _ in starts.values()], won)} if len(max_steps) > 1 else {}),
             # A failure costs the whole time, however early it came: as in throughput.
             "steps_used": sum(a.steps if ok else limit for a, ok, limit in zip(attempts, won, limits, strict=True)),
         }
     return options
-
-
-def _by_task(starts: Iterable[Start], won: Sequence[bool]) -> dict[str, int]:
-    """{task: successes}."""
-    counts: dict[str, int] = {}
-    for (task, _), ok in zip(starts, won, strict=True):
-        counts[task] = counts.get(task, 0) + ok
-    return counts
 
 
 def _best(options: Sequence[_Option], scores: Mapping[str, Mapping[str, Any]]) -> _Option:
