@@ -20,9 +20,9 @@ import numpy as np
 
 from data.rollout import record_demo
 from data.sim import arms
-from data.sim.flaws import CLEAN, MODES, PERFECT, FlawConfig, draw_flaws
+from data.sim.flaws import CLEAN, MODES, PERFECT, FlawConfig
 from data.sim.seeds import stream
-from data.tasks import TASKS, Expert, SimTask
+from data.tasks import TASKS, Expert, SimTask, flaws_of
 from recap.protocols import SimulatedRobot
 from recap.specs import Split, start_seeds
 from recap.types import FloatArray, Outcome
@@ -69,7 +69,7 @@ def demonstrations(task: SimTask, robot: SimulatedRobot, seeds: list[int], flaws
     for seed in seeds:
         robot.reset(seed)
         steps = play(robot, task.make_expert(robot, seed, flaws))
-        outcomes.setdefault(draw_flaws(flaws, seed).mode, []).append((robot.truth().outcome, steps))
+        outcomes.setdefault(flaws_of(task, flaws, seed).mode, []).append((robot.truth().outcome, steps))
     return {mode: count(outcomes[mode]) for mode in MODES if mode in outcomes}
 
 
@@ -144,7 +144,7 @@ def measure(name: str, episodes: int, renderer: str) -> dict[str, Any]:
 
     note("perfect", demonstrations(task, robot, seeds, PERFECT))
     note("clean", demonstrations(task, robot, seeds, CLEAN))
-    note("default flaws", demonstrations(task, robot, seeds, FlawConfig()))
+    note("half flawed", demonstrations(task, robot, seeds, FlawConfig(flawed_share=0.5)))
     note("take-over from", takeovers(task, robot, seeds[: max(episodes // 2, 1)]))
     robot.close()
     return {**found, **cost(task, seeds[:5], renderer)}

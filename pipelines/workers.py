@@ -32,7 +32,7 @@ class Collector:
 
     def run(self, job: int) -> dict[str, Any]:
         from data.rollout import record_demo
-        from data.sim.flaws import draw_flaws
+        from data.tasks import flaws_of
 
         draft, truth = record_demo(self._task, self._robot, job, self._flaws)
         episode_id = self._store.commit(draft, truth)
@@ -43,7 +43,7 @@ class Collector:
             "outcome": truth.outcome.value,
             "steps": draft.length,
             "human_steps": draft.length,
-            "flaw": draw_flaws(self._flaws, job).mode,
+            "flaw": flaws_of(self._task, self._flaws, job).mode,
         }
 
     def close(self) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from data.sim.backend import load_mujoco, require_gl
-from data.sim.flaws import STEADY, EpisodeFlaws, FlawConfig, draw_flaws
-from data.tasks import Expert
+from data.sim.flaws import STEADY, EpisodeFlaws, FlawConfig
+from data.tasks import Expert, flaws_of
 from recap.errors import ConfigError, RecapError
 from recap.protocols import SimulatedRobot
 from recap.specs import RobotSpec, TaskSpec
@@ -112,7 +112,7 @@ class GymTask:
                 f"task '{self.spec.id}' has no demonstrator",
                 hint=f"recap run --task {self.spec.id} --collect none --demos DIR --rollouts DIR",
             )
-        return self.expert(self._own(robot), seed, draw_flaws(flaws, seed))
+        return self.expert(self._own(robot), seed, flaws_of(self, flaws, seed))
 
     def make_takeover(self, robot: SimulatedRobot, seed: int) -> Expert:
         """The expert who corrects; raises like `make_expert`."""

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 from data.sim.bench import Bench, Scenario, robot_spec
 from data.sim.expert import Planner, ScriptedExpert
-from data.sim.flaws import CLEAN, FlawConfig, draw_flaws
+from data.sim.flaws import CLEAN, USUAL_SHARE, FlawConfig
+from data.tasks import flaws_of
 from recap.errors import RecapError
 from recap.protocols import SimulatedRobot
 from recap.specs import RobotSpec, TaskSpec
@@ -29,10 +30,26 @@ class TaskBench(Bench, Generic[SceneT]):
 
 
 class BenchTask(Generic[SceneT]):
-    """A SimTask, for the registry."""
+    """A SimTask, for the registry.
 
-    def __init__(self, spec: TaskSpec, *, scenario: Callable[[], SceneT], planner: Callable[[SceneT], Planner]) -> None:
+    Args:
+        spec: what is asked for.
+        scenario: makes what lies on the bench.
+        planner: makes the one who knows what to do next there.
+        flawed_share: share of its demonstrations with a structured flaw, where the settings name none. No step's key
+            holds it: whoever changes it raises the spec's revision.
+    """
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        *,
+        scenario: Callable[[], SceneT],
+        planner: Callable[[SceneT], Planner],
+        flawed_share: float = USUAL_SHARE,
+    ) -> None:
         self.spec, self._scenario, self._planner = spec, scenario, planner
+        self.flawed_share = flawed_share
         self.robot: RobotSpec = robot_spec(64)
 
     def make_robot(self, renderer: str = "auto", image_size: int = 64) -> TaskBench[SceneT]:
@@ -46,7 +63,7 @@ class BenchTask(Generic[SceneT]):
             RecapError: `robot` was not made by this task.
         """
         bench = self._own(robot)
-        return ScriptedExpert(bench, self._planner(bench.scenario), seed, draw_flaws(flaws, seed))
+        return ScriptedExpert(bench, self._planner(bench.scenario), seed, flaws_of(self, flaws, seed))
 
     def make_takeover(self, robot: SimulatedRobot, seed: int) -> ScriptedExpert:
         """The expert that saves an attempt under way; `seed` decides its 8 mm target noise.

@@ -17,6 +17,8 @@ from recap.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
+USUAL_SHARE = 0.5
+"""Share of flawed episodes where neither the settings nor the task say another."""
 MODES = ("clean", "biased", "skipping", "hesitant", "fumbling")
 
 
@@ -24,8 +26,11 @@ MODES = ("clean", "biased", "skipping", "hesitant", "fumbling")
 class FlawConfig:
     """Shares and sizes of the flaws."""
 
-    flawed_share: float = setting(
-        0.5, minimum=0, maximum=1, help="share of episodes with a structured flaw; the others carry only noise_m"
+    flawed_share: float | None = setting(
+        None,
+        minimum=0,
+        maximum=1,
+        help="share of episodes with a structured flaw, the others carry only noise_m; none: the task's own share",
     )
     noise_m: float = setting(
         0.008, minimum=0, maximum=0.3, help="standard deviation of every grasp and place target, m"
@@ -50,8 +55,8 @@ class FlawConfig:
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.flawed_share > 0 and sum(self.weights().values()) <= 0:
-            raise ConfigError("FlawConfig: every *_weight is 0 although flawed_share > 0")
+        if self.flawed_share != 0 and sum(self.weights().values()) <= 0:
+            raise ConfigError("FlawConfig: every *_weight is 0 although flawed_share is not 0")
 
     def weights(self) -> dict[str, float]:
         """Weight of each flawed mode."""
@@ -103,11 +108,17 @@ STEADY = EpisodeFlaws(mode="clean", noise_m=0.0)
 """No flaw and no noise."""
 
 
-def draw_flaws(config: FlawConfig, seed: int) -> EpisodeFlaws:
-    """The flaws of the episode that starts from `seed`. A pure function."""
+def draw_flaws(config: FlawConfig, seed: int, *, usual_share: float = USUAL_SHARE) -> EpisodeFlaws:
+    """The flaws of the episode that starts from `seed`. A pure function.
+
+    Args:
+        config: shares and sizes.
+        seed: start seed. An episode that is flawed at one share is flawed in the same way at every larger one.
+        usual_share: share of flawed episodes where `config` names none.
+    """
     rng = stream("flaws", seed)
     share, pick, direction, skipped = rng.random(4)
-    if share >= config.flawed_share:
+    if share >= (usual_share if config.flawed_share is None else config.flawed_share):
         return EpisodeFlaws(mode="clean", noise_m=config.noise_m)
     weights = config.weights()
     edge, mode = pick * sum(weights.values()), MODES[-1]

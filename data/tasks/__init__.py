@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from data.sim.flaws import FlawConfig
+from data.sim.flaws import EpisodeFlaws, FlawConfig, draw_flaws
 from recap.errors import ConfigError, UnknownName
 from recap.protocols import SimulatedRobot
 from recap.registry import Registry
@@ -85,6 +85,21 @@ class ForeignTask(Protocol):
     def choose_renderer(self, asked: str) -> str:
         """What draws its pictures; ConfigError if that is not what was asked for."""
         ...
+
+
+@runtime_checkable
+class _SaysFlawedShare(Protocol):
+    """A task that says how many of its demonstrations are flawed."""
+
+    @property
+    def flawed_share(self) -> float: ...
+
+
+def flaws_of(task: SimTask, config: FlawConfig, seed: int) -> EpisodeFlaws:
+    """The flaws that `task.make_expert(robot, seed, config)` acts with."""
+    if isinstance(task, _SaysFlawedShare):
+        return draw_flaws(config, seed, usual_share=task.flawed_share)
+    return draw_flaws(config, seed)
 
 
 def renderer_of(task: SimTask, asked: str) -> str:

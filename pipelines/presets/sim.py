@@ -1,7 +1,8 @@
 """sim: the default. Enough demonstrations and gradient steps to learn in simulation on two CPU cores."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from data.corrections import CorrectionConfig
 from data.task_list import task_ids
 from pipelines.config import PRESETS, LoopConfig
 from pipelines.steps.advantage import AdvantageConfig
@@ -16,6 +17,7 @@ from pipelines.steps.rollout import RolloutConfig
 from pipelines.steps.select import SelectConfig
 from pipelines.steps.value import ValueConfig
 from policy.models.pi05.config import small_config
+from policy.models.pi05.sizes import small
 from recap.training.config import FitConfig
 from value_model.models.viva.config import small_config as small_viva
 
@@ -23,22 +25,50 @@ BASE_SEED = 1_000_003
 """Of the base weights' training. No `--seed` that anybody would type: with an equal one, imitation would meet the very
 batches and noise again that its base was trained on."""
 
-USUAL_STEPS = (2000, 3000)
-"""Gradient steps of the base weights, and of every training after it: shirt_folding's."""
-STEPS = {"toilet_paper_organization": (4000, 4000)}
-"""The same for tasks that need others. Tuned on VALIDATION starts (docs/log.md)."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What learning a task takes; the defaults are shirt_folding's."""
+
+    base_steps: int = 2000
+    """Gradient steps of the base weights."""
+    steps: int = 3000
+    """Gradient steps of every training after it."""
+    patch_size: int = small().patch_size
+    """Pixels per cell of the image tower's first convolution."""
+    shift_pixels: int = small_config().shift_pixels
+    """Random shift of the policy's training images: 9 mm on the table for each pixel."""
+    max_takeovers: int = CorrectionConfig().max_takeovers
+    """Take-overs per supervised attempt."""
+
+
+NEEDS = {
+    "toilet_paper_organization": Needs(base_steps=4000, steps=4000),
+    # Five grasps in a row, each within a few pixels; and an expert that hands back after every flap is needed up to
+    # five times.
+    "box_assembly": Needs(base_steps=5000, steps=5000, patch_size=4, shift_pixels=0, max_takeovers=5),
+}
+"""Of tasks that need other than shirt_folding. Tuned on VALIDATION starts (docs/log.md)."""
 
 
 @PRESETS.register("sim")
 def sim(task: str) -> LoopConfig:
     """200 demonstrations, a small pi0.5, 200 attempts of its own per iteration, a small ViVa, 120 test starts.
 
-    With several tasks that many of each, and as many gradient steps for each.
+    With several tasks that many of each, and as many gradient steps for each; of patch size, image shift and take-overs
+    what the most demanding of them needs.
     """
     tasks = task_ids(task)
-    base_steps, steps = (sum(both) for both in zip(*(STEPS.get(one, USUAL_STEPS) for one in tasks), strict=True))
+    needs = [NEEDS.get(one, Needs()) for one in tasks]
+    steps = sum(one.steps for one in needs)
+    correction = CorrectionConfig(max_takeovers=max(one.max_takeovers for one in needs))
     viva = small_viva()
-    base = small_config(fit=FitConfig(steps=base_steps), candidates=1)
+    base = small_config(
+        network=replace(small(), patch_size=min(one.patch_size for one in needs)),
+        shift_pixels=min(one.shift_pixels for one in needs),
+        fit=FitConfig(steps=sum(one.base_steps for one in needs)),
+        candidates=1,
+    )
     return LoopConfig(
         task=task,
         collect=CollectConfig(task=task),
@@ -46,7 +76,7 @@ def sim(task: str) -> LoopConfig:
         policy=PolicyConfig(task=task, model=replace(base, fit=FitConfig(steps=steps), candidates=2)),
         select=SelectConfig(task=task, attempts=24, guidance=(1.0, 2.0)),
         evaluate=EvaluateConfig(task=task),
-        rollout=RolloutConfig(task=task, attempts=140, corrections=60),
+        rollout=RolloutConfig(task=task, attempts=140, corrections=60, correction=correction),
         value=ValueConfig(task=task, model=replace(viva, fit=replace(viva.fit, steps=viva.fit.steps * len(tasks)))),
         health=HealthConfig(task=task),
         advantage=AdvantageConfig(task=task),

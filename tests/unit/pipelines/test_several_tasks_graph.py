@@ -49,6 +49,22 @@ def test_a_task_keeps_its_node_settings_among_others() -> None:
     assert alone["0/collect"].config == among["0/box_assembly/collect"].config
 
 
+def test_each_task_gets_what_it_needs_and_several_what_the_most_demanding_does() -> None:
+    def needs(name: str) -> tuple[int, ...]:
+        config = PRESETS.get("sim")(name)
+        base, model = config.pretrain.model, config.policy.model
+        assert (base.network, base.shift_pixels) == (model.network, model.shift_pixels), (
+            "imitation starts from the base"
+        )
+        takeovers = config.rollout.correction.max_takeovers
+        return base.network.patch_size, base.shift_pixels, takeovers, base.fit.steps, model.fit.steps
+
+    assert needs("shirt_folding") == (8, 2, 3, 2000, 3000)
+    assert needs("toilet_paper_organization") == (8, 2, 3, 4000, 4000)
+    assert needs("box_assembly") == (4, 0, 5, 5000, 5000)
+    assert needs(NAME) == (4, 0, 5, 11_000, 12_000)
+
+
 def test_starts_take_turns_and_keys_of_one_task_are_its_seeds() -> None:
     assert starts_of("box_assembly", (7, 9)) == {"7": ("box_assembly", 7), "9": ("box_assembly", 9)}
     assert list(starts_of("a,b", (7, 9)).items()) == [

@@ -13,6 +13,22 @@ def test_shares_come_out_as_set() -> None:
     assert modes["biased"] / 2000 == pytest.approx(0.25, abs=0.04)
 
 
+def test_a_task_says_how_many_are_flawed_unless_the_settings_do() -> None:
+    shares = {
+        (share, usual): sum(
+            draw_flaws(FlawConfig(flawed_share=share), seed, usual_share=usual).flawed for seed in range(1000)
+        )
+        / 1000
+        for share in (None, 0.0, 0.7)
+        for usual in (0.25, 0.5)
+    }
+    assert shares[None, 0.25] == pytest.approx(0.25, abs=0.05)
+    assert shares[None, 0.5] == pytest.approx(0.5, abs=0.05)
+    for usual in (0.25, 0.5):
+        assert shares[0.0, usual] == 0
+        assert shares[0.7, usual] == pytest.approx(0.7, abs=0.05)
+
+
 def test_a_draw_depends_on_the_seed_alone() -> None:
     assert draw_flaws(FlawConfig(), 7) == draw_flaws(FlawConfig(), 7)
     assert len({draw_flaws(FlawConfig(flawed_share=1.0), seed) for seed in range(50)}) > 25
