@@ -38,6 +38,8 @@ class RecordedTask:
     packages: tuple[str, ...] = ()
     demonstrates: bool = False
     takes_over: bool = False
+    flawed_share: float = 0.0
+    """Nobody demonstrates it in a simulated world."""
 
     def describe(self) -> dict[str, Any]:
         """Everything the file says, as JSON."""

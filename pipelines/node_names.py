@@ -1,6 +1,6 @@
 """How the nodes of a run are called: "1/policy", or "1/box_assembly/collect" for one that works on one task of several.
 
-Owns the form; whoever builds or reads such a name asks here.
+Owns the form; whoever reads such a name, or builds one of several tasks, asks here.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data.sim.backend import load_mujoco, require_gl
-from data.sim.flaws import STEADY, EpisodeFlaws, FlawConfig
+from data.sim.flaws import STEADY, USUAL_SHARE, EpisodeFlaws, FlawConfig
 from data.tasks import Expert, flaws_of
 from recap.errors import ConfigError, RecapError
 from recap.protocols import SimulatedRobot
@@ -60,6 +60,9 @@ class GymTask:
     """Demonstrator from the present state on; None: there is none. `flaws` says how it errs."""
     takeover: Callable[[GymRobot, int], Expert] | None = None
     """Expert without flaws that saves an attempt under way; None: there is none."""
+    flawed_share: float = USUAL_SHARE
+    """Share of its demonstrations with a structured flaw, where the settings name none. No step's key holds it: whoever
+    changes it raises the spec's revision."""
     hold_steps: int = 1
     """Steps for which the task must be done."""
     wrap: Callable[[Any, int], Any] | None = None

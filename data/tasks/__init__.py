@@ -50,6 +50,11 @@ class SimTask(Protocol):
         """The robot at its default image size."""
         ...
 
+    @property
+    def flawed_share(self) -> float:
+        """Share of its demonstrations with a structured flaw, where the settings name none."""
+        ...
+
     def make_robot(self, renderer: str = "auto", image_size: int = 64) -> SimulatedRobot:
         """A robot over this task's scene. Close it."""
         ...
@@ -87,19 +92,9 @@ class ForeignTask(Protocol):
         ...
 
 
-@runtime_checkable
-class _SaysFlawedShare(Protocol):
-    """A task that says how many of its demonstrations are flawed."""
-
-    @property
-    def flawed_share(self) -> float: ...
-
-
 def flaws_of(task: SimTask, config: FlawConfig, seed: int) -> EpisodeFlaws:
     """The flaws that `task.make_expert(robot, seed, config)` acts with."""
-    if isinstance(task, _SaysFlawedShare):
-        return draw_flaws(config, seed, usual_share=task.flawed_share)
-    return draw_flaws(config, seed)
+    return draw_flaws(config, seed, usual_share=task.flawed_share)
 
 
 def renderer_of(task: SimTask, asked: str) -> str:
