@@ -11,7 +11,7 @@ from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace
 
 
 def import_dataset(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="LeRobotDataset folder, v3.0 or v2.1.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="LeRobotDataset folder, v3.0, v2.1 or v2.0.")],
     task: Annotated[str, typer.Option(help="Task of the episodes; one nobody knows gets a task file.")],
     source: Annotated[str, typer.Option(help="Who acted: demo, rollout or correction.")] = "demo",
     policy: Annotated[
@@ -32,15 +32,28 @@ def import_dataset(
     jpeg_quality: Annotated[int, typer.Option(help="Quality that images are kept at, 1 to 100.")] = 95,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep images without loss (large).")] = False,
     outcome_column: Annotated[
-        str, typer.Option(help="Column of the frames (the last counts) or episodes that says how it ended.")
+        str, typer.Option(help="Column of the frames or of the episodes that says how each attempt ended.")
+    ] = "",
+    outcome_rule: Annotated[
+        str, typer.Option(help="What counts of a column of frames that is true for a while: once, or at the end.")
     ] = "",
     outcomes: Annotated[
         Path | None, typer.Option(help="CSV or JSON file of episode_index,outcome[,note] instead.")
     ] = None,
     intervention_column: Annotated[str, typer.Option(help="Column that is true where a human acted.")] = "",
-    episodes: Annotated[str | None, typer.Option(help="Numbers of the episodes to take, e.g. 0-3,7.")] = None,
+    episodes: Annotated[str | None, typer.Option(help="Numbers of the episodes to take, e.g. 3,7-9.")] = None,
+    told: Annotated[
+        list[str] | None, typer.Option(help="Only episodes that were told this. Repeatable; by default all.")
+    ] = None,
     instruction: Annotated[
-        str | None, typer.Option(help="Only episodes that were told this, where a dataset holds several.")
+        str | None, typer.Option(help="The wording to use for all of them, instead of what the dataset says.")
+    ] = None,
+    nominal_times: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Frames stand at their nominal times; recorded times and pictures may be off by as much.",
+        ),
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave broken episodes out.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -48,7 +61,7 @@ def import_dataset(
 ) -> None:
     """Take the episodes of a LeRobotDataset into the workspace. Re-issue it to go on; nothing is taken twice."""
     from cli.views import show_import
-    from pipelines.dataset_import import ImportRequest
+    from pipelines.import_plan import ImportRequest
 
     request = ImportRequest(
         dataset=dataset,
@@ -63,9 +76,12 @@ def import_dataset(
         jpeg_quality=None if lossless else jpeg_quality,
         outcome_column=outcome_column,
         outcomes=outcomes,
+        outcome_rule=outcome_rule,
         intervention_column=intervention_column,
         episodes=episodes,
+        told=tuple(told or ()),
         instruction=instruction,
+        nominal_times=nominal_times,
         skip_broken=skip_broken,
     )
     show_import(workspace, request, as_json=as_json)

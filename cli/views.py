@@ -15,7 +15,7 @@ from pipelines.invocation import Invocation
 from recap.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipelines.dataset_import import ImportRequest
+    from pipelines.import_plan import ImportRequest
 
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 
@@ -266,6 +266,16 @@ def show_import(root: Path, request: ImportRequest, *, as_json: bool) -> None:
         typer.echo(f"  left out: {problem}")
     if result.unused:
         typer.echo(f"  not taken: {', '.join(result.unused)}")
+    if result.told_otherwise:
+        typer.echo(f"  not taken: {result.told_otherwise} episodes that were told something else")
+    for name in result.unnamed:
+        typer.echo(f"  {name}: its names do not fit its numbers, which are called by column and place")
+    typer.echo("told " + ", ".join(f"{wording!r} {count}" for wording, count in result.wordings.items()))
+    if result.mixed:
+        typer.echo(
+            f"  {len(result.mixed)} episodes were told several things and have the wording of most of their frames: "
+            f"{result.mixed[:8]}"
+        )
     typer.echo("outcomes " + ", ".join(f"{name} {count}" for name, count in result.outcomes.items()))
     if result.too_long:
         typer.echo(

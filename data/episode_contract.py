@@ -69,6 +69,8 @@ def _fact_violations(draft: EpisodeDraft) -> Iterator[Violation]:
         yield Violation("task", f"{draft.task!r}, expected a plain name other than {reserved}")
     if not draft.robot:
         yield Violation("robot", "empty")
+    if draft.instruction is not None and not draft.instruction.strip():
+        yield Violation("instruction", "empty, expected words, or None for the prompt of its task")
     if not (math.isfinite(draft.rate_hz) and draft.rate_hz > 0):
         yield Violation("rate_hz", f"{draft.rate_hz}, expected > 0")
     if draft.source is Source.DEMO and draft.policy_id is not None:

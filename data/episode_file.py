@@ -34,6 +34,8 @@ FRAMES_PER_CHUNK = 10
 _ZSTD_LEVEL = 1
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _FACTS = ("task", "robot", "source", "policy_id", "rate_hz", "start_seed", "renderer")
+_OPTIONAL_FACTS = ("instruction",)
+"""In the header, and in the id, of those episodes alone that have them."""
 _REPAIR = "recap data repair"
 
 
@@ -43,7 +45,7 @@ class Header:
 
     id: str
     facts: Mapping[str, Any]
-    """task, robot, source, policy_id, rate_hz, start_seed, renderer."""
+    """task, robot, source, policy_id, rate_hz, start_seed, renderer; instruction, where it has one of its own."""
     arrays: Mapping[str, Mapping[str, Any]]
     """{name: {dtype, shape, sha256}}, names "state", "action", "intervened", "frames/<camera>"."""
     software: Mapping[str, str]
@@ -67,6 +69,7 @@ def identity(facts: Mapping[str, Any], arrays: Mapping[str, Mapping[str, Any]]) 
 def header_of(draft: EpisodeDraft) -> Header:
     """The header, with the id, that `draft` has once committed."""
     facts = {name: getattr(draft, name) for name in _FACTS}
+    facts |= {name: value for name in _OPTIONAL_FACTS if (value := getattr(draft, name)) is not None}
     facts["source"] = draft.source.value
     facts["rate_hz"] = float(draft.rate_hz)
     facts["start_seed"] = None if draft.start_seed is None else int(draft.start_seed)

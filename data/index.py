@@ -51,6 +51,8 @@ class EpisodeRow:
     """Size of the file."""
     sha256: str
     """Checksum of the file as it was committed."""
+    instruction: str | None = None
+    """What the robot was told; None: the prompt of its task."""
 
 
 def row_of(header: Header, content: bytes) -> EpisodeRow:
@@ -75,6 +77,7 @@ def row_of(header: Header, content: bytes) -> EpisodeRow:
         content_sha256=hashlib.sha256(repr(digests).encode()).hexdigest(),
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
+        instruction=facts.get("instruction"),
     )
 
 
@@ -187,6 +190,7 @@ def _schema() -> Any:
             ("content_sha256", pa.string()),
             ("bytes", pa.int64()),
             ("sha256", pa.string()),
+            ("instruction", pa.string()),
         ]
     )
 

@@ -65,6 +65,8 @@ class EpisodeDraft:
     """[T] True where a human or the expert acted."""
     frames: Mapping[str, FrameArray]
     """{camera: [T, h, w, 3] uint8 RGB}. Lazy in a stored episode: decoded on access."""
+    instruction: str | None = None
+    """What the robot was told, in words; None: the prompt of its task, as the task says it today."""
     software: Mapping[str, str] = field(default_factory=dict)
     """Versions that made it (simulator, recap). Recorded, not part of the identity."""
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data.outcomes import outcome_of
 from recap.errors import ConfigError
-from recap.types import Annotation, Outcome
+from recap.types import Annotation
 
 _SHOWN = 20
 
@@ -117,15 +118,15 @@ def _annotation(row: dict[str, Any], name: str, resolve: Callable[[str], str]) -
     # JSON has numbers of its own: an index may be one.
     if name == "episode_index" and type(row[name]) is int:
         row = {**row, name: str(row[name])}
-    wrong = [field for field, value in row.items() if not isinstance(value, str)]
+    wrong = [field for field, value in row.items() if field != "outcome" and not isinstance(value, str)]
     if wrong:
         raise ConfigError(f"{wrong[0]} is {row[wrong[0]]!r}, expected text")
-    outcome = row["outcome"].strip()
-    if outcome not in [one.value for one in Outcome]:
-        raise ConfigError(f"outcome {outcome!r}, expected success, failure (a time-out is one) or aborted")
+    outcome = outcome_of(row["outcome"], where="outcome")
+    if outcome is None:
+        raise ConfigError(f"outcome {row['outcome']!r}, expected success, failure (a time-out is one) or aborted")
     return Annotation(
         episode_id=resolve(row[name].strip()),
-        outcome=Outcome(outcome),
+        outcome=outcome,
         note=row.get("note", "").strip(),
     )
 

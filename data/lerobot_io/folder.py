@@ -1,58 +1,54 @@
-"""What the meta files of a LeRobotDataset folder say, checked: versions 2.1 and 3.0.
+"""What the meta files of a LeRobotDataset folder say, checked: versions 2.0, 2.1 and 3.0.
 
-    meta/info.json                       version, rate, features, where files lie (both)
+    meta/info.json                       version, rate, features, where files lie (all)
     meta/episodes/chunk-*/file-*.parquet one row per episode (3.0)
-    meta/episodes.jsonl                  one line per episode (2.1)
+    meta/episodes.jsonl                  one line per episode (2.0, 2.1, which differ in statistics alone)
+    meta/tasks.parquet, meta/tasks.jsonl the instructions by number; may be absent
 
-Owns the shape of those files and the rule that every path stays below the folder. Opens no table and no video.
+Owns the shape of those files and the rule that every path stays below the folder. Opens no table and no film: a folder
+may hold a part of what its meta files describe.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from recap.errors import ConfigError
+from data.lerobot_io.features import IMAGE_DTYPES, Feature, read_features
+from data.lerobot_io.files import read_json, read_lines, read_rows, read_text
+from recap.errors import ConfigError, UnknownName
 
-VERSIONS = ("v2.1", "v3.0")
-IMAGE_DTYPES = ("video", "image")
+VERSIONS = ("v2.0", "v2.1", "v3.0")
 _NUMBER_FORMAT = re.compile(r"(0?[0-9])?d?")
 _PATH_FIELDS = {
-    "v2.1": {"episode_chunk", "episode_index", "video_key"},
-    "v3.0": {"chunk_index", "file_index", "video_key"},
+    2: {"episode_chunk", "episode_index", "video_key"},
+    3: {"chunk_index", "file_index", "video_key"},
 }
-_SHOWN = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Feature:
-    """One column of the dataset, as info.json describes it."""
-
-    name: str
-    dtype: str
-    """Of numpy, or "video", "image", "string"."""
-    shape: tuple[int, ...]
-    names: tuple[str, ...]
-    """Of the numbers of a vector; empty where the dataset does not name them."""
-    depth: bool
-    """True for a depth map, which is no picture."""
+# What LeRobot takes where info.json is silent.
+_CHUNK_SIZE = 1000
+_PATHS = {
+    (2, "data_path"): "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+    (2, "video_path"): "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    (3, "data_path"): "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+    (3, "video_path"): "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoSpan:
-    """Where the frames of one episode lie."""
+    """Where an episode lies in a film."""
 
     path: Path
     start_s: float
-    """Of the first frame, seconds from the start of the file."""
-    whole_file: bool
-    """True if the file holds this episode and nothing else."""
+    """Film time at which the row time 0 lies, seconds."""
+    end_s: float
+    """Film time at which the episode is said to end; infinite where the film is the episode's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +59,12 @@ class EpisodeEntry:
     length: int
     """T, frames."""
     instructions: tuple[str, ...]
-    """What the robot was told, in words."""
+    """What the robot was told, in words, each once; empty where the meta files do not say."""
     table: Path
     videos: Mapping[str, VideoSpan]
-    """{feature: where its frames lie}, for each video feature."""
+    """{feature: where its frames lie}, for each film that has a place."""
+    placeless: Mapping[str, str]
+    """{feature: why it has no place}, for every other film."""
     facts: Mapping[str, Any]
     """Every other plain value that the dataset keeps per episode (an outcome, say)."""
 
@@ -82,7 +80,13 @@ class LeRobotFolder:
     """"" where the dataset does not say."""
     features: Mapping[str, Feature]
     episodes: tuple[EpisodeEntry, ...]
-    """In order of index, 0 to E - 1."""
+    """In order of index; the indices may have gaps."""
+    tasks: Mapping[int, str]
+    """{task_index of the frames: instruction}; empty without a table of tasks that can be read."""
+    tasks_problem: str
+    """What is wrong with the table of tasks; "" if it is right or absent."""
+    incomplete: str
+    """How the totals of info.json contradict the episodes that meta describes; "" if they do not."""
 
     @property
     def image_features(self) -> tuple[str, ...]:
@@ -95,8 +99,6 @@ class LeRobotFolder:
         Raises:
             UnknownName: the dataset has none of that name; offers the nearest.
         """
-        from recap.errors import UnknownName
-
         if name not in self.features:
             raise UnknownName.among(f"column of {self.root} ({option})", name, self.features)
         return self.features[name]
@@ -111,21 +113,25 @@ def open_folder(root: str | Path) -> LeRobotFolder:
     """
     path = Path(root).absolute()
     info = _info(path)
+    where = f"{path}/meta/info.json"
     version = info.get("codebase_version")
     if version not in VERSIONS:
         raise ConfigError(
-            f"{path}/meta/info.json: codebase_version {version!r}, expected one of {', '.join(VERSIONS)}",
-            hint="convert it with LeRobot's own scripts (lerobot.scripts.convert_dataset_*)",
+            f"{where}: codebase_version {version!r}, expected one of {', '.join(VERSIONS)}",
+            hint=f"have the tool that wrote it write LeRobotDataset {VERSIONS[-1]}, then issue this command again",
         )
     fps = info.get("fps")
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not math.isfinite(fps) or fps <= 0:
-        raise ConfigError(f"{path}/meta/info.json: fps {fps!r}, expected a number > 0")
-    features = _features(path, info)
-    layout = _Layout(path, version, info, tuple(n for n, f in features.items() if f.dtype == "video"))
-    rows = _rows_v30(path, layout.video_keys) if version == "v3.0" else _rows_v21(path)
-    episodes = tuple(sorted((layout.entry(row, float(fps)) for row in rows), key=lambda entry: entry.index))
-    _check_totals(path, info, episodes)
-    _check_files(path, episodes)
+        raise ConfigError(f"{where}: fps {fps!r}, expected a number > 0")
+    features = read_features(where, info.get("features"))
+    layout = _Layout(path, int(version[1]), info, tuple(n for n, f in features.items() if f.dtype == "video"))
+    episodes = tuple(sorted(map(layout.entry, layout.rows()), key=lambda entry: entry.index))
+    if not episodes:
+        raise ConfigError(f"{path}: its meta files describe no episode, expected at least one")
+    twice = [one.index for one, other in itertools.pairwise(episodes) if one.index == other.index]
+    if twice:
+        raise ConfigError(f"{path}: its meta files describe episode {twice[0]} more than once")
+    tasks, tasks_problem = layout.tasks()
     robot = info.get("robot_type")
     return LeRobotFolder(
         root=path,
@@ -134,98 +140,109 @@ def open_folder(root: str | Path) -> LeRobotFolder:
         robot_type=robot if isinstance(robot, str) else "",
         features=features,
         episodes=episodes,
+        tasks=tasks,
+        tasks_problem=tasks_problem,
+        incomplete=_incomplete(where, info, episodes),
     )
-
-
-def listed(problems: Iterable[str]) -> str:
-    """Problems, one a line, at most eight of them and a count."""
-    lines = list(problems)
-    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "".join(f"\n  {line}" for line in [*lines[:_SHOWN], *more])
 
 
 def _info(path: Path) -> Mapping[str, Any]:
     file = path / "meta" / "info.json"
     if not path.is_dir():
         what = "is no directory" if path.exists() else "does not exist"
-        raise ConfigError(f"{path}: {what}", hint="recap data import DIR   (the folder that holds meta/info.json)")
+        raise ConfigError(f"{path} {what}, expected the folder that holds meta/info.json")
     if not file.is_file():
         raise ConfigError(f"{path}: no LeRobotDataset there, meta/info.json is missing")
-    info = _json(file, _text(file))
+    info = read_json(file, read_text(file))
     if not isinstance(info, dict):
         raise ConfigError(f"{file}: a JSON {type(info).__name__}, expected an object")
     return info
 
 
-def _features(path: Path, info: Mapping[str, Any]) -> dict[str, Feature]:
-    where, found = f"{path}/meta/info.json", info.get("features")
-    if not isinstance(found, dict) or not found:
-        raise ConfigError(f"{where}: features is {type(found).__name__}, expected an object that describes each column")
-    features = {}
-    for name, described in found.items():
-        if not isinstance(described, dict) or not isinstance(described.get("dtype"), str):
-            raise ConfigError(f"{where}: feature {name!r} is {described!r}, expected dtype, shape and names")
-        shape = described.get("shape")
-        if not isinstance(shape, list | tuple) or not all(type(size) is int and size > 0 for size in shape):
-            raise ConfigError(f"{where}: shape of feature {name!r} is {shape!r}, expected a list of positive numbers")
-        if described["dtype"] in IMAGE_DTYPES and ("/" in name or "\\" in name or ".." in name):
-            raise ConfigError(f"{where}: feature {name!r} would lead out of its folder, expected a plain name")
-        details = described.get("info") or {}
-        depth = isinstance(details, dict) and bool(details.get("video.is_depth_map") or details.get("is_depth_map"))
-        features[name] = Feature(
-            name=name,
-            dtype=described["dtype"],
-            shape=tuple(shape),
-            names=_names(described.get("names"), shape),
-            depth=depth,
-        )
-    return features
-
-
-def _names(found: Any, shape: Any) -> tuple[str, ...]:
-    # A list, or a list under some heading ({"motors": [...]}), or nothing; whatever does not fit names nothing.
-    if isinstance(found, dict):
-        found = [name for part in found.values() if isinstance(part, list) for name in part]
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        return ()
-    return tuple(found) if len(shape) == 1 and len(found) == shape[0] else ()
-
-
 class _Layout:
-    """Where the files of an episode lie, by the path patterns of info.json."""
+    """The meta files of one version, and where the files of an episode lie by the path patterns of info.json."""
 
-    def __init__(self, root: Path, version: str, info: Mapping[str, Any], video_keys: tuple[str, ...]) -> None:
+    def __init__(self, root: Path, major: int, info: Mapping[str, Any], video_keys: tuple[str, ...]) -> None:
         self.video_keys = video_keys
         self._root = root
-        self._version = version
+        self._major = major
         self._where = f"{root}/meta/info.json"
-        chunk = info.get("chunks_size")
+        chunk = info.get("chunks_size", _CHUNK_SIZE)
         if type(chunk) is not int or chunk < 1:
             raise ConfigError(f"{self._where}: chunks_size {chunk!r}, expected a positive number")
         self._chunk: int = chunk
         self._table = self._pattern(info, "data_path")
         self._video = self._pattern(info, "video_path") if video_keys else ""
 
-    def entry(self, row: Mapping[str, Any], fps: float) -> EpisodeEntry:
+    def rows(self) -> list[dict[str, Any]]:
+        """What meta says of every episode."""
+        if self._major == 2:
+            file = self._root / "meta" / "episodes.jsonl"
+            if not file.is_file():
+                raise ConfigError(f"{file} is missing")
+            return read_lines(file)
+        files = sorted((self._root / "meta" / "episodes").glob("*/*.parquet"))
+        if not files:
+            raise ConfigError(f"{self._root}/meta/episodes: no parquet file there")
+        wanted = {"data", *(f"videos/{key}" for key in self.video_keys)}
+        return [
+            row
+            for file in files
+            for row in read_rows(file, lambda name: "/" not in name or name.rpartition("/")[0] in wanted)
+        ]
+
+    def tasks(self) -> tuple[dict[int, str], str]:
+        """{task_index: instruction} and what is wrong with its table; nothing and "" if there is none."""
+        file = self._root / "meta" / ("tasks.jsonl" if self._major == 2 else "tasks.parquet")
+        if not file.is_file():
+            return {}, ""
+        try:
+            rows = read_lines(file) if self._major == 2 else read_rows(file)
+        except ConfigError as error:
+            return {}, error.message
+        found: dict[int, str] = {}
+        for place, row in enumerate(rows):
+            # pandas calls an index that was not named so.
+            index, text = row.get("task_index"), row.get("task", row.get("__index_level_0__"))
+            if type(index) is not int or not isinstance(text, str) or index in found:
+                return {}, f"{file}: row {place} is {row!r}, expected another task_index and the task in words"
+            # LeRobot 3.0 goes by the place in the table, not by the column: where they differ nobody can tell.
+            if self._major == 3 and index != place:
+                return {}, f"{file}: task_index {index} stands in row {place}, expected {place} there"
+            found[index] = text
+        return found, ""
+
+    def entry(self, row: Mapping[str, Any]) -> EpisodeEntry:
+        """One row of the meta files, checked."""
         index = _count(row, "episode_index", self._root, lowest=0)
         length = _count(row, "length", self._root, lowest=1, episode=index)
-        instructions = row.get("tasks")
-        if not isinstance(instructions, list) or not all(isinstance(text, str) for text in instructions):
-            raise ConfigError(f"{self._root}: episode {index}: tasks is {instructions!r}, expected a list of texts")
-        if self._version == "v2.1":
+        told = row.get("tasks")
+        if told is not None and not (isinstance(told, list) and all(isinstance(text, str) for text in told)):
+            raise ConfigError(f"{self._root}: episode {index}: tasks is {told!r}, expected a list of texts")
+        spans: dict[str, VideoSpan] = {}
+        placeless: dict[str, str] = {}
+        if self._major == 2:
             place = {"episode_chunk": index // self._chunk, "episode_index": index}
-            spans = {
-                key: VideoSpan(path=self._below(self._video, video_key=key, **place), start_s=0.0, whole_file=True)
-                for key in self.video_keys
-            }
             table = self._below(self._table, **place)
+            for key in self.video_keys:
+                path = self._below(self._video, video_key=key, **place)
+                spans[key] = VideoSpan(path=path, start_s=0.0, end_s=math.inf)
         else:
             table = self._below(self._table, **self._place(row, "data", index))
-            spans = {key: self._span(row, key, index, length, fps) for key in self.video_keys}
+            for key in self.video_keys:
+                try:
+                    spans[key] = self._span(row, key, index)
+                except ConfigError as error:
+                    placeless[key] = error.message
         known = {"episode_index", "length", "tasks"}
-        facts = {name: value for name, value in row.items() if name not in known and "/" not in name}
         return EpisodeEntry(
-            index=index, length=length, instructions=tuple(instructions), table=table, videos=spans, facts=facts
+            index=index,
+            length=length,
+            instructions=tuple(dict.fromkeys(text for text in told or () if text.strip())),
+            table=table,
+            videos=spans,
+            placeless=placeless,
+            facts={name: value for name, value in row.items() if name not in known and "/" not in name},
         )
 
     def _place(self, row: Mapping[str, Any], prefix: str, index: int) -> dict[str, int]:
@@ -234,22 +251,21 @@ class _Layout:
             for name in ("chunk_index", "file_index")
         }
 
-    def _span(self, row: Mapping[str, Any], key: str, index: int, length: int, fps: float) -> VideoSpan:
-        start, end = (row.get(f"videos/{key}/{name}_timestamp") for name in ("from", "to"))
-        if not (isinstance(start, float) and isinstance(end, float) and 0 <= start < end < math.inf):
-            raise ConfigError(
-                f"{self._root}: episode {index}, {key}: from {start!r} to {end!r} in the video, expected seconds"
-            )
-        if abs((end - start) * fps - length) > 0.5:
-            raise ConfigError(
-                f"{self._root}: episode {index}, {key}: the video is {end - start:.3f} s long, "
-                f"expected {length / fps:.3f} s for {length} frames at {fps:g} Hz"
-            )
+    def _span(self, row: Mapping[str, Any], key: str, index: int) -> VideoSpan:
         place = self._place(row, f"videos/{key}", index)
-        return VideoSpan(path=self._below(self._video, video_key=key, **place), start_s=start, whole_file=False)
+        start, end = (row.get(f"videos/{key}/{name}_timestamp") for name in ("from", "to"))
+        # Whole seconds may have been written as integers. The end is a hint that only a few look at.
+        end = math.inf if end is None else end
+        numbers = all(isinstance(time, int | float) and not isinstance(time, bool) for time in (start, end))
+        if not numbers or not 0 <= float(start or 0) < float(end):
+            raise ConfigError(
+                f"{self._root}: episode {index}, {key}: from {start!r} to {end!r} in the film, expected seconds"
+            )
+        path = self._below(self._video, video_key=key, **place)
+        return VideoSpan(path=path, start_s=float(start or 0), end_s=float(end))
 
     def _pattern(self, info: Mapping[str, Any], field: str) -> str:
-        pattern, known = info.get(field), _PATH_FIELDS[self._version]
+        pattern, known = info.get(field) or _PATHS[self._major, field], _PATH_FIELDS[self._major]
         if not isinstance(pattern, str):
             raise ConfigError(f"{self._where}: {field} is {pattern!r}, expected a path pattern")
         # str.format on a foreign string reads attributes and pads without limit: only plain fields pass.
@@ -275,43 +291,6 @@ class _Layout:
         return self._root / pattern.format(**fields)
 
 
-def _rows_v21(path: Path) -> list[dict[str, Any]]:
-    file = path / "meta" / "episodes.jsonl"
-    if not file.is_file():
-        raise ConfigError(f"{file} is missing")
-    rows = []
-    for number, line in enumerate(_text(file).splitlines(), start=1):
-        if not line.strip():
-            continue
-        row = _json(file, line, line=number)
-        if not isinstance(row, dict):
-            raise ConfigError(f"{file}, line {number}: a JSON {type(row).__name__}, expected an object")
-        rows.append(row)
-    return rows
-
-
-def _rows_v30(path: Path, video_keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    files = sorted((path / "meta" / "episodes").glob("*/*.parquet"))
-    if not files:
-        raise ConfigError(f"{path}/meta/episodes: no parquet file there")
-    wanted = {"data", *(f"videos/{key}" for key in video_keys)}
-    rows: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            parquet = pq.ParquetFile(file)
-            # Statistics of every column make up most of the file and are not needed.
-            columns = [
-                name for name in parquet.schema_arrow.names if "/" not in name or name.rpartition("/")[0] in wanted
-            ]
-            rows += parquet.read(columns=columns).to_pylist()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ConfigError(f"{file}: not readable as parquet ({error})") from error
-    return rows
-
-
 def _count(row: Mapping[str, Any], field: str, root: Path, *, lowest: int, episode: int | None = None) -> int:
     value = row.get(field)
     # A table column with an empty cell arrives as float or None.
@@ -321,41 +300,11 @@ def _count(row: Mapping[str, Any], field: str, root: Path, *, lowest: int, episo
     return value
 
 
-def _check_totals(path: Path, info: Mapping[str, Any], episodes: tuple[EpisodeEntry, ...]) -> None:
-    if [entry.index for entry in episodes] != list(range(len(episodes))) or not episodes:
-        raise ConfigError(
-            f"{path}: meta describes {len(episodes)} episodes with indices "
-            f"{[entry.index for entry in episodes][:_SHOWN]} ..., expected 0, 1, 2, ... and at least one"
-        )
+def _incomplete(where: str, info: Mapping[str, Any], episodes: tuple[EpisodeEntry, ...]) -> str:
     found = {"total_episodes": len(episodes), "total_frames": sum(entry.length for entry in episodes)}
-    for field, count in found.items():
-        if info.get(field) != count:
-            raise ConfigError(f"{path}/meta/info.json: {field} {info.get(field)!r}, its episodes give {count}")
-
-
-def _check_files(path: Path, episodes: tuple[EpisodeEntry, ...]) -> None:
-    first_use: dict[Path, int] = {}
-    for entry in episodes:
-        for file in (entry.table, *(span.path for span in entry.videos.values())):
-            first_use.setdefault(file, entry.index)
-    missing = [f"episode {index}: {file.relative_to(path)}" for file, index in first_use.items() if not file.is_file()]
-    if missing:
-        raise ConfigError(
-            f"{path}: {len(missing)} files that its meta names are missing:{listed(missing)}",
-            hint="copy the dataset again, videos included (with git: git lfs pull)",
-        )
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not readable as text ({error})") from error
-
-
-def _json(file: Path, text: str, *, line: int | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        place = "" if line is None else f", line {line}"
-        raise ConfigError(f"{file}{place}: not JSON ({error})") from error
+    wrong = [
+        f"{field} is {info.get(field)!r}, its episodes give {count}"
+        for field, count in found.items()
+        if info.get(field) != count
+    ]
+    return f"{where}: {', '.join(wrong)}" if wrong else ""

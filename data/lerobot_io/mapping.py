@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from data.episode_contract import PLAIN_NAME
-from data.lerobot_io.folder import Feature, LeRobotFolder, listed
+from data.lerobot_io.features import Feature
+from data.lerobot_io.files import listed
+from data.lerobot_io.folder import LeRobotFolder
 from recap.errors import ConfigError, RecapError
 from recap.types import Source
 
 _IMAGES = "observation.images."
+OUTCOME_RULES = ("once", "end")
+"""A column of the frames says success if it did once, or if it does at the last frame."""
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
@@ -39,7 +42,12 @@ class DatasetMapping:
     intervention: str = ""
     """Column that is true where a human acted; "" for none."""
     outcome: str = ""
-    """Column of the frames (the last one counts) or of the episodes that says how an attempt ended; "" for none."""
+    """Column of the frames or of the episodes that says how an attempt ended; "" for none."""
+    outcome_rule: str = ""
+    """What counts of a column of the frames that is true for a while and not at the end: "once", "end"; "": refused."""
+    nominal_times_s: float | None = None
+    """Frame n stands for n periods after the first, its recorded time and its picture lying within this many seconds
+    of that. None: the recorded times count."""
     software: Mapping[str, str] = field(default_factory=dict)
     """Recorded with each episode, no part of its identity."""
 
@@ -49,11 +57,12 @@ class DatasetMapping:
 
 
 def cameras_of(folder: LeRobotFolder) -> dict[str, str]:
-    """{camera: feature} for every picture of the dataset, named by the last part of the feature's name."""
-    return {
-        name.removeprefix(_IMAGES) if name.startswith(_IMAGES) else name.rpartition(".")[2]: name
-        for name in folder.image_features
-    }
+    """{camera: feature} for every picture of the dataset, named by the last part of the feature's name that differs."""
+    names = folder.image_features
+    short = [n.removeprefix(_IMAGES) if n.startswith(_IMAGES) else n.rpartition(".")[2] for n in names]
+    if len(set(short)) < len(short):
+        short = [name.removeprefix("observation.") for name in names]
+    return dict(zip(short, names, strict=True))
 
 
 def check_mapping(folder: LeRobotFolder, mapping: DatasetMapping) -> None:
@@ -68,17 +77,24 @@ def check_mapping(folder: LeRobotFolder, mapping: DatasetMapping) -> None:
 
 def width_of(folder: LeRobotFolder, names: tuple[str, ...]) -> int:
     """How many numbers the features give side by side."""
-    return sum(math.prod(folder.features[name].shape) for name in names)
+    return sum(folder.features[name].width for name in names)
 
 
 def names_of(folder: LeRobotFolder, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The name of each of those numbers; `state_0`, ... where the dataset names none."""
-    found: list[str] = []
-    for name in names:
-        feature = folder.features[name]
-        short = name.rpartition(".")[2]
-        found += feature.names or (f"{short}_{i}" for i in range(math.prod(feature.shape)))
-    return tuple(found)
+    """The name of each of those numbers, all different; `state_0`, ... where the dataset names none.
+
+    Names that only their columns tell apart are led by the column's: `arm.j0`, `hand.j0`.
+    """
+    short = [name.rpartition(".")[2] for name in names]
+    columns = short if len(set(short)) == len(short) else list(names)
+    parts = [
+        folder.features[name].names or tuple(f"{column}_{i}" for i in range(folder.features[name].width))
+        for name, column in zip(names, columns, strict=True)
+    ]
+    plain = [name for part in parts for name in part]
+    if len(set(plain)) == len(plain):
+        return tuple(plain)
+    return tuple(f"{column}.{name}" for column, part in zip(columns, parts, strict=True) for name in part)
 
 
 def outcome_per_frame(folder: LeRobotFolder, name: str) -> bool:
@@ -96,8 +112,10 @@ def _problems(folder: LeRobotFolder, mapping: DatasetMapping) -> Iterator[str]:
     for option, names in (("--state", mapping.state), ("--action", mapping.action)):
         if not names:
             yield f"{option}: no column"
-        for name in names:
+        for name in dict.fromkeys(names):
             yield from _feature_problem(folder, name, f"{option} {name}", _vector_problem)
+            if names.count(name) > 1:
+                yield f"{option} {name}: given {names.count(name)} times, expected each column once"
     if mapping.intervention:
         option = f"--intervention-column {mapping.intervention}"
         yield from _feature_problem(folder, mapping.intervention, option, _flag_problem)
@@ -109,6 +127,11 @@ def _problems(folder: LeRobotFolder, mapping: DatasetMapping) -> Iterator[str]:
         yield f"--policy {mapping.policy_id} with --source demo: no policy acted"
     if mapping.source is not Source.DEMO and not mapping.policy_id:
         yield f"--source {mapping.source.value} without --policy: the name of the policy that acted"
+    if mapping.outcome_rule not in ("", *OUTCOME_RULES):
+        yield f"--outcome-rule {mapping.outcome_rule}, expected {' or '.join(OUTCOME_RULES)}"
+    elif mapping.outcome_rule and not (mapping.outcome and outcome_per_frame(folder, mapping.outcome)):
+        yield f"--outcome-rule {mapping.outcome_rule} without an --outcome-column of the frames: nothing to choose from"
+    yield from _times_problem(folder, mapping.nominal_times_s)
     if mapping.outcome and not outcome_per_frame(folder, mapping.outcome):
         known = {name for entry in folder.episodes for name in entry.facts}
         if mapping.outcome not in known:
@@ -116,6 +139,13 @@ def _problems(folder: LeRobotFolder, mapping: DatasetMapping) -> Iterator[str]:
             yield f"--outcome-column {mapping.outcome}: no column of the frames nor of the episodes ({offered})"
     elif mapping.outcome:
         yield from _feature_problem(folder, mapping.outcome, f"--outcome-column {mapping.outcome}", _outcome_problem)
+
+
+def _times_problem(folder: LeRobotFolder, tolerance_s: float | None) -> Iterator[str]:
+    # From half a period on, two frames could claim one place.
+    if tolerance_s is not None and not 0 < tolerance_s < 0.5 / folder.fps:
+        limit = f"below {0.5 / folder.fps:.4g} (half a period at {folder.fps:g} Hz)"
+        yield f"--nominal-times {tolerance_s:g}: expected seconds above 0 and {limit}"
 
 
 def _feature_problem(folder: LeRobotFolder, name: str, option: str, check: Any) -> Iterator[str]:
@@ -139,21 +169,19 @@ def _picture_problem(feature: Feature) -> str:
 
 
 def _vector_problem(feature: Feature) -> str:
-    if feature.dtype not in _NUMBERS:
-        return f"of type {feature.dtype}, expected numbers"
-    return "" if len(feature.shape) <= 1 else f"shape {feature.shape}, expected one vector per frame"
+    return "" if feature.dtype in _NUMBERS else f"of type {feature.dtype}, expected numbers"
 
 
 def _flag_problem(feature: Feature) -> str:
     if feature.dtype not in ("bool", *_NUMBERS):
         return f"of type {feature.dtype}, expected true or false"
-    return "" if math.prod(feature.shape) == 1 else f"shape {feature.shape}, expected one per frame"
+    return "" if feature.width == 1 else f"shape {feature.shape}, expected one per frame"
 
 
 def _outcome_problem(feature: Feature) -> str:
     if feature.dtype not in ("bool", "string", *_NUMBERS):
         return f"of type {feature.dtype}, expected true or false, 1 or 0, or words"
-    return "" if math.prod(feature.shape) == 1 else f"shape {feature.shape}, expected one per frame"
+    return "" if feature.width == 1 else f"shape {feature.shape}, expected one per frame"
 
 
 def picture_shape(feature: Feature) -> tuple[int, int]:

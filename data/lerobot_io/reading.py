@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data.lerobot_io.folder import EpisodeEntry, LeRobotFolder
-from data.lerobot_io.mapping import DatasetMapping, check_mapping, outcome_per_frame, picture_shape, width_of
+from data.lerobot_io.folder import EpisodeEntry, LeRobotFolder, VideoSpan
+from data.lerobot_io.mapping import DatasetMapping, check_mapping, outcome_per_frame, picture_shape
 from data.lerobot_io.tables import EpisodeTable, EpisodeTables
-from data.lerobot_io.video import read_frames
+from data.lerobot_io.video import TOLERANCE_S, read_frames
+from data.lerobot_io.wordings import Told, told_in
+from data.outcomes import outcome_of, outcome_of_frames
 from data.resize import letterbox
 from recap.errors import ConfigError
 from recap.hashing import canonical_json
 from recap.types import BoolArray, EpisodeDraft, FloatArray, FrameArray, Outcome, Source
-
-_FLAGS = {True: Outcome.SUCCESS, False: Outcome.FAILURE}
 
 
 class DatasetReader:
@@ -37,19 +36,47 @@ class DatasetReader:
         columns = list(mapping.columns())
         if mapping.outcome and outcome_per_frame(folder, mapping.outcome):
             columns.append(mapping.outcome)
-        self._tables = EpisodeTables(folder, columns)
+        self._tables = EpisodeTables(folder, columns, nominal_times_s=mapping.nominal_times_s)
         self._digests: dict[Path, str] = {}
+        self._in_film: dict[Path, list[EpisodeEntry]] = {}
+        for entry in folder.episodes:
+            for path in {span.path for span in entry.videos.values()}:
+                self._in_film.setdefault(path, []).append(entry)
 
     def check(self, entry: EpisodeEntry) -> None:
-        """Raises ConfigError if the tables of the episode are not right; no picture is decoded."""
+        """Raises ConfigError if a file of the episode is missing or its tables are not right; decodes no picture."""
+        self._check_files(entry)
         table = self._tables.episode(entry)
         self._side_by_side(table, self.mapping.state)
         self._side_by_side(table, self.mapping.action)
         self._who_acted(table, entry)
+        self._check_film_times(table, entry)
         self.outcome(entry)
 
-    def draft(self, entry: EpisodeEntry) -> EpisodeDraft:
+    def has_pictures(self, entry: EpisodeEntry, name: str) -> bool:
+        """Whether the file that holds the pictures of a feature is there."""
+        if self.folder.features[name].dtype != "video":
+            return entry.table.is_file()
+        return name in entry.videos and entry.videos[name].path.is_file()
+
+    def told(self, entry: EpisodeEntry) -> Told:
+        """What the episode was told.
+
+        Raises:
+            ConfigError: nothing says which frame was told what, or two files contradict each other.
+        """
+        return told_in(self.folder, entry, self._tables.episode(entry))
+
+    def jitter_s(self, entry: EpisodeEntry) -> float:
+        """How far a row's recorded time lies from its nominal time at most, in seconds."""
+        return self._tables.episode(entry).jitter_s
+
+    def draft(self, entry: EpisodeEntry, *, instruction: str | None = None) -> EpisodeDraft:
         """The episode, its pictures decoded.
+
+        Args:
+            entry: which.
+            instruction: what the robot was told; None: the prompt of its task.
 
         Raises:
             ConfigError: anything of it is not what the meta files say, or is no experience (NaN, no frame, ...).
@@ -61,6 +88,7 @@ class DatasetReader:
         return EpisodeDraft(
             task=mapping.task,
             robot=mapping.robot,
+            instruction=instruction,
             source=source,
             policy_id=mapping.policy_id,
             rate_hz=self.folder.fps,
@@ -80,14 +108,15 @@ class DatasetReader:
         """What the outcome column says; None where it says nothing or there is none.
 
         Raises:
-            ConfigError: a value that is no outcome.
+            ConfigError: a value that is no outcome, or frames that say one thing and then another.
         """
         name = self.mapping.outcome
         if not name:
             return None
-        per_frame = outcome_per_frame(self.folder, name)
-        value = self._tables.episode(entry).last(name) if per_frame else entry.facts.get(name)
-        return outcome_of(value, where=f"{self.folder.root}: episode {entry.index}, {name}")
+        where = f"{self.folder.root}: episode {entry.index}, {name}"
+        if outcome_per_frame(self.folder, name):
+            return outcome_of_frames(self._tables.episode(entry).values(name), self.mapping.outcome_rule, where=where)
+        return outcome_of(entry.facts.get(name), where=where)
 
     def fingerprint(self, entry: EpisodeEntry) -> str:
         """sha256 (hex) of everything an import of the episode depends on, pictures undecoded.
@@ -108,8 +137,10 @@ class DatasetReader:
             "intervention": mapping.intervention,
             "image_size": None if mapping.image_size is None else list(mapping.image_size),
             "fps": self.folder.fps,
+            "nominal_times_s": mapping.nominal_times_s,
         }
         digest.update(canonical_json(settings))
+        digest.update(table.times.tobytes())
         for part in table.digestible(mapping.columns()):
             digest.update(hashlib.sha256(part).digest())
         for camera, name in sorted(mapping.cameras.items()):
@@ -119,6 +150,36 @@ class DatasetReader:
             digest.update(canonical_json({**facts, "file": self._file_digest(file)}))
         return digest.hexdigest()
 
+    def _films(self, entry: EpisodeEntry) -> Iterator[tuple[str, VideoSpan]]:
+        """(feature, where its pictures lie) for each film that is asked for; the others may be missing."""
+        for name in self.mapping.cameras.values():
+            if self.folder.features[name].dtype != "video":
+                continue
+            if name in entry.placeless:
+                raise ConfigError(entry.placeless[name])
+            yield name, entry.videos[name]
+
+    def _check_files(self, entry: EpisodeEntry) -> None:
+        files = dict.fromkeys([entry.table, *(span.path for _, span in self._films(entry))])
+        missing = [str(file.relative_to(self.folder.root)) for file in files if not file.is_file()]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
+            raise ConfigError(f"{self.folder.root}: episode {entry.index}: {', '.join(missing)} {verb} missing")
+
+    def _check_film_times(self, table: EpisodeTable, entry: EpisodeEntry) -> None:
+        """Row times that lead beyond the episode's end in a film and into another episode are of another film."""
+        for name, span in self._films(entry):
+            first, last = span.start_s + table.times[0], span.start_s + table.times[-1]
+            for other in self._in_film[span.path]:
+                place = other.videos.get(name)
+                if other.index == entry.index or place is None or place.path != span.path:
+                    continue
+                if last > span.end_s - TOLERANCE_S and span.end_s < place.end_s and place.start_s <= last + TOLERANCE_S:
+                    raise ConfigError(
+                        f"{self.folder.root}: episode {entry.index}, {name}: its rows stand for {first:.4f} to "
+                        f"{last:.4f} s of {span.path}, where episode {other.index} begins at {place.start_s:.4f} s"
+                    )
+
     def _file_digest(self, file: Path) -> str:
         if file not in self._digests:
             with file.open("rb") as opened:
@@ -126,7 +187,7 @@ class DatasetReader:
         return self._digests[file]
 
     def _side_by_side(self, table: EpisodeTable, names: tuple[str, ...]) -> FloatArray:
-        parts = [table.vectors(name, width_of(self.folder, (name,))) for name in names]
+        parts = [table.vectors(name, self.folder.features[name].shape) for name in names]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
     def _who_acted(self, table: EpisodeTable, entry: EpisodeEntry) -> tuple[Source, BoolArray]:
@@ -151,24 +212,11 @@ class DatasetReader:
         if name not in entry.videos:
             yield from table.pictures(name, shape)
             return
-        where = f"{self.folder.root}: episode {entry.index}, {name}"
-        yield from read_frames(entry.videos[name], length=entry.length, fps=self.folder.fps, shape=shape, where=where)
-
-
-def outcome_of(value: Any, *, where: str) -> Outcome | None:
-    """The outcome that a cell says: true or 1, false or 0, one of the three words; None for an empty cell.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    if value is None or value == "":
-        return None
-    if isinstance(value, str):
-        word = value.strip().lower()
-        if word in [outcome.value for outcome in Outcome]:
-            return Outcome(word)
-    elif isinstance(value, bool | int | float) and value in (0, 1):
-        return _FLAGS[bool(value)]
-    raise ConfigError(
-        f"{where}: {value!r} is no outcome, expected true, false, 1, 0, 'success', 'failure', 'aborted' or nothing"
-    )
+        span, nominal = entry.videos[name], self.mapping.nominal_times_s
+        yield from read_frames(
+            span.path,
+            (span.start_s + table.times).tolist(),
+            tolerance_s=TOLERANCE_S if nominal is None else nominal,
+            shape=shape,
+            where=f"{self.folder.root}: episode {entry.index}, {name}",
+        )

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from data.lerobot_io.folder import EpisodeEntry, LeRobotFolder
 from data.lerobot_io.mapping import DatasetMapping, names_of, picture_shape
-from recap.errors import ConfigError
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 
 LOOKAHEAD_S = 2.0
@@ -15,21 +14,13 @@ RESET_S = 10.0
 
 
 def draft_task(
-    folder: LeRobotFolder, mapping: DatasetMapping, entries: Iterable[EpisodeEntry]
+    folder: LeRobotFolder, mapping: DatasetMapping, entries: Iterable[EpisodeEntry], *, prompt: str
 ) -> tuple[TaskSpec, RobotSpec]:
     """The task and the robot that the chosen episodes were recorded with, as far as the dataset tells.
 
     T_max is the longest episode. Units are "unknown": the dataset does not give them.
-
-    Raises:
-        ConfigError: names that do not tell the numbers apart.
     """
-    chosen = list(entries)
     state, action = names_of(folder, mapping.state), names_of(folder, mapping.action)
-    for option, names in (("--state", state), ("--action", action)):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"{folder.root}: two numbers of {option} are called '{twice[0]}'")
     sizes = {
         camera: mapping.image_size or picture_shape(folder.features[name]) for camera, name in mapping.cameras.items()
     }
@@ -43,9 +34,9 @@ def draft_task(
     )
     spec = TaskSpec(
         id=mapping.task,
-        prompt=chosen[0].instructions[0] if chosen[0].instructions else mapping.task,
+        prompt=prompt,
         robot=robot.id,
-        max_steps=max(entry.length for entry in chosen),
+        max_steps=max(entry.length for entry in entries),
         rate_hz=folder.fps,
         lookahead_s=LOOKAHEAD_S,
         positive_share=POSITIVE_SHARE,

@@ -33,6 +33,7 @@ class ExportLayout:
     """What every episode of the dataset has in common."""
 
     prompt: str
+    """What the robot was told in an episode that has no instruction of its own."""
     robot: str
     rate_hz: float
     state_names: tuple[str, ...]
@@ -148,7 +149,7 @@ def _frames(one: ExportEpisode, layout: ExportLayout) -> Iterator[dict[str, Any]
     films = {camera: episode.frames[camera] for camera in layout.cameras}
     for t in range(episode.length):
         yield {
-            "task": layout.prompt,
+            "task": layout.prompt if episode.instruction is None else episode.instruction,
             "observation.state": episode.state[t],
             "action": episode.action[t],
             **{f"observation.images.{camera}": film[t] for camera, film in films.items()},

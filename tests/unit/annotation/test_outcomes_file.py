@@ -64,7 +64,7 @@ def test_every_bad_row_is_named_with_its_line(tmp_path):
     assert f"line 4: several episodes begin with 'a', e.g. {A[:16]} and {B[:16]}" in message
     assert "line 5: no episode begins with 'zz'" in message
     assert "line 6: no episode id" in message
-    assert "line 7: outcome 'timeout', expected success, failure (a time-out is one) or aborted" in message
+    assert "line 7: outcome: 'timeout' is no outcome, expected" in message
     assert f"line 8: episode {C[:12]} was given before, at line 2" in message
     assert "line 9: 2 cells, expected 3" in message
 
@@ -90,7 +90,7 @@ def test_many_bad_rows_are_counted(tmp_path):
         ("o.json", '{"a": 1}', "a JSON dict, expected a list"),
         ("o.json", "[3]", "entry 1: fields ['value']"),
         ("o.json", '[{"episode_id": "b"}]', "entry 1: fields ['episode_id']"),
-        ("o.json", '[{"episode_id": "b", "outcome": true}]', "entry 1: outcome is True, expected text"),
+        ("o.json", '[{"episode_id": "b", "outcome": 7}]', "entry 1: outcome: 7 is no outcome, expected"),
         ("o.json", "[]", "no row"),
     ],
 )

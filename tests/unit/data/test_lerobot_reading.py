@@ -5,7 +5,8 @@ import pytest
 
 from data.lerobot_io.folder import open_folder
 from data.lerobot_io.mapping import DatasetMapping, cameras_of
-from data.lerobot_io.reading import DatasetReader, outcome_of
+from data.lerobot_io.reading import DatasetReader
+from data.outcomes import outcome_of, outcome_of_frames
 from data.resize import letterbox
 from data.synthetic_lerobot import PROMPT, synthetic_dataset, synthetic_film, synthetic_numbers
 from recap.errors import ConfigError
@@ -73,7 +74,8 @@ def test_a_human_who_stepped_in_makes_a_correction_and_nobody_a_rollout(tmp_path
 @pytest.mark.parametrize(
     ("where", "columns"),
     [
-        ("frame_columns", {"next.success": [[False] * 5 + [True], [False] * 4, [True, False, False, False, False]]}),
+        ("frame_columns", {"next.success": [[False] * 5 + [True], [False] * 4, [False] * 5]}),
+        ("frame_columns", {"next.success": [["0"] * 5 + ["1"], ["FAILED"] * 4, ["", "", "", "", "Fail"]]}),
         ("episode_columns", {"next.success": ["success", "failure", "FAILURE"]}),
         ("episode_columns", {"next.success": [1.0, 0.0, 0.0]}),
     ],
@@ -82,13 +84,34 @@ def test_a_human_who_stepped_in_makes_a_correction_and_nobody_a_rollout(tmp_path
 def test_outcomes_come_from_a_column_of_frames_or_episodes(tmp_path, version, where, columns):
     reader = _reader(synthetic_dataset(tmp_path, version=version, **{where: columns}), outcome="next.success")
     found = [reader.outcome(entry) for entry in reader.folder.episodes]
-    assert found == [Outcome.SUCCESS, Outcome.FAILURE, Outcome.FAILURE], "the last frame counts"
+    assert found == [Outcome.SUCCESS, Outcome.FAILURE, Outcome.FAILURE]
+
+
+@pytest.mark.parametrize(
+    ("values", "once", "end"),
+    [
+        ([False, True, False], Outcome.SUCCESS, Outcome.FAILURE),
+        (["success", "", ""], Outcome.SUCCESS, None),
+        (["failed", "", ""], Outcome.FAILURE, None),
+        ([1.0, 0.0, "aborted"], Outcome.SUCCESS, Outcome.ABORTED),
+    ],
+)
+def test_frames_that_say_one_thing_and_then_another_need_a_choice(values, once, end):
+    with pytest.raises(ConfigError, match="expected a choice") as refused:
+        outcome_of_frames(values, "", where="x")
+    assert "--outcome-rule once" in refused.value.hint
+    assert outcome_of_frames(values, "once", where="x") is once
+    assert outcome_of_frames(values, "end", where="x") is end
 
 
 def test_an_empty_cell_is_no_outcome_and_another_value_is_an_error():
     assert outcome_of(None, where="x") is None
     assert outcome_of("", where="x") is None
     assert outcome_of(" Aborted ", where="x") is Outcome.ABORTED
+    for value in ("1", "TRUE", "Succeeded", "successful", 1, 1.0, True):
+        assert outcome_of(value, where="x") is Outcome.SUCCESS
+    for value in ("0", "false", "FAIL", "failed", " failure", 0, 0.0, False):
+        assert outcome_of(value, where="x") is Outcome.FAILURE
     for value in (0.5, 2, "yes", [1], float("nan")):
         with pytest.raises(ConfigError, match=r"x: .* is no outcome"):
             outcome_of(value, where="x")

@@ -11,7 +11,8 @@ from data.lerobot_io.reading import DatasetReader
 from data.synthetic_lerobot import PROMPT, synthetic_dataset, synthetic_film
 from data.tasks import TASKS
 from data.verify import verify
-from pipelines.dataset_import import ImportRequest, import_dataset
+from pipelines.dataset_import import import_dataset
+from pipelines.import_plan import ImportRequest
 from recap.errors import ConfigError
 from recap.types import Annotation, Outcome, Source
 from recap.workspace import Workspace
@@ -49,9 +50,9 @@ def decoded(monkeypatch):
     numbers = []
     draft = DatasetReader.draft
 
-    def counting(self, entry):
+    def counting(self, entry, **given):
         numbers.append(entry.index)
-        return draft(self, entry)
+        return draft(self, entry, **given)
 
     monkeypatch.setattr(DatasetReader, "draft", counting)
     return numbers

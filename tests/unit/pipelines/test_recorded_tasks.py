@@ -10,8 +10,9 @@ import pytest
 
 from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
-from pipelines.dataset_import import ImportRequest, import_dataset
+from pipelines.dataset_import import import_dataset
 from pipelines.executors import EXECUTORS, ExecutorSettings
+from pipelines.import_plan import ImportRequest
 from pipelines.invocation import Invocation
 from pipelines.loop import build_graph
 from pipelines.task_files import take_task_file
