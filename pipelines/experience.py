@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
     from data.framecache import PackedExperience
+    from data.index import EpisodeRow
     from recap.types import BoolArray, IntArray
     from value_model.episodes import EpisodeFacts
 
@@ -72,8 +73,13 @@ def intervened_rows(store: EpisodeStore, ids: Sequence[str]) -> BoolArray:
     return np.concatenate([store.numbers(episode)[2] for episode in ids])
 
 
-def pack(store: EpisodeStore, ids: Sequence[str], cache: Any, task: str, journal: Any) -> PackedExperience:
-    """The packed frames of `ids` with the cameras of the robot of one or several tasks; built if they are not there."""
+def pack(
+    store: EpisodeStore, ids: Sequence[str], cache: Any, task: str, journal: Any, *, image_size: tuple[int, int]
+) -> PackedExperience:
+    """The packed frames of `ids` with the cameras of the robot of one or several tasks; built if they are not there.
+
+    Pictures of another size than `image_size` (h, w) are letterboxed to it.
+    """
     from data.framecache import PackedExperience
     from data.task_list import robot_of
 
@@ -82,15 +88,40 @@ def pack(store: EpisodeStore, ids: Sequence[str], cache: Any, task: str, journal
         ids,
         cache,
         cameras=robot_of(task).camera_names,
+        image_size=image_size,
         progress=lambda done, total: journal.progress(done, total, "episodes packed"),
     )
 
 
+def picture_size(store: EpisodeStore, ids: Sequence[str], task: str, models: Iterable[Any] = ()) -> tuple[int, int]:
+    """(h, w) that holds every recorded picture and that value models of these configurations take."""
+    from data.task_list import robot_of
+    from value_model.models import family_of
+
+    cameras = robot_of(task).camera_names
+    recorded = [
+        size
+        for row in store.rows(ids)
+        for camera, size in zip(row.cameras, row.image_sizes, strict=True)
+        if camera in cameras
+    ]
+    size = max(h for h, _ in recorded), max(w for _, w in recorded)
+    for config in models:
+        size = family_of(config).image_size(config, *size)
+    return size
+
+
 def prompts_of(rows: Sequence[Any]) -> tuple[str, ...]:
-    """The instruction of each episode's task, in words."""
+    """The prompt of each episode's task: what value models hear, for they judge the task."""
     from data.tasks import TASKS
 
     return tuple(TASKS.get(row.task).spec.prompt for row in rows)
+
+
+def wordings_of(rows: Sequence[EpisodeRow]) -> tuple[str, ...]:
+    """What the robot was told in each episode: what policies hear."""
+    own = [row.instruction for row in rows]
+    return tuple(prompt if told is None else told for told, prompt in zip(own, prompts_of(rows), strict=True))
 
 
 def seen_by_none(facts: Mapping[str, Any]) -> bool:

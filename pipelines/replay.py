@@ -56,7 +56,7 @@ def replay_policy(
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
     from data.tasks import TASKS
-    from pipelines.experience import pack
+    from pipelines.experience import pack, picture_size, wordings_of
     from policy.models import load_policy
 
     task, store = TASKS.get(config.task), EpisodeStore(episodes)
@@ -64,8 +64,10 @@ def replay_policy(
     table = None if labels is None else FrameTable.read(labels)
     if table is not None:
         ids = EpisodeSet.of(set(ids) & set(table.ids))
-    packed = pack(store, ids.ids, cache, config.task, journal)
-    sources = np.array([row.source == Source.DEMO for row in store.rows(ids)], dtype=np.bool_)
+    packed = pack(store, ids.ids, cache, config.task, journal, image_size=picture_size(store, ids.ids, config.task))
+    episodes_of = store.rows(packed.episode_ids)
+    wordings = wordings_of(episodes_of)
+    sources = np.array([row.source == Source.DEMO for row in episodes_of], dtype=np.bool_)
     groups = {"demos": np.repeat(sources, np.diff(packed.offsets))}
     if table is not None:
         table.check_same_frames(packed.episode_ids, packed.offsets, where="labels of the replayed experience")
@@ -75,7 +77,8 @@ def replay_policy(
     policy = load_policy(policy_dir)
     acted: dict[int, FloatArray] = {}
     for row in rows.tolist():
-        acted[row] = _act(policy, packed, row, prompt=task.spec.prompt, robot=task.robot, seed=config.seed)
+        prompt = wordings[packed.episode_of[row]]
+        acted[row] = _act(policy, packed, row, prompt=prompt, robot=task.robot, seed=config.seed)
         journal.progress(len(acted), len(rows), "frames replayed")
     return {
         "task": config.task,

@@ -51,12 +51,13 @@ def value_data(plan: ValuePlan, journal: Journal, *, privileged: bool) -> ValueD
     """The experience with its returns; the truth only for a family that says it is a control."""
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
-    from pipelines.experience import episode_facts, pack, prompts_of
+    from pipelines.experience import episode_facts, pack, picture_size, prompts_of
     from value_model.models import ValueData
     from value_model.returns import returns
 
     store = EpisodeStore(plan.episodes)
-    packed = pack(store, plan.ids, plan.cache, plan.config.task, journal)
+    size = picture_size(store, plan.ids, plan.config.task, plan.config.models.values())
+    packed = pack(store, plan.ids, plan.cache, plan.config.task, journal, image_size=size)
     facts = episode_facts(
         store, Annotations.from_json(plan.annotations), packed.episode_ids, packed.offsets, current=()
     )

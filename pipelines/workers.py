@@ -195,30 +195,32 @@ def train_policy(
     from data.frame_table import FrameTable
     from data.normalise import stats_of_store
     from data.task_list import tasks_of
-    from pipelines.experience import pack, prompts_of
+    from pipelines.experience import pack, wordings_of
     from policy.conditioning import POSITIVE, ConditionedBatches, PromptedBatches
     from policy.models import candidates, family_of
 
     tasks = tasks_of(config.task)
-    robot, prompts = tasks[0].robot, tuple(task.spec.prompt for task in tasks)
+    robot = tasks[0].robot
     store = EpisodeStore(episodes)
     table = None if labels is None else FrameTable.read(labels)
     ids = EpisodeSet.from_json(experience)
     if table is not None:
         ids = EpisodeSet.of(set(ids) & set(table.ids))
-    packed = pack(store, ids.ids, cache, config.task, journal)
+    model = config.model
+    family = family_of(model)
+    packed = pack(store, ids.ids, cache, config.task, journal, image_size=family.image_size(model))
     positive = None
     if table is not None:
         table.check_same_frames(packed.episode_ids, packed.offsets, where="labels of the policy's experience")
         positive = table.arrays["positive"]
-    model = config.model
-    family = family_of(model)
     relative = family.relative_dims(model, robot)
     batches: BatchSource = TrainingBatches(
         packed, chunk=model.chunk, batch_size=model.batch_size, seed=model.seed, relative_dims=relative
     )
+    wordings = wordings_of(store.rows(packed.episode_ids))
+    prompts = tuple(dict.fromkeys([*(task.spec.prompt for task in tasks), *sorted(wordings)]))
     if len(prompts) > 1:
-        batches = PromptedBatches(batches, prompts, prompts_of(store.rows(packed.episode_ids)))
+        batches = PromptedBatches(batches, prompts, wordings)
     tagged = config.tags != "none"
     conditioned = ConditionedBatches(batches, positive, dropout=config.dropout if tagged else 1.0, seed=model.seed)
     stats = stats_of_store(store, ids, chunk=model.chunk, relative_dims=relative)

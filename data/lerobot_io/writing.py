@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from recap.types import EpisodeDraft
 
 EXTRA = "recap.json"
 """meta/recap.json: what LeRobot has no place for, one entry per episode."""
+_MOST = 1001
+"""Rates are fractions of small numbers: 30000/1001, 25/2."""
 _DTYPES = {"b": "bool", "f": "float32", "U": "string"}
 
 
@@ -55,6 +58,18 @@ class ExportEpisode:
     """{column: [T]}"""
 
 
+class _Rate(float):
+    """Frames per second that are no whole number: LeRobot divides by it and writes it down, PyAV reads a fraction."""
+
+    @property
+    def numerator(self) -> int:
+        return Fraction(self).limit_denominator(_MOST).numerator
+
+    @property
+    def denominator(self) -> int:
+        return Fraction(self).limit_denominator(_MOST).denominator
+
+
 def write_dataset(
     to: Path, layout: ExportLayout, episodes: Iterable[ExportEpisode], extra: Mapping[str, Any]
 ) -> Iterator[int]:
@@ -70,13 +85,10 @@ def write_dataset(
         extra: JSON kept as meta/recap.json.
 
     Raises:
-        ConfigError: `to` exists, another export writes beside it, a rate that is no whole number, or an episode that
-            is not of the layout.
+        ConfigError: `to` exists, another export writes beside it, or an episode that is not of the layout.
     """
     if to.exists():
         raise ConfigError(f"{to} exists: an export makes a new folder", hint="give --to another name, or remove it")
-    if layout.rate_hz != round(layout.rate_hz):
-        raise ConfigError(f"rate {layout.rate_hz:g} Hz: a LeRobotDataset has a whole number of frames per second")
     to.parent.mkdir(parents=True, exist_ok=True)
     with _alone_beside(to):
         partial = to.with_name(f".{to.name}.partial")
@@ -103,7 +115,7 @@ def _write(root: Path, name: str, layout: ExportLayout, episodes: Iterable[Expor
     disable_progress_bars()
     dataset = LeRobotDataset.create(
         repo_id=f"recap/{name}",
-        fps=round(layout.rate_hz),
+        fps=_Rate(layout.rate_hz) if layout.rate_hz % 1 else round(layout.rate_hz),
         features=_features(layout),
         root=root,
         robot_type=layout.robot,

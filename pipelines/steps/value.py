@@ -95,7 +95,7 @@ def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact])
     from data.episode_set import EpisodeSet
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
-    from pipelines.experience import episode_facts, labelled_ids, pack
+    from pipelines.experience import episode_facts, labelled_ids, pack, picture_size
     from pipelines.value_workers import ValuePlan, shards_of
     from value_model.folds import assign_folds
     from value_model.models import family_of
@@ -107,7 +107,8 @@ def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact])
     ids = labelled_ids(annotations)
     store = EpisodeStore(ctx.workspace.episodes)
     # Packed here once, so that two workers do not wait for each other to do it.
-    packed = pack(store, ids, ctx.workspace.cache, config.task, ctx.journal)
+    size = picture_size(store, ids, config.task, config.models.values())
+    packed = pack(store, ids, ctx.workspace.cache, config.task, ctx.journal, image_size=size)
     facts = episode_facts(store, annotations, ids, packed.offsets, current=())
     strata = [
         f"{task}/{source.value}/{outcome.value}"

@@ -78,6 +78,8 @@ class ValueFamily:
     data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
     load: Callable[[Path], ValueModel]
     """The model of a bundle folder."""
+    image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
+    """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     privileged: bool = False
     """Reads the simulator's truth: a control, never a contender."""
 

@@ -40,6 +40,7 @@ POLICIES.add(
         config=Pi05Config,
         presets={"tiny": tiny_config, "small": small_config},
         relative_dims=relative_dims,
+        image_size=lambda config: (config.network.image_size, config.network.image_size),
         train=_train,
         load=_load,
         reguide=_reguide,

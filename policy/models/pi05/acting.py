@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from data.resize import letterbox
 from policy.conditioning import TEXTS, Tag
 from policy.models.pi05.bundle import BundleInfo, read_bundle
-from policy.models.pi05.learner import check_images, float_images
+from policy.models.pi05.learner import float_images
 from policy.models.pi05.network import EulerModulations, Pi05Network, Prefix
 from policy.models.pi05.prompt import prompt_tokens, tagged_prompt_tokens
 from recap.errors import ConfigError
@@ -54,7 +55,7 @@ class Pi05Actor:
         """[H, A] actions in robot units. The same observation and seed give the same bits.
 
         Raises:
-            ConfigError: a camera is missing, or state or frames have another shape than in training.
+            ConfigError: a camera is missing, or the state has another shape than in training.
         """
         chunk: FloatArray = self.act_batch([observation], noise_seeds=[noise_seed])[0]
         return chunk
@@ -110,9 +111,9 @@ class Pi05Actor:
         missing = [name for name in self.info.cameras if name not in observation.frames]
         if missing:
             raise ConfigError(f"pi05: no frame of {', '.join(missing)}; got {sorted(observation.frames)}")
-        frames = np.stack([observation.frames[name] for name in self.info.cameras])
-        check_images(frames, self.network.sizes.image_size)
-        return frames
+        size = self.network.sizes.image_size
+        frames = [letterbox(observation.frames[name][None], size, size) for name in self.info.cameras]
+        return np.concatenate(frames)
 
 
 def chunk_noise(seed: int, steps: int, width: int) -> Tensor:

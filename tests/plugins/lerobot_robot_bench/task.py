@@ -47,6 +47,7 @@ POLICIES.add(
         config=HoldStill,
         presets={},
         relative_dims=lambda config, robot: (),
+        image_size=lambda config: (64, 64),
         train=lambda *a, **k: {},
         load=lambda path: HoldStill(),
         reguide=lambda *a: "",

@@ -29,4 +29,9 @@ def _load(path: Path) -> Viva:
     return load(path)
 
 
-VALUE_MODELS.add("viva", ValueFamily(name="viva", config=VivaConfig, train=_train, load=_load))
+def _image_size(config: VivaConfig, height: int, width: int) -> tuple[int, int]:
+    token = config.encoder.patch_pixels * config.transformer.patch
+    return -(-height // token) * token, -(-width // token) * token
+
+
+VALUE_MODELS.add("viva", ValueFamily(name="viva", config=VivaConfig, train=_train, load=_load, image_size=_image_size))
