@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.crown import CrownObserver
 from pipelines.invocation import Invocation
 from pipelines.loop import build_graph
+from pipelines.preflight import check_recordings
 from pipelines.watch import Watch
 from recap.journal import FileJournal
 from recap.runner import Runner, RunSummary
@@ -94,6 +95,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
                 [JournalObserver(journal), CrownObserver(workspace, invocation.name), watch],
                 journal_factory=journal.at,
                 resume_command=invocation.command(root),
+                preflight=lambda: check_recordings(config),
             )
             began = time.monotonic()
             summary = runner.run(graph, invocation.name)
