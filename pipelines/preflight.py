@@ -44,8 +44,8 @@ def check_recordings(config: LoopConfig) -> None:
     blind = [header for header, has_truth in recorded if not has_truth]
     if blind and value_family(config.value.model).privileged:
         raise ConfigError(
-            f"--value-model {value_family(config.value.model).name}: {len(blind)} of {len(headers)} episodes hold no simulator truth, "
-            "which that control reads",
+            f"--value-model {value_family(config.value.model).name}: {len(blind)} of {len(headers)} episodes hold no "
+            "simulator truth, which that control reads",
             hint="--value-model viva",
         )
     longer = sorted((header.length, header.id) for header in headers if header.length > task.spec.max_steps)
