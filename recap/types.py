@@ -67,6 +67,10 @@ class EpisodeDraft:
     """{camera: [T, h, w, 3] uint8 RGB}. Lazy in a stored episode: decoded on access."""
     software: Mapping[str, str] = field(default_factory=dict)
     """Versions that made it (simulator, recap). Recorded, not part of the identity."""
+    asked: FloatArray | None = None
+    """[T, A] what the robot was asked to do, where it sent something else; None: it sent what it was asked."""
+    stale: BoolArray | None = None
+    """[T] True where a reading of the robot or the teleoperator failed and an earlier one stood in; None: nowhere."""
 
     @property
     def length(self) -> int:
