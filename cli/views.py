@@ -221,6 +221,10 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
     if row.instruction is not None:
         typer.echo(f"  told {row.instruction!r}")
     typer.echo(f"  cameras {', '.join(row.cameras)}, renderer {row.renderer or '-'}, {row.bytes / 1e6:.2f} MB")
+    if report.changed_steps:
+        typer.echo(f"  the robot sent something else than it was asked in {report.changed_steps} steps")
+    if report.stale_steps:
+        typer.echo(f"  on an earlier reading: steps {', '.join(map(str, report.stale_steps))}")
     outcome = report.outcome.value if report.outcome else "no truth recorded"
     progress = report.final_progress
     typer.echo(f"  outcome {outcome}" + (f", progress {progress:.2f}" if progress is not None else ""))
