@@ -14,7 +14,7 @@ from cli.options import DEFAULT_WORKSPACE, chosen_workspace
 
 # Not `recap schedule list`: it looks at all workspaces where none is named.
 _COMMAND = re.compile(
-    r"\brecap (?:run|resume|status|list|explain|verify|report|gc|annotate|schedule (?:add|remove)"
+    r"(?<![\w/.'-])recap (?:run|resume|status|list|explain|verify|report|gc|annotate|schedule (?:add|remove)"
     r"|data (?:record|verify|repair|show|stats|import|export))(?![\w-])"
 )
 
@@ -29,12 +29,10 @@ def typed_here(hint: str, workspace: Path | None = None) -> str:
     workspace = chosen_workspace() if workspace is None else workspace
     if workspace == DEFAULT_WORKSPACE:
         return hint
-    commands = list(_COMMAND.finditer(hint))
-    ends = [*(command.start() for command in commands[1:]), len(hint)]
-    parts, done = [], 0
-    for command, end in zip(commands, ends, strict=True):
-        parts.append(hint[done : command.end()])
-        if "--workspace" not in hint[command.end() : end]:
-            parts.append(f" --workspace {shlex.quote(str(workspace))}")
-        done = command.end()
-    return "".join([*parts, hint[done:]])
+    where = f" --workspace {shlex.quote(str(workspace))}"
+
+    def named(command: re.Match[str]) -> str:
+        own = hint[command.end() :].partition("recap ")[0]
+        return command[0] if "--workspace" in own else command[0] + where
+
+    return _COMMAND.sub(named, hint)
