@@ -188,7 +188,7 @@ class Runner:
             what = "its settings, inputs or versions differ from the committed result's"
         raise ConfigError(
             f"{node.name} ({node.spec.name}) records the outside world and is never run again implicitly; {what}",
-            hint=f"recap explain {run_name}   (what changed), or record anew: recap run --name OTHER_NAME",
+            hint=f"recap explain --name {run_name}   (what changed), or record anew: recap run ... --name OTHER_NAME",
         )
 
     def _execute(
@@ -263,7 +263,8 @@ class Runner:
         )
 
     def _step_failed(self, node: Node, key: str, error: Exception, run_name: str) -> StepFailed:
-        again = self._resume_command.format(run_name=run_name)
+        # Not str.format: a folder or setting in it may hold braces of its own.
+        again = self._resume_command.replace("{run_name}", run_name)
         own = error.hint if isinstance(error, RecapError) else ""
         message = error.message if isinstance(error, RecapError) else f"{type(error).__name__}: {error}"
         return StepFailed(

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -267,7 +268,7 @@ def _write_owner(handle: int, purpose: str) -> None:
         "host": os.uname().nodename,
         "user": user_name(),
         "since": time.time(),
-        "command": " ".join(sys.argv)[:500],
+        "command": shlex.join(sys.argv)[:500],
         "purpose": purpose,
     }
     os.ftruncate(handle, 0)

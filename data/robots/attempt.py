@@ -50,7 +50,7 @@ class Cast:
         if self.leader is None and self.policy is None:
             raise ConfigError(
                 "nobody to act: expected a teleoperator, a policy, or both",
-                hint="recap data record --teleop-config FILE, --policy BUNDLE, or both",
+                hint="recap data record ... --teleop-config FILE   (or --policy BUNDLE, or both)",
             )
 
 
