@@ -5,8 +5,10 @@ python lerobot_compare.py SEED ...     shows the plan and the disagreements of s
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from data.episodes import EpisodeStore
 from data.tasks import TASKS
 from data.verify import verify
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest, ImportResult
+from pipelines.import_plan import ImportRequest
 from recap.errors import ConfigError
 
 TASK = "generated"
@@ -55,8 +57,8 @@ class Oracle:
         self._process.wait(60)
         self._process.stdout.close()
 
-    def ask(self, root: Path, *, whole: bool = False, convert: bool = False) -> Answer:
-        """What LeRobot gives for the rows of a folder.
+    def ask(self, root: Path, *, whole: bool = False, convert: bool = False) -> None:
+        """Has it read a folder; `answer` waits for what it gives.
 
         Args:
             root: the folder.
@@ -64,14 +66,27 @@ class Oracle:
             convert: from 2.1 to 3.0 first, in place, by LeRobot's script.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         asked = {"root": str(root), "out": str(self._out), "whole": whole, "convert": convert}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
+
+    def answer(self) -> Answer:
+        """What it gives for the rows of the folder it was asked for."""
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, f"LeRobot's process ended with {self._process.wait(10)} at {root}"
+        assert line, f"LeRobot's process ended with {self._process.wait(10)}"
         error = json.loads(line)["error"]
         return Answer(error, {} if error else dict(np.load(self._out, allow_pickle=False)))
+
+
+@dataclass
+class Given:
+    """What LeRobot gives for the rows of one episode."""
+
+    refused: str
+    """Why it does not give one of them; "" if it gives all."""
+    columns: dict[str, Any]
+    """{column: [T, ...]} of those that it gives."""
 
 
 @dataclass
@@ -84,17 +99,16 @@ class Answer:
     """{column: [T, ...]} of the rows that it gives; of all rows `errors`: "" or why it does not give one, and
     `episodes`: whose they are."""
 
-    def refused(self, number: int) -> str:
-        """Why it does not give a row of an episode; "" if it gives all."""
+    def of(self, number: int) -> Given:
+        """Its rows of one episode, by episode_index."""
         if self.error:
-            return self.error
-        errors = self.columns["errors"][self.columns["episodes"] == number]
-        return next((str(error) for error in errors if error), "")
-
-    def rows_of(self, number: int) -> Any:
-        """Which of the rows that it gives are of an episode."""
-        index = self.columns.get("episode_index")
-        return np.zeros(0, dtype=np.int64) if index is None else np.flatnonzero(index == number)
+            return Given(self.error, {})
+        columns = dict(self.columns)
+        errors, episodes = columns.pop("errors"), columns.pop("episodes")
+        del columns["missed"]
+        refused = next((str(error) for error in errors[episodes == number] if error), "")
+        rows = episodes[errors == ""] == number
+        return Given(refused, {name: values[rows] for name, values in columns.items()})
 
 
 @dataclass
@@ -108,6 +122,8 @@ class Verdict:
     """Of these, how many were taken in."""
     expected: int = 0
     """Of these, how many have nothing that may be refused."""
+    missed: int = 0
+    """Rows whose picture LeRobot's seek misses: it gives them if it decodes from the beginning."""
     wrong: list[str] = field(default_factory=list)
     """Disagreements, in words."""
     refusals: Counter[str] = field(default_factory=Counter)
@@ -120,86 +136,102 @@ class Verdict:
 def check(plan: Plan, scratch: Path, oracle: Oracle, *, whole: bool = False) -> Verdict:
     """Writes the folder of a plan below `scratch`, has both read it, and compares."""
     shutil.rmtree(scratch, ignore_errors=True)
-    folder = write_folder(scratch / "dataset", plan)
-    # Numbers with gaps: LeRobot reads the same dataset without.
-    answer = oracle.ask(write_folder(scratch / "twin", without_gaps(plan)) if plan.gaps else folder, whole=whole)
+    folder = twin = scratch / "dataset"
+    wandering = write_folder(folder, plan)
+    if plan.gaps:
+        # Numbers with gaps: LeRobot reads the same dataset without.
+        twin = scratch / "twin"
+        write_folder(twin, without_gaps(plan))
+    oracle.ask(twin, whole=whole)
     verdict = Verdict(plan)
-    with _imported(folder, scratch / "workspace", verdict) as (result, store):
+    with _task_folders_kept():
+        imported = _import(folder, scratch / "workspace", verdict)
+        answer = oracle.answer()
+        verdict.missed = int(answer.columns.get("missed", 0))
         for place, number in enumerate(numbers_of(plan)):
-            _compare(verdict, answer, place, number, result, store)
-        verdict.wrong += [f"verify: {finding}" for finding in verify(store)]
+            of_answer = place if plan.gaps else number
+            free = place in wandering or plan.may_be_refused(place)
+            _compare(verdict, answer.of(of_answer), number, imported, free=free)
+        verdict.wrong += [f"verify: {finding}" for finding in verify(imported.store)]
     return verdict
 
 
 @contextmanager
-def _imported(folder: Path, workspace: Path, verdict: Verdict) -> Iterator[tuple[ImportResult | None, EpisodeStore]]:
-    """Imports what can be taken; the result is None if nothing can. Other errors than ConfigError are disagreements."""
+def _task_folders_kept() -> Iterator[None]:
+    """An import has the task files of its workspace searched; afterwards they are not."""
     searched = os.environ.get("RECAP_TASKS")
     try:
-        yield _import(folder, workspace, verdict), EpisodeStore(workspace / "episodes")
+        yield
     finally:
-        if searched is None:
-            os.environ.pop("RECAP_TASKS", None)
-        else:
+        os.environ.pop("RECAP_TASKS", None)
+        if searched is not None:
             os.environ["RECAP_TASKS"] = searched
 
 
-def _import(folder: Path, workspace: Path, verdict: Verdict) -> ImportResult | None:
+@dataclass
+class Imported:
+    """What an import made of a folder."""
+
+    store: EpisodeStore
+    ids: dict[int, str] = field(default_factory=dict)
+    """{number: episode id}"""
+    left_out: dict[int, str] = field(default_factory=dict)
+    """{number: why}"""
+    refusal: str = ""
+    """Of the whole folder."""
+
+
+def _import(folder: Path, workspace: Path, verdict: Verdict) -> Imported:
+    """Imports what can be taken. Any other error than a ConfigError that says what and where is a disagreement."""
+    imported = Imported(EpisodeStore(workspace / "episodes"))
     request = ImportRequest(dataset=folder, task=TASK, jpeg_quality=None)
-    for asked in (request, _skipping(request)):
+    for asked in (request, dataclasses.replace(request, skip_broken=True)):
         try:
-            return import_dataset(workspace, asked, lambda line: None)
+            result = import_dataset(workspace, asked, lambda line: None)
         except ConfigError as error:
+            imported.refusal = error.message
             if str(folder) not in error.message or "episode" not in error.message:
                 verdict.wrong.append(f"a refusal that does not name folder and episode: {error.message}")
             if not error.hint:
                 verdict.wrong.append(f"a refusal that does not say what to type: {error.message}")
-        except Exception as error:  # noqa: BLE001 the finding is that it is no ConfigError
+        except Exception as error:  # noqa: BLE001 whatever it is: it should have been a ConfigError
             verdict.wrong.append(f"{type(error).__name__}: {error}")
-    return None
+        else:
+            imported.ids, imported.left_out = result.ids, result.left_out
+            break
+    return imported
 
 
-def _skipping(request: ImportRequest) -> ImportRequest:
-    import dataclasses
-
-    return dataclasses.replace(request, skip_broken=True)
-
-
-def _compare(
-    verdict: Verdict, answer: Answer, place: int, number: int, result: ImportResult | None, store: EpisodeStore
-) -> None:
-    asked = place if verdict.plan.gaps else number
-    rows, refused = answer.rows_of(asked), answer.refused(asked)
-    if not refused:
-        verdict.read += 1
-        verdict.expected += not verdict.plan.may_be_refused
-    if result is None or number not in result.ids:
-        said = "" if result is None else result.left_out.get(number, "")
-        verdict.refusals[_plain(said)] += not refused
-        if result is not None and (str(number) not in said or "episode" not in said):
-            verdict.wrong.append(f"episode {number} was left out without its name: {said!r}")
-        if not refused and not verdict.plan.may_be_refused:
-            verdict.wrong.append(f"episode {number} is read by LeRobot and was refused: {said}")
+def _compare(verdict: Verdict, given: Given, number: int, imported: Imported, *, free: bool) -> None:
+    """One episode; `free` if it may be refused."""
+    verdict.read += not given.refused
+    verdict.expected += not (given.refused or free)
+    if number not in imported.ids:
+        said = imported.left_out.get(number, imported.refusal)
+        if f"episode {number}" not in said:
+            verdict.wrong.append(f"episode {number} was left out and not named: {said!r}")
+        if not given.refused:
+            verdict.refusals[re.sub(r"/\S+|[0-9.]+|\n.*", "_", said)] += 1
+            if not free:
+                verdict.wrong.append(f"episode {number} is read by LeRobot and was refused: {said}")
         return
-    if refused:
-        verdict.wrong.append(f"episode {number} was taken, LeRobot refuses a row: {refused}")
+    if given.refused:
+        verdict.wrong.append(f"episode {number} was taken, LeRobot refuses a row: {given.refused}")
         return
     verdict.taken += 1
-    episode = store.load(result.ids[number])
+    episode = imported.store.load(imported.ids[number])
     told = episode.instruction or TASKS.get(TASK).spec.prompt
-    wanted = Counter(answer.columns["task"][rows].tolist()).most_common(1)[0][0]
-    if told != wanted:
-        verdict.wrong.append(f"episode {number} was told {told!r}, LeRobot's rows mostly {wanted!r}")
+    usual = Counter(given.columns["task"].tolist()).most_common(1)[0][0]
+    if told != usual:
+        verdict.wrong.append(f"episode {number} was told {told!r}, LeRobot's rows mostly {usual!r}")
     stored = {"observation.state": episode.state, "action": episode.action}
     stored |= {f"observation.images.{camera}": frames for camera, frames in episode.frames.items()}
     if len(stored) != 2 + verdict.plan.cameras:
         verdict.wrong.append(f"episode {number} has cameras {sorted(episode.frames)}")
     for name, found in stored.items():
-        given = _as_stored(name, answer.columns[name][rows])
-        if len(found) != len(given):
-            verdict.wrong.append(f"episode {number}, {name}: {len(found)} rows, LeRobot gives {len(given)}")
-        elif found.dtype != given.dtype or not np.array_equal(found, given):
-            verdict.wrong.append(f"episode {number}, {name}: {_difference(np.asarray(found), given)}")
+        wanted = _as_stored(name, given.columns[name])
+        if found.dtype != wanted.dtype or not np.array_equal(found, wanted):
+            verdict.wrong.append(f"episode {number}, {name}: {_difference(np.asarray(found), wanted)}")
 
 
 def _as_stored(name: str, given: Any) -> Any:
@@ -220,12 +252,6 @@ def _difference(found: Any, given: Any) -> str:
     return f"rows {rows} differ; what is stored there is LeRobot's row {where}"
 
 
-def _plain(message: str) -> str:
-    import re
-
-    return re.sub(r"/\S+|[0-9.]+", "_", message)
-
-
 def main(seeds: list[int]) -> None:
     """Prints what is found of each seed, and the totals."""
     import tempfile
@@ -236,7 +262,7 @@ def main(seeds: list[int]) -> None:
         for seed in seeds:
             verdict = check(draw(seed), Path(scratch) / "case", oracle)
             totals += Counter(
-                plans=1, read=verdict.read, taken=verdict.taken, expected=verdict.expected, wrong=bool(verdict.wrong)
+                plans=1, missed=verdict.missed, read=verdict.read, taken=verdict.taken, expected=verdict.expected, wrong=bool(verdict.wrong)
             )
             refusals += verdict.refusals
             if verdict.wrong or len(seeds) < 5:

@@ -14,8 +14,9 @@ import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from lerobot_plans import CODECS, Plan
+from lerobot_plans import CODECS, RATE_TOLERANCE, Plan
 
+SIZE = (32, 48)
 TASKS = ("put the cube into the box", "open the drawer", "wipe the table")
 _MOVFLAGS = {
     "faststart": "faststart",
@@ -56,25 +57,32 @@ def numbers_of(plan: Plan) -> list[int]:
     return [2 * e + 1 if plan.gaps else e for e in range(len(plan.lengths))]
 
 
-def write_folder(root: Path, plan: Plan) -> Path:
-    """Writes the dataset and returns its folder, which must not exist."""
+def write_folder(root: Path, plan: Plan) -> set[int]:
+    """Writes the dataset to a folder that must not exist.
+
+    Returns:
+        Places of the episodes whose row times wander farther from the rate than an import allows.
+    """
     rng = np.random.default_rng([7, plan.seed])
     episodes = [_Episode(e, n, plan.lengths[e]) for e, n in enumerate(numbers_of(plan))]
     films = {
         camera: _films(root, plan, episodes, camera, rng) if plan.pictures == "video" else []
         for camera in range(plan.cameras)
     }
-    rows, entries = [], []
+    rows, entries, wandering = [], [], set()
     for episode in episodes:
         # All cameras of a plan have the same clock; the first one's is that of the rows.
         film = films[0][episode.film] if films[0] else None
         start, times = _times(plan, episode, film, rng)
+        off = np.abs(np.array(times) - times[0] - np.arange(len(times)) / plan.fps) * plan.fps
+        if off.max() > RATE_TOLERANCE:
+            wandering.add(episode.place)
         tasks = _tasks(plan, episode)
         rows.append(_rows(plan, episode, times, tasks, rng))
         entries.append(_entry(plan, episode, rows[-1], start, times, tasks))
     _write_tables(root, plan, episodes, rows, entries)
     _write_meta(root, plan, entries)
-    return root
+    return wandering
 
 
 # --- films -----------------------------------------------------------------------------------------------------------
@@ -102,7 +110,9 @@ def _films(root: Path, plan: Plan, episodes: list[_Episode], camera: int, rng: A
         grid = np.arange(count) / plan.fps + (plan.late - plan.cut) / plan.fps
         if plan.damage == "jumps":
             grid[episodes[at].first + 2 :] += 0.5 / plan.fps
-        grid = grid + plan.vfr * rng.uniform(-1, 1, count) / plan.fps
+        wander = plan.vfr * rng.uniform(-1, 1, count) / plan.fps
+        wander[np.abs(grid) < 0.5 / plan.fps] = 0  # what is hidden stays so, and nothing else
+        grid = grid + wander
         path = root / _film_path(plan, episodes[at].number if plan.v2 else number, camera)
         content = np.random.default_rng([plan.seed, camera, number])
         seen = write_film(path, plan, grid.tolist(), lost, content)
@@ -120,18 +130,19 @@ def write_film(path: Path, plan: Plan, times: list[float], lost: list[int], cont
     rate = Fraction(plan.fps).limit_denominator(1001)
     base = Fraction(1, plan.scale) if plan.scale else 1 / rate
     ticks = [round(Fraction(time) / base) for time in times]
+    for i in range(1, len(ticks)):
+        ticks[i] = max(ticks[i], ticks[i - 1] + 1)
     first = ticks[0]
-    ticks = [max(tick, first + i) for i, tick in enumerate(ticks)]  # they rise
     flags = {"movflags": _MOVFLAGS[plan.container]} if plan.container in _MOVFLAGS else {}
     if plan.container == "no_edits":
         flags["use_editlist"] = "0"
     if plan.scale and plan.scale_kept:
         flags["video_track_timescale"] = str(plan.scale)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows, columns = (np.arange(side) * 4 // side for side in plan.size)
+    rows, columns = (np.arange(side) * 4 // side for side in SIZE)
     with av.open(str(path), "w", format="mp4", options=flags) as container:
         stream: Any = container.add_stream(encoder, rate=rate, options={**options, "g": str(plan.group)})
-        stream.height, stream.width = plan.size
+        stream.height, stream.width = SIZE
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = base
         stream.codec_context.thread_count = 1
@@ -238,7 +249,7 @@ def _rows(plan: Plan, episode: _Episode, times: list[float], tasks: list[int], r
 def _picture(plan: Plan, rng: Any) -> bytes:
     from PIL import Image
 
-    image = Image.fromarray(rng.integers(0, 256, size=(*plan.size, 3), dtype=np.uint8))
+    image = Image.fromarray(rng.integers(0, 256, size=(*SIZE, 3), dtype=np.uint8))
     if plan.pictures == "grey":
         image = image.convert("L")
     elif plan.damage == "rgba":
@@ -360,7 +371,7 @@ def _info(plan: Plan, entries: list[dict[str, Any]]) -> dict[str, Any]:
         kind = "video" if plan.pictures == "video" else "image"
         features[f"observation.images.cam{camera}"] = {
             "dtype": kind,
-            "shape": [*plan.size, 3],
+            "shape": [*SIZE, 3],
             "names": ["height", "width", "channels"],
         }
     features["timestamp"] = {"dtype": plan.time_said, "shape": [1], "names": None}

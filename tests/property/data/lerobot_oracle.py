@@ -13,12 +13,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 TOLERANCE_S = 1e-4
-NUMBERS = ("observation.state", "action", "episode_index")
+NUMBERS = ("observation.state", "action")
 
 
 def read(root: Path, *, whole: bool) -> dict[str, Any]:
@@ -32,17 +33,60 @@ def read(root: Path, *, whole: bool) -> dict[str, Any]:
     version = json.loads((root / "meta/info.json").read_text())["codebase_version"]
     if not whole:
         _load_tables_directly()
+    from lerobot.datasets.video_utils import FrameTimestampError
+
     give, table = _give_v3(root) if version == "v3.0" else _give_v2(root)
-    items, errors = [], []
+    items, errors, missed = [], [], []
     for at in range(len(table)):
         try:
             items.append(give(at))
             errors.append("")
         except Exception as error:  # noqa: BLE001 whatever it is: LeRobot does not give this row
-            items.append(None)
-            errors.append(f"{type(error).__name__}: {error}"[:300])
+            # Its time rule counts, not what its seek makes of it.
+            again = _without_seek(give, at) if isinstance(error, FrameTimestampError) else None
+            items.append(again)
+            missed.append(again is not None)
+            errors.append("" if again is not None else f"{type(error).__name__}: {error}"[:300])
     episodes = [int(number) for number in table.with_format("numpy")["episode_index"]]
-    return {"items": items, "errors": errors, "episodes": episodes}
+    return {"items": items, "errors": errors, "episodes": episodes, "missed": sum(missed)}
+
+
+class _Unsought:
+    """A film of PyAV that is read from its beginning wherever a seek is asked for."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __enter__(self) -> Any:
+        self._container.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._container.__exit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def seek(self, *place: Any, **named: Any) -> None:
+        """Nothing: a film that was just opened stands at its beginning."""
+
+
+def _without_seek(give: Any, at: int) -> Any:
+    """What LeRobot gives for a row that decodes the film from its beginning; None if it refuses again.
+
+    It seeks anew for each row. In films whose pictures depend on later ones and in fragments that may lead behind the
+    row's picture, which is then not found although it is there.
+    """
+    import lerobot.datasets.video_utils as video_utils
+
+    av = video_utils.av
+    video_utils.av = SimpleNamespace(open=lambda path: _Unsought(av.open(path)))
+    try:
+        return give(at)
+    except video_utils.FrameTimestampError:
+        return None
+    finally:
+        video_utils.av = av
 
 
 def _give_v3(root: Path) -> Any:
@@ -112,7 +156,7 @@ def _loaded(folder: Path, features: Any = None, episodes: Any = None) -> Any:
 def _kept(answer: dict[str, Any], out: Path) -> None:
     """Rows that were given, side by side, as .npz."""
     given = [item for item in answer["items"] if item is not None]
-    columns = {"errors": np.array(answer["errors"]), "episodes": np.array(answer["episodes"])}
+    columns = {name: np.array(answer[name]) for name in ("errors", "episodes", "missed")}
     for name in given[0] if given else ():
         if name in (*NUMBERS, "task") or name.startswith("observation.images."):
             values = [item[name] for item in given]
