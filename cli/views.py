@@ -218,6 +218,8 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
     typer.echo(
         f"  {row.length} steps at {row.rate_hz:g} Hz = {report.duration_s:.1f} s, human {report.human_steps} steps"
     )
+    if row.instruction is not None:
+        typer.echo(f"  told {row.instruction!r}")
     typer.echo(f"  cameras {', '.join(row.cameras)}, renderer {row.renderer or '-'}, {row.bytes / 1e6:.2f} MB")
     outcome = report.outcome.value if report.outcome else "no truth recorded"
     progress = report.final_progress

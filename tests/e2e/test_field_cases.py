@@ -5,16 +5,22 @@ What an import left with exit code 0 is verified, run at preset micro and export
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shlex
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from runs import recap
 
+from cli.main import main
 from data.episodes import EpisodeStore
 
 CASES = Path(__file__).parents[3] / "shared" / "field-cases"
@@ -43,19 +49,32 @@ def _no_task_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECAP_TASKS", "")
 
 
+def _here(*words: str, workspace: Path) -> Any:
+    """The command in this process: imports need no other."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["recap", *words, "--workspace", str(workspace)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    return SimpleNamespace(exit_code=ended.value.code or 0, stdout=out.getvalue(), stderr=err.getvalue())
+
+
 def _take(case: str, workspace: Path) -> tuple[dict[str, Any], list[str]]:
     """Imports a case, by the command that the refusal prints where it is refused; returns the result and the words."""
     words = ["data", "import", str(CASES / case), "--task", TASK, "--lossless"]
-    done = recap(*words, workspace=workspace)
     if case in ASKING:
-        assert done.returncode == 2, done.stderr
+        done = _here(*words, workspace=workspace)
+        assert done.exit_code == 2, done.stderr
         hint = done.stderr.rpartition("next: ")[2].splitlines()[0].partition("   (")[0]
         assert ASKING[case] in hint
         assert not (workspace / "tasks").exists()
         words = shlex.split(hint)[1:]
         words = words[: words.index("--workspace")]
-    done = recap(*words, "--json", workspace=workspace)
-    assert done.returncode == 0, done.stderr
+    done = _here(*words, "--json", workspace=workspace)
+    assert done.exit_code == 0, done.stderr
     return json.loads(done.stdout), words
 
 
@@ -77,9 +96,9 @@ def test_it_comes_in_or_says_what_to_type_and_adds_nothing_again(tmp_path: Path,
         lengths = {row["episode_index"]: row["length"] for row in rows}
     taken = {number: episode.length for number, episode in _episodes(workspace, result).items()}
     assert taken == {number: length for number, length in lengths.items() if str(number) not in result["left_out"]}
-    again = json.loads(recap(*words, "--json", workspace=workspace).stdout)
+    again = json.loads(_here(*words, "--json", workspace=workspace).stdout)
     assert (again["imported"], again["known"]) == (0, len(taken))
-    assert recap("data", "verify", workspace=workspace).returncode == 0
+    assert _here("data", "verify", workspace=workspace).exit_code == 0
 
 
 def test_trimmed_starts_have_the_pictures_that_lerobot_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

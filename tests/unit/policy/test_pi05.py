@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.resize import letterbox
 from policy.models import POLICIES, load_policy
 from policy.models.pi05 import Pi05Config, small_config, tiny_config
 from policy.models.pi05.sizes import NetworkSizes, full, small, tiny
@@ -152,10 +153,17 @@ def test_an_observation_of_another_shape_is_refused(bundle: Path) -> None:
     policy, observation = load_policy(bundle), make_observation(0)
     with pytest.raises(ConfigError, match=r"no frame of cam_left_wrist"):
         policy.act(replace(observation, frames={"cam_high": observation.frames["cam_high"]}), noise_seed=0)
-    with pytest.raises(ConfigError, match=r"frames of shape \(32, 32, 3\), expected \(64, 64, 3\)"):
-        policy.act(make_observation(0, image_size=32), noise_seed=0)
     with pytest.raises(ConfigError, match="state of 3 numbers, expected 14"):
         policy.act(replace(observation, state=observation.state[:3]), noise_seed=0)
+
+
+def test_pictures_of_another_size_are_letterboxed_to_the_networks(bundle: Path) -> None:
+    policy, seen = load_policy(bundle), make_observation(0, image_size=80)
+    wide = {name: frame[:48] for name, frame in seen.frames.items()}
+    boxed = {name: letterbox(frame[None], 64, 64)[0] for name, frame in wide.items()}
+    acted = [policy.act(replace(seen, frames=frames), noise_seed=0) for frames in (wide, boxed)]
+    np.testing.assert_array_equal(*acted)
+    assert not np.array_equal(acted[0], policy.act(make_observation(0), noise_seed=0))
 
 
 def test_settings_are_checked() -> None:
