@@ -66,7 +66,9 @@ class MlflowMirror:
 
         The thread is a daemon: one that hangs in a dead server does not keep the process alive.
         """
-        worker = threading.Thread(target=self._last_sync, name="recap-mlflow-flush", daemon=True)
+        worker = threading.Thread(
+            target=self._last_sync, args=(time.monotonic(),), name="recap-mlflow-flush", daemon=True
+        )
         self._stop.set()
         worker.start()
         if self._warned:  # said to be away already: one more try, not a long one
@@ -101,8 +103,11 @@ class MlflowMirror:
             if time.monotonic() >= self._not_before:
                 self.sync()
 
-    def _last_sync(self) -> None:
-        self.sync()
+    def _last_sync(self, asked: float) -> None:
+        with self._lock:  # the other thread may be at it
+            tried = self._not_before > asked + _RETRY_S
+        if not tried:
+            self.sync()
 
     def _worthwhile(self) -> bool:
         records, end = self._read(max(int(self._cursor().get("offset", 0)), self._dull_until))

@@ -12,11 +12,16 @@ from hint_scan import Hint, Unread, scan, scan_source
 
 from cli import options
 
-# Hints that do not work yet. An entry whose hint was mended fails the test: take it off.
-NOT_YET = {("data/lerobot_io/folder.py", "recap data import DIR: Missing option '--task'.")}
-
 UNREAD = {
     Unread("recap/errors.py", "hint"),  # handed on by the class itself
+    Unread("data/lerobot_io/files.py", "hint"),  # the same
+    # Whole commands made of what was asked for: test_import_parts.py and test_field_cases.py type them.
+    Unread("pipelines/import_plan.py", "request.again(root, robot='NAME')"),
+    Unread(
+        "pipelines/import_plan.py",
+        "hints.pop() if len(hints) == 1 and '' not in hints else request.again(root, **changed)",
+    ),
+    Unread("pipelines/dataset_import.py", "request.again(Path('ANOTHER_FOLDER'))"),
     Unread("data/framecache.py", "hint"),  # handed over as text, to a function of the file
     Unread("data/robots/gym.py", "self.install"),  # given as install=, which is read
     Unread("data/robots/gym.py", "task.install"),
@@ -38,10 +43,8 @@ def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_every_hint_in_the_source_works_as_typed() -> None:
     hints, _ = scan(ROOT)
-    found = {(hint.file, fault): hint for hint in hints for fault in faults(hint)}
-    wrong = [f"{file}:{hint.line}: {fault}" for (file, fault), hint in found.items() if (file, fault) not in NOT_YET]
+    wrong = [f"{hint.file}:{hint.line}: {fault}" for hint in hints for fault in faults(hint)]
     assert not wrong, "\n".join(wrong)
-    assert set(found) >= NOT_YET, "mended: take it off NOT_YET"
 
 
 def test_the_scan_sees_them_all() -> None:

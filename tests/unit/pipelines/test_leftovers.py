@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pipelines.leftovers import OF_MLFLOW, no_proxy_here, not_used
+from pipelines import run
+from pipelines.invocation import Invocation
+from pipelines.leftovers import OF_MLFLOW, OF_RAY, no_proxy_here, not_used
+from recap.workspace import Workspace
 
 
 def test_without_a_proxy_nothing_is_touched() -> None:
@@ -47,3 +52,16 @@ def test_requests_of_http_clients_go_direct(proxy: str, monkeypatch: pytest.Monk
 def test_each_variable_that_is_not_used_is_named() -> None:
     lines = not_used({"MLFLOW_RUN_ID": "abc", "MLFLOW_EXPERIMENT_NAME": ""}, OF_MLFLOW, "because")
     assert lines == ["MLFLOW_RUN_ID=abc is not used: because"]
+
+
+def test_a_run_says_which_it_does_not_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_ADDRESS", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.setenv(name, "theirs")
+    workspace = Workspace.open(tmp_path)
+    said: list[str] = []
+    for executor, tracker in (("local", "none"), ("ray", "mlflow")):
+        invocation = Invocation.of(task="shirt_folding", preset="micro", executor=executor, tracker=tracker)
+        config = invocation.config()
+        run._executor(config, invocation, lambda event: None, said.append)
+        run._tracker(workspace, config, invocation, said.append)
+    assert [line.partition("=")[0] for line in said] == [*OF_RAY, *OF_MLFLOW]
