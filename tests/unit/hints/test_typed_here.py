@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,3 +34,21 @@ HERE = f" --workspace {shlex.quote(str(ODD))}"
 def test_each_command_that_names_none_gets_the_workspace(hint: str, typed: str) -> None:
     assert typed_here(hint, ODD) == typed.replace("@", HERE)
     assert typed_here(hint, Path("runs")) == hint
+
+
+def test_every_command_that_takes_a_workspace_is_known() -> None:
+    import typer
+
+    from cli.main import app
+
+    def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        for word, inner in getattr(command, "commands", {}).items():
+            yield from leaves(inner, f"{name} {word}")
+        if not hasattr(command, "commands"):
+            yield name, command
+
+    found = dict(leaves(typer.main.get_command(app), "recap"))
+    assert len(found) > 15
+    takes = {name for name, command in found.items() if any("--workspace" in param.opts for param in command.params)}
+    assert takes == set(found)
+    assert {name for name in found if typed_here(name, ODD) == name} == {"recap schedule list"}
