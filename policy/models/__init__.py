@@ -32,8 +32,6 @@ class PolicyFamily:
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
     check: Callable[..., None]
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
-    check_base: Callable[[Any, Any], None]
-    """check_base(base, config) raises ConfigError if weights of `base` are no start for a training with `config`."""
     train: Callable[..., dict[str, float]]
     """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",
     base=None, tag="") -> figures; writes a bundle folder `out`/step-<n> per candidate (see `candidates`). `base` is a
@@ -42,6 +40,8 @@ class PolicyFamily:
     """The policy of a bundle folder."""
     reguide: Callable[[Path, Path, float], str]
     """reguide(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
+    check_base: Callable[[Any, Any], None] = lambda base, config: None
+    """check_base(base, config) raises ConfigError if weights of `base` are no start for a training with `config`."""
 
 
 POLICIES: Registry[PolicyFamily] = Registry("policy", packages=("policy.models",))

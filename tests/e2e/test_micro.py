@@ -22,15 +22,9 @@ NODES = [
 pytestmark = pytest.mark.xdist_group("e2e-micro")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with one finished micro run, never interrupted. Tests that change it copy it first."""
-    workspace = tmp_path_factory.mktemp("reference") / "w"
-    done = micro(workspace)
-    assert done.returncode == 0, done.stderr
-    assert "success" in done.stdout
-    assert "again   recap run --task shirt_folding --preset micro" in done.stdout
-    return workspace
+@pytest.fixture
+def finished(finished_micro: Path) -> Path:
+    return finished_micro
 
 
 @pytest.fixture

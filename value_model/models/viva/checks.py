@@ -13,6 +13,12 @@ from recap.errors import ConfigError
 from recap.specs import RobotSpec
 from value_model.models.viva.config import EncoderConfig, VivaConfig
 
+_ELSEWHERE = {
+    "prompt_file": "--set value.model.prompt_file=PATH",
+    "encoder.folder": "--set value.model.encoder.folder=PATH",
+    "start": "--set value.model.start=PATH",
+}
+
 
 def image_size(config: VivaConfig, height: int, width: int) -> tuple[int, int]:
     """The smallest (h, w) in whole tokens that holds pictures of a size."""
@@ -24,13 +30,13 @@ def check(config: VivaConfig, *, prompts: Sequence[str], robot: RobotSpec) -> No
     """Raises ConfigError if the model could not be trained for these prompts on this robot."""
     sizes = config.transformer
     view_positions(robot.camera_names, config.views)
-    for name, path, hint in (
-        ("prompt_file", config.prompt_file, "--set value.model.prompt_file=PATH"),
-        ("encoder.folder", config.encoder.folder, "--set value.model.encoder.folder=PATH"),
-        ("start", config.start, "--set value.model.start=PATH"),
+    for name, path in (
+        ("prompt_file", config.prompt_file),
+        ("encoder.folder", config.encoder.folder),
+        ("start", config.start),
     ):
         if path and not Path(path).exists():
-            raise ConfigError(f"viva: {name} {path} does not exist", hint=hint)
+            raise ConfigError(f"viva: {name} {path} does not exist", hint=_ELSEWHERE[name])
     if config.prompt_file:
         check_prompt_file(Path(config.prompt_file), prompts, sizes.text_tokens, sizes.text_dim)
     else:
