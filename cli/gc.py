@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.options import DEFAULT_WORKSPACE, noted
+
 
 def gc(
     keep: Annotated[
@@ -15,9 +17,9 @@ def gc(
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove what is listed; without it nothing changes.")
     ] = False,
-    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.")] = Path(
-        "runs"
-    ),
+    workspace: Annotated[
+        Path, typer.Option("--workspace", "-w", help="Folder that holds runs and experience.", callback=noted)
+    ] = DEFAULT_WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List what no run, champion or kept iteration refers to, with sizes. Episodes are never touched."""
@@ -50,7 +52,9 @@ def gc(
         typer.echo(f"removed {len(found.items)} things, {size_text(found.frees)} of disk given back")
     else:
         typer.echo(f"{len(found.items)} things, {size_text(found.frees)} of disk; nothing was changed")
-        typer.echo("remove them:  recap gc --delete" + (f" --keep {keep}" if keep != 2 else "") + _where(workspace))
+        from cli.hints import typed_here
+
+        typer.echo("remove them:  " + typed_here("recap gc --delete" + (f" --keep {keep}" if keep != 2 else "")))
 
 
 def size_text(count: int) -> str:
@@ -61,9 +65,3 @@ def size_text(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
-
-
-def _where(workspace: Path) -> str:
-    import shlex
-
-    return "" if workspace == Path("runs") else f" --workspace {shlex.quote(str(workspace))}"

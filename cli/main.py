@@ -218,7 +218,9 @@ def main() -> None:
         # Outside its standalone mode, click returns the code of a typer.Exit instead of raising it.
         code = app(standalone_mode=False)
     except RecapError as error:
-        typer.echo(f"error: {error}", err=True)
+        from cli.hints import typed_here
+
+        typer.echo(f"error: {RecapError(error.message, hint=typed_here(error.hint))}", err=True)
         # A step that stopped on a known error keeps the exit code of that error.
         cause = error.__cause__
         raise SystemExit(cause.exit_code if isinstance(cause, RecapError) else error.exit_code) from None

@@ -8,6 +8,18 @@ from typing import Annotated
 import typer
 
 DEFAULT_WORKSPACE = Path("runs")
+_chosen = [DEFAULT_WORKSPACE]
+
+
+def chosen_workspace() -> Path:
+    """The workspace that this process was called with, as it was typed."""
+    return _chosen[0]
+
+
+def noted(workspace: Path) -> Path:
+    """Has what is printed from now on name this workspace."""
+    _chosen[0] = workspace
+    return workspace
 
 
 def with_its_tasks(workspace: Path) -> Path:
@@ -15,7 +27,7 @@ def with_its_tasks(workspace: Path) -> Path:
     from recap.task_folders import offer
 
     offer(workspace)
-    return workspace
+    return noted(workspace)
 
 
 Workspace = Annotated[

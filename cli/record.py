@@ -37,8 +37,8 @@ def record(
     """Record attempts on a LeRobot robot; keys start, take over, judge, discard and undo. Each is on disk at once."""
     from data.annotation import LabelBook
     from data.episodes import EpisodeStore
+    from data.robots.device import connected
     from data.robots.keyboard import TerminalKeys
-    from data.robots.lerobot_robot import connected
     from data.robots.session import Session
     from data.robots.signals import StopSignals
     from recap.errors import ConfigError
@@ -54,6 +54,11 @@ def record(
     opened = Opened.open(workspace)
     devices = [cast.robot.device, *([cast.leader.device] if cast.leader is not None else [])]
     stop, store = StopSignals(), EpisodeStore(opened.episodes)
+
+    def say(text: str) -> None:
+        # stderr, so that the one JSON object stays alone on stdout.
+        typer.echo(text, err=True)
+
     session = Session(
         cast,
         store,
@@ -62,12 +67,11 @@ def record(
         episodes=episodes,
         keys=keyboard,
         stop=stop,
-        # stderr, so that the one JSON object stays alone on stdout.
-        say=lambda text: typer.echo(text, err=True),
+        say=say,
     )
     try:
         # Connecting may ask for a calibration, line by line: the terminal changes its mode after it.
-        with connected(*devices), keyboard, stop:
+        with connected(*devices, say=say), keyboard, stop:
             session.run()
     finally:
         summary = session.summary()
@@ -125,6 +129,9 @@ def _show(summary: Summary, next_command: str, *, as_json: bool) -> None:
         "discarded": len(summary.kept) - len(stored),
         "steps": pace.steps,
         "human_steps": sum(one.human_steps for one in summary.kept),
+        "stale_steps": sum(len(one.stale_steps) for one in summary.kept),
+        "changed_steps": sum(one.changed_steps for one in summary.kept),
+        "reports_what_it_sent": summary.reports,
         "late_steps": pace.late,
         "worst_late_s": pace.worst_s,
         "inference_late_s": summary.inference_s,
@@ -142,6 +149,7 @@ def _show(summary: Summary, next_command: str, *, as_json: bool) -> None:
     typer.echo(
         f"{len(stored)} episodes stored, {value['discarded']} attempts discarded or empty; {pace.steps} steps, "
         f"{value['human_steps']} by a person, {pace.rate_hz:.1f} Hz; {pace.late} late ({share:.1f} %), "
-        f"worst {pace.worst_s * 1000:.0f} ms"
+        f"worst {pace.worst_s * 1000:.0f} ms; {value['stale_steps']} on an earlier reading; "
+        f"{value['changed_steps']} sent otherwise than asked"
     )
     typer.echo(f"next: {next_command}")

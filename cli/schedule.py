@@ -42,6 +42,7 @@ def add(
     print_only: Annotated[bool, typer.Option("--print", help="Print the crontab entry; install nothing.")] = False,
 ) -> None:
     """Start a run every day at a time. The same run again replaces its entry. Exit 2 if it was not installed."""
+    from cli.hints import typed_here
     from pipelines.invocation import Invocation, default_task
     from pipelines.schedule.jobs import add_job
 
@@ -74,7 +75,7 @@ def add(
     typer.echo(f"\n{made.job.name} starts every day at {at}; it goes on where it was left, and what is done stays done")
     typer.echo(f"log      {made.job.log}")
     typer.echo("overlap  a start that finds the workspace in use ends at once with exit code 4, and the log says so")
-    typer.echo(f"undo     recap schedule remove {made.job.name}")
+    typer.echo("undo     " + typed_here(f"recap schedule remove {made.job.name}"))
 
 
 @schedule_app.command("list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cli.hints import typed_here
 from pipelines.invocation import Invocation
 from recap.workspace import Workspace
 
@@ -56,7 +58,7 @@ def run_and_show(root: Path, invocation: Invocation, *, as_json: bool) -> None:
     if result.replays:
         typer.echo(f"policy  {result.policy}   (LeRobot loads this folder)")
     if result.tracking_uri is not None:
-        typer.echo(f"mlflow  mlflow ui --backend-store-uri {result.tracking_uri}")
+        typer.echo(f"mlflow  {_browse(result.tracking_uri)}")
     typer.echo(f"again   {result.command}")
 
 
@@ -99,7 +101,7 @@ def show_status(root: Path, name: str | None, *, as_json: bool) -> None:
     if champion is not None:
         typer.echo(f"champion {champion.policy_id[:12]}  {champion.verdict} by {champion.node}")
     if status.state not in ("done", "running"):
-        typer.echo(f"go on with:  recap resume {run}")
+        typer.echo("go on with:  " + typed_here(f"recap resume {run}"))
 
 
 def show_runs(root: Path, *, as_json: bool) -> None:
@@ -112,7 +114,7 @@ def show_runs(root: Path, *, as_json: bool) -> None:
         typer.echo(json.dumps([_plain(run) for run in runs]))
         return
     if not runs:
-        typer.echo("no runs yet; start one:  recap run --task shirt_folding")
+        typer.echo("no runs yet; start one:  " + typed_here("recap run --task shirt_folding"))
     width = max([32, *(len(run.run_name) for run in runs)])
     for run in runs:
         done = sum(node.state in ("done", "cached") for node in run.nodes)
@@ -153,9 +155,9 @@ def show_verification(root: Path, *, as_json: bool) -> None:
             f"{len(_store(root).ids())} episodes, {len(episodes)} findings"
         )
         if outputs:
-            typer.echo("next: recap resume   (sets damaged outputs aside and makes them again)")
+            typer.echo(_next("recap resume   (sets damaged outputs aside and makes them again)"))
         if episodes:
-            typer.echo(f"next: recap data repair --workspace {root}")
+            typer.echo(_next("recap data repair"))
     if outputs or episodes:
         raise typer.Exit(5)
 
@@ -174,7 +176,7 @@ def show_findings(root: Path, *, as_json: bool) -> None:
             typer.echo(str(finding))
         typer.echo(f"{total} episodes read in full, {len(findings)} findings")
         if findings:
-            typer.echo(f"next: recap data repair --workspace {root}   (sets broken files aside, deletes nothing)")
+            typer.echo(_next("recap data repair   (sets broken files aside, deletes nothing)"))
     if findings:
         raise typer.Exit(5)
 
@@ -195,7 +197,7 @@ def show_repair(root: Path, *, as_json: bool) -> None:
         typer.echo(f"{item.finding}\n  {item.action}" + (f"\n  lost: {item.lost}" if item.lost else ""))
     typer.echo(f"{len(done)} findings dealt with; index rebuilt")
     if any(item.lost for item in done):
-        typer.echo("next: recap resume   (records again what is missing)")
+        typer.echo(_next("recap resume   (records again what is missing)"))
 
 
 def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool) -> None:
@@ -221,6 +223,10 @@ def show_episode(root: Path, episode: str, *, strip: Path | None, as_json: bool)
     if row.instruction is not None:
         typer.echo(f"  told {row.instruction!r}")
     typer.echo(f"  cameras {', '.join(row.cameras)}, renderer {row.renderer or '-'}, {row.bytes / 1e6:.2f} MB")
+    if report.changed_steps:
+        typer.echo(f"  the robot sent something else than it was asked in {report.changed_steps} steps")
+    if report.stale_steps:
+        typer.echo(f"  on an earlier reading: steps {', '.join(map(str, report.stale_steps))}")
     outcome = report.outcome.value if report.outcome else "no truth recorded"
     progress = report.final_progress
     typer.echo(f"  outcome {outcome}" + (f", progress {progress:.2f}" if progress is not None else ""))
@@ -283,12 +289,11 @@ def show_import(root: Path, request: ImportRequest, *, as_json: bool) -> None:
         typer.echo(
             f"{len(result.too_long)} episodes are longer than max_steps of task '{result.task}': {result.too_long[:8]}"
         )
-    where = "" if root == Path("runs") else f" --workspace {root}"
     if result.task_file is not None:
         typer.echo(f"task '{result.task}' is new; its description was drafted, look it over:\n  {result.task_file}")
     if result.outcomes.get("none"):
-        typer.echo(f"next: recap annotate --all{where}   (or --from FILE: how each attempt ended)")
-    typer.echo(f"next: recap data verify{where}")
+        typer.echo(_next("recap annotate --all   (or --from FILE: how each attempt ended)"))
+    typer.echo(_next("recap data verify"))
 
 
 def show_export(root: Path, to: Path, *, run: str | None, task: str | None, videos: bool, as_json: bool) -> None:
@@ -304,6 +309,17 @@ def show_export(root: Path, to: Path, *, run: str | None, task: str | None, vide
         typer.echo(f"  {result.left_out} episodes of the run are left out: without a label, or of another task")
     typer.echo(f"columns {', '.join(result.columns)}")
     typer.echo(f"LeRobotDataset v3.0  {result.to}")
+
+
+def _next(hint: str) -> str:
+    return f"next: {typed_here(hint)}"
+
+
+def _browse(uri: str) -> str:
+    """How to look at what MLflow holds: a server has a page, a database needs one."""
+    if uri.startswith(("http:", "https:")):
+        return uri
+    return shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
 
 
 def _store(root: Path) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.episodes import EpisodeStore
 from data.index import EpisodeRow
-from recap.types import Annotation, Event, Outcome, Source
+from recap.types import Annotation, EpisodeDraft, Event, Outcome, Source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +30,10 @@ class EpisodeReport:
     """True progress at the last step, [0, 1]; None where it is not known."""
     events: tuple[Event, ...]
     metrics: Mapping[str, float]
+    stale_steps: tuple[int, ...]
+    """Steps that went on with an earlier reading, for the robot or the teleoperator could not be read."""
+    changed_steps: int
+    """Steps in which the robot sent something else than it was asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,17 +77,25 @@ def show(store: EpisodeStore, episode_id: str, labels: Mapping[str, Annotation] 
     full_id = store.resolve(episode_id)
     row = store.info(full_id)
     truth = store.truth(full_id) if store.has_truth(full_id) else None
+    episode = store.load(full_id)
     return EpisodeReport(
         row=row,
-        software=store.header(full_id).software,
+        software=episode.software,
         duration_s=row.length / row.rate_hz,
-        human_steps=int(store.numbers(full_id)[2].sum()),
+        human_steps=int(episode.intervened.sum()),
         outcome=truth.outcome if truth else None,
         label=(labels or {}).get(full_id),
         final_progress=float(truth.progress[-1]) if truth and not np.isnan(truth.progress[-1]) else None,
         events=truth.events if truth else (),
         metrics=truth.metrics if truth else {},
+        stale_steps=() if episode.stale is None else tuple(np.flatnonzero(episode.stale).tolist()),
+        changed_steps=changed_steps(episode),
     )
+
+
+def changed_steps(draft: EpisodeDraft) -> int:
+    """Steps in which the robot sent something else than it was asked."""
+    return 0 if draft.asked is None else int((draft.asked != draft.action).any(axis=1).sum())
 
 
 def stats(

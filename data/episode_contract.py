@@ -38,6 +38,12 @@ def violations(draft: EpisodeDraft) -> Iterator[Violation]:
         yield Violation("intervened", f"shape {draft.intervened.shape}, expected ({length},) as state has T = {length}")
     else:
         yield from _source_violations(draft)
+    if draft.asked is not None:
+        yield from _array_violations("asked", draft.asked, length)
+        if draft.asked.shape != draft.action.shape:
+            yield Violation("asked", f"shape {draft.asked.shape}, expected {draft.action.shape} as the action has")
+    if draft.stale is not None and (draft.stale.dtype != np.bool_ or draft.stale.shape != (length,)):
+        yield Violation("stale", f"{draft.stale.dtype} {draft.stale.shape}, expected bool ({length},)")
     yield from _frame_violations(draft, length)
 
 

@@ -4,8 +4,9 @@ The header (root attributes) holds the facts and the sha256 of every decoded arr
 without the software versions. So the id is proved by a few hundred bytes and each array proves itself when decoded: no
 read returns bytes that were not committed. Must not know where files lie, the index, or any truth.
 
-Members: zarr.json; state, action, intervened (one chunk each); frames/<camera> (FRAMES_PER_CHUNK frames a chunk); all
-through lossless zstd, or the frames as JPEG (data/image_codec.py).
+Members: zarr.json; state, action, intervened, and asked and stale where there is something to say (one chunk each);
+frames/<camera> (FRAMES_PER_CHUNK frames a chunk); all through lossless zstd, or the frames as JPEG
+(data/image_codec.py).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ FORMAT = 1
 FRAMES_PER_CHUNK = 10
 _ZSTD_LEVEL = 1
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_OPTIONAL = ("asked", "stale")
 _FACTS = ("task", "robot", "source", "policy_id", "rate_hz", "start_seed", "renderer")
 _OPTIONAL_FACTS = ("instruction",)
 """In the header, and in the id, of those episodes alone that have them."""
@@ -47,7 +49,7 @@ class Header:
     facts: Mapping[str, Any]
     """task, robot, source, policy_id, rate_hz, start_seed, renderer; instruction, where it has one of its own."""
     arrays: Mapping[str, Mapping[str, Any]]
-    """{name: {dtype, shape, sha256}}, names "state", "action", "intervened", "frames/<camera>"."""
+    """{name: {dtype, shape, sha256}}, names "state", "action", "intervened", "frames/<camera>", "asked", "stale"."""
     software: Mapping[str, str]
 
     @property
@@ -187,24 +189,21 @@ def read_numbers(path: Path, header: Header) -> tuple[FloatArray, FloatArray, Bo
 def read_episode(path: Path) -> Episode:
     """The episode at `path`: numbers are read and proved now, frames when they are asked for."""
     header = read_header(path)
-    return assemble(header, *read_numbers(path, header), StoredFrames(path, header))
+    numbers = {name: read_array(path, header, name) for name in header.arrays if not name.startswith("frames/")}
+    return assemble(header, numbers, StoredFrames(path, header))
 
 
-def assemble(
-    header: Header,
-    state: FloatArray,
-    action: FloatArray,
-    intervened: BoolArray,
-    frames: Mapping[str, FrameArray],
-) -> Episode:
-    """The episode of a header and its arrays."""
+def assemble(header: Header, numbers: Mapping[str, NDArray[Any]], frames: Mapping[str, FrameArray]) -> Episode:
+    """The episode of a header, its arrays other than frames (by their names in the file), and its frames."""
     facts = dict(header.facts)
     facts["source"] = Source(facts["source"])
     return Episode(
         id=header.id,
-        state=state,
-        action=action,
-        intervened=intervened,
+        state=numbers["state"],
+        action=numbers["action"],
+        intervened=numbers["intervened"],
+        asked=numbers.get("asked"),
+        stale=numbers.get("stale"),
         frames=frames,
         software=header.software,
         **facts,
@@ -237,6 +236,10 @@ def _arrays(draft: EpisodeDraft) -> Iterator[tuple[str, NDArray[Any]]]:
     yield "state", draft.state
     yield "action", draft.action
     yield "intervened", draft.intervened
+    # Only where there is something to say: the ids of all other episodes are as they were before these were kept.
+    for name in _OPTIONAL:
+        if (array := getattr(draft, name)) is not None:
+            yield name, array
     for camera in sorted(draft.frames):
         yield f"frames/{camera}", draft.frames[camera]
 

@@ -38,9 +38,25 @@ class Recorder:
         self._states: list[FloatArray] = []
         self._actions: list[FloatArray] = []
         self._frames: dict[str, list[FrameArray]] = {}
+        self._asked: list[FloatArray] = []
+        self._stale: list[bool] = []
 
-    def add(self, state: FloatArray, frames: dict[str, FrameArray], action: FloatArray, *, intervened: bool) -> None:
-        """Keeps one step: what was seen, what was then sent, and whether a human (or the expert) sent it."""
+    def add(
+        self,
+        state: FloatArray,
+        frames: dict[str, FrameArray],
+        action: FloatArray,
+        *,
+        intervened: bool,
+        asked: FloatArray | None = None,
+        stale: bool = False,
+    ) -> None:
+        """Keeps one step: what was seen, what was then sent, and whether a human (or the expert) sent it.
+
+        `asked` is what the robot was asked to do, by default `action`; `stale` says that an earlier reading stood in.
+        """
+        self._asked.append(np.array(action if asked is None else asked, dtype=np.float32))
+        self._stale.append(stale)
         self._intervened.append(intervened)
         self._states.append(state)
         self._actions.append(np.array(action, dtype=np.float32))
@@ -58,6 +74,7 @@ class Recorder:
         software: Mapping[str, str] | None = None,
     ) -> EpisodeDraft:
         """The episode of the steps so far; at least one. `software`: versions, by default of the task's world."""
+        action, asked = np.stack(self._actions), np.stack(self._asked)
         return EpisodeDraft(
             task=task.spec.id,
             robot=robot.spec.id,
@@ -67,10 +84,12 @@ class Recorder:
             start_seed=seed,
             renderer=robot.renderer,
             state=np.stack(self._states),
-            action=np.stack(self._actions),
+            action=action,
             intervened=np.array(self._intervened, dtype=np.bool_),
             frames={name: np.stack(frames) for name, frames in self._frames.items()},
             software=versions(*packages_of(task)) if software is None else software,
+            asked=None if np.array_equal(asked, action) else asked,
+            stale=np.array(self._stale, dtype=np.bool_) if any(self._stale) else None,
         )
 
 

@@ -17,8 +17,8 @@ from data.durable import replace_durably
 from recap.errors import ConfigError, UnknownName
 from recap.protocols import SimulatedRobot
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
+from recap.task_folders import SUFFIXES
 
-SUFFIXES = (".yaml", ".yml", ".json")
 _TASK_FIELDS = ("id", "prompt", "max_steps", "rate_hz", "lookahead_s", "positive_share", "reset_s", "success", "robot")
 _ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
 

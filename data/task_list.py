@@ -5,6 +5,7 @@ Owns how such a name is read and what tasks must have in common to be learned to
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from recap.errors import ConfigError
@@ -35,7 +36,7 @@ def task_ids(name: str) -> tuple[str, ...]:
     if twice:
         raise ConfigError(
             f"task {name!r}: {', '.join(twice)} is listed more than once",
-            hint=f"recap run --task {SEPARATOR.join(dict.fromkeys(ids))}",
+            hint=f"recap run --task {shlex.quote(SEPARATOR.join(dict.fromkeys(ids)))}",
         )
     return ids
 

@@ -150,7 +150,7 @@ def _check_episode(path: Path, row: EpisodeRow | None, *, full: bool) -> Finding
 
 def _contract(header: Header, arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, str]]:
     frames = {camera: arrays[f"frames/{camera}"] for camera in header.cameras}
-    yield from violations(assemble(header, arrays["state"], arrays["action"], arrays["intervened"], frames))
+    yield from violations(assemble(header, arrays, frames))
 
 
 def discard(store: EpisodeStore, episode_id: str, *, reason: str) -> str:

@@ -5,6 +5,7 @@ Owns which episodes and which columns. The format stands in `data/lerobot_io/wri
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ def _one_task(rows: list[EpisodeRow], asked: str | None) -> str:
         raise ConfigError(f"{what} to export", hint="recap data stats")
     if len(tasks) > 1:
         raise ConfigError(
-            f"episodes of {len(tasks)} tasks ({', '.join(tasks)}), expected one", hint=f"--task {tasks[0]}"
+            f"episodes of {len(tasks)} tasks ({', '.join(tasks)}), expected one", hint=f"--task {shlex.quote(tasks[0])}"
         )
     return tasks[0]
 

@@ -25,7 +25,7 @@ def labelled_ids(annotations: Annotations) -> tuple[str, ...]:
 
     ids = sorted(i for i, annotation in annotations.by_id.items() if annotation.outcome is not Outcome.ABORTED)
     if not ids:
-        raise ConfigError("no episode has a label of success or failure", hint="recap annotate")
+        raise ConfigError("no episode has a label of success or failure", hint="recap annotate --all")
     return tuple(ids)
 
 

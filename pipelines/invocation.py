@@ -219,7 +219,7 @@ def _is_offline(collect: str | None, demos: Path | None, rollouts: Path | None) 
         if collect != "none" and folder is not None:
             raise ConfigError(
                 f"{option} without --collect none: this run would record its own experience and not read {folder}",
-                hint=f"recap run ... --collect none {option} {folder}",
+                hint=f"recap run ... --collect none --demos DIR --rollouts DIR   (or leave {option} out)",
             )
     if collect == "none" and demos is None:
         raise ConfigError(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from data.task_list import task_ids
 from pipelines.config import LoopConfig
+from pipelines.preflight import check_settings
 from pipelines.wiring import add_imitation, add_training, join, node_name
 from recap.errors import ConfigError
 from recap.graph import Graph, OutputRef
@@ -42,8 +43,11 @@ def build_graph(config: LoopConfig) -> Graph:
     if config.offline:
         from pipelines.offline import build_offline_graph
 
-        return build_offline_graph(config)
+        graph = build_offline_graph(config)
+        check_settings(config)
+        return graph
     _check_world(config)
+    check_settings(config)
     graph = Graph()
     state = _imitation(graph, config)
     for iteration in range(1, config.iterations + 1):

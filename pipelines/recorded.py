@@ -5,6 +5,7 @@ A folder is a workspace of recap, its `episodes` folder, or any episode store. I
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ class Recorded:
         """What to do about episodes that cannot be read."""
         if self.workspace is None:
             return f"copy them again from where they were recorded, or move them out of {self.store}"
-        return f"recap data verify --workspace {self.workspace}   (then: recap data repair)"
+        there = shlex.quote(str(self.workspace))
+        return f"recap data verify --workspace {there}   (then: recap data repair --workspace {there})"
 
 
 def open_recorded(folder: str | Path, *, option: str) -> Recorded:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.crown import CrownObserver
 from pipelines.invocation import Invocation
+from pipelines.leftovers import OF_MLFLOW, OF_RAY, not_used
 from pipelines.loop import build_graph
+from pipelines.preflight import check_recordings
 from pipelines.watch import Watch
 from recap.journal import FileJournal
 from recap.runner import Runner, RunSummary
@@ -90,10 +92,11 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
         with Watch(journal.path, lambda: _tracker(workspace, config, invocation, say), say) as watch:
             runner = Runner(
                 workspace,
-                lambda: _executor(config, invocation, watch.on_event),
+                lambda: _executor(config, invocation, watch.on_event, say),
                 [JournalObserver(journal), CrownObserver(workspace, invocation.name), watch],
                 journal_factory=journal.at,
                 resume_command=invocation.command(root),
+                preflight=lambda: check_recordings(config),
             )
             began = time.monotonic()
             summary = runner.run(graph, invocation.name)
@@ -125,9 +128,14 @@ def report_of(root: Path, run: str) -> Path:
     return write_pages(workspace, run, workspace.run_dir(run) / "report")
 
 
-def _executor(config: LoopConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None]) -> Executor:
+def _executor(
+    config: LoopConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None], say: Say
+) -> Executor:
     from pipelines.executors import EXECUTORS, ExecutorSettings
 
+    if config.executor == "ray":
+        for line in not_used(os.environ, OF_RAY, "a run starts its own Ray on this machine"):
+            say(line)
     settings = ExecutorSettings(namespace=invocation.name, dashboard=config.dashboard, on_event=on_event)
     return EXECUTORS.get(config.executor)(settings)
 
@@ -136,6 +144,9 @@ def _tracker(workspace: Workspace, config: LoopConfig, invocation: Invocation, s
     from pipelines.trackers import TRACKERS, TrackerSettings
     from recap.config import to_json
 
+    if config.tracker == "mlflow":
+        for line in not_used(os.environ, OF_MLFLOW, "MLflow shows this run by its own name, in experiment 'recap'"):
+            say(line)
     return TRACKERS.get(config.tracker)(
         TrackerSettings(
             workspace=workspace.root,
@@ -149,7 +160,9 @@ def _tracker(workspace: Workspace, config: LoopConfig, invocation: Invocation, s
 
 
 def _tracking_uri(workspace: Workspace) -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.root / 'mlflow.db'}"
+    from pipelines.trackers import sqlite_uri
+
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(workspace.root / "mlflow.db")
 
 
 def _final_policy(summary: RunSummary) -> Path:

@@ -46,7 +46,10 @@ class Contents:
         """
         files = dict(_files(path))
         if not files:
-            raise ConfigError(f"setting {setting}: no file at {path}", hint=f"--set ...{setting}=PATH")
+            raise ConfigError(
+                f"setting {setting}: no file at {path}",
+                hint=f"put it there, or name another place where {setting} is set",
+            )
         stats = {name: file.stat() for name, file in files.items()}
         seen = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
         key = sha256_hex(canonical_json([str(path.resolve()), seen]))

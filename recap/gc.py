@@ -221,7 +221,7 @@ def _keeps_itself(workspace: Workspace, entry: str, survey: _Survey) -> bool:
         facts = json.loads(path.read_bytes())["facts"]
         recorded = "recorded" in facts
     except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"its manifest is not readable ({type(error).__name__}); recap verify says more"
+        why = f"its manifest is not readable ({type(error).__name__}); `recap verify` says more"
         survey.notes.append(f"{path.parent} is left alone: {why}")
         return True
     # Nothing brings back what was recorded on a robot.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -188,7 +189,7 @@ def run_status(workspace: Workspace, run_name: str) -> RunStatus:
         state=shown(record["state"]),
         created=record["created"],
         updated=record["updated"],
-        command=" ".join(record["argv"]),
+        command=shlex.join(record["argv"]),
         nodes=tuple(
             NodeStatus(
                 name=name,

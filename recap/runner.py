@@ -57,6 +57,8 @@ class Runner:
         observers: told of every event; an error in one ends the run.
         journal_factory: makes the journal of a node; None drops what steps say.
         resume_command: how a person re-issues the run; `{run_name}` is filled in.
+        preflight: asked before the first step that runs, and never where all are cached; raises what would be refused
+            later.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Runner:
         *,
         journal_factory: Callable[[str], Journal] | None = None,
         resume_command: str = "recap resume {run_name}",
+        preflight: Callable[[], None] = lambda: None,
     ) -> None:
         self._workspace = workspace
         self._store = Store(workspace)
@@ -76,6 +79,7 @@ class Runner:
         self._observers = tuple(observers)
         self._journal_factory = journal_factory
         self._resume_command = resume_command
+        self._preflight = preflight
 
     def run(self, graph: Graph, run_name: str) -> RunSummary:
         """Brings every node of the graph up to date.
@@ -138,6 +142,8 @@ class Runner:
         if node.spec.is_recorded(node.config):
             self._refuse_rerun(node, key, stored, record.nodes[node.name], summary.run_name)
         if stored is None:
+            if not summary.executed:
+                self._preflight()
             stored = self._execute(node, facts, key, inputs, record, summary.run_name)
             summary.executed.append(node.name)
         else:
@@ -182,7 +188,7 @@ class Runner:
             what = "its settings, inputs or versions differ from the committed result's"
         raise ConfigError(
             f"{node.name} ({node.spec.name}) records the outside world and is never run again implicitly; {what}",
-            hint=f"recap explain {run_name}   (what changed), or record anew: recap run --name OTHER_NAME",
+            hint=f"recap explain --name {run_name}   (what changed), or record anew: recap run ... --name OTHER_NAME",
         )
 
     def _execute(
@@ -257,7 +263,8 @@ class Runner:
         )
 
     def _step_failed(self, node: Node, key: str, error: Exception, run_name: str) -> StepFailed:
-        again = self._resume_command.format(run_name=run_name)
+        # Not str.format: a folder or setting in it may hold braces of its own.
+        again = self._resume_command.replace("{run_name}", run_name)
         own = error.hint if isinstance(error, RecapError) else ""
         message = error.message if isinstance(error, RecapError) else f"{type(error).__name__}: {error}"
         return StepFailed(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 ENVIRONMENT = "RECAP_TASKS"
 """Folders of task files, written as PATH is."""
+SUFFIXES = (".yaml", ".yml", ".json")
+"""What a task file's name may end with."""
 
 
 def offered() -> tuple[Path, ...]:

@@ -69,6 +69,10 @@ class EpisodeDraft:
     """What the robot was told, in words; None: the prompt of its task, as the task says it today."""
     software: Mapping[str, str] = field(default_factory=dict)
     """Versions that made it (simulator, recap). Recorded, not part of the identity."""
+    asked: FloatArray | None = None
+    """[T, A] what the robot was asked to do, where it sent something else; None: it sent what it was asked."""
+    stale: BoolArray | None = None
+    """[T] True where a reading of the robot or the teleoperator failed and an earlier one stood in; None: nowhere."""
 
     @property
     def length(self) -> int:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError, WorkspaceLocked
+from recap.task_folders import SUFFIXES
 
 FORMAT = 1
 _MARKER = "workspace.json"
@@ -109,7 +111,7 @@ class Workspace:
 
     @classmethod
     def open(cls, root: str | Path = "runs", *, create: bool = True) -> Workspace:
-        """The workspace at `root`, made if absent and `create`.
+        """The workspace at `root`, made if absent and `create`: of nothing, or around a `tasks` folder of task files.
 
         Raises:
             ConfigError: no workspace there, a directory that holds other things, or a newer format.
@@ -119,9 +121,10 @@ class Workspace:
         if not marker.exists():
             if not create:
                 raise ConfigError(f"no workspace at {path}", hint="recap run --task NAME   (makes one)")
-            if path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+            if path.exists() and (foreign := _foreign(path)):
                 raise ConfigError(
-                    f"{path} holds files and is not a workspace: expected an empty or new directory",
+                    f"{path} holds files and is not a workspace ({foreign}): "
+                    "expected a new or empty directory, or one with nothing but tasks/NAME.yaml",
                     hint="recap run --workspace OTHER_DIRECTORY",
                 )
             path.mkdir(parents=True, exist_ok=True)
@@ -248,13 +251,24 @@ def user_name() -> str:
     return os.environ.get("USER") or str(os.getuid())
 
 
+def _foreign(path: Path) -> str:
+    """Something in a directory that no workspace is made around; "" if there is nothing."""
+    entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
+    tasks = path / "tasks"
+    if tasks in entries and tasks.is_dir():
+        entries.remove(tasks)
+        inside = (entry for entry in sorted(tasks.iterdir()) if not entry.name.startswith("."))
+        entries += [entry for entry in inside if entry.suffix not in SUFFIXES or not entry.is_file()]
+    return str(entries[0].relative_to(path)) if entries else ""
+
+
 def _write_owner(handle: int, purpose: str) -> None:
     record: dict[str, Any] = {
         "pid": os.getpid(),
         "host": os.uname().nodename,
         "user": user_name(),
         "since": time.time(),
-        "command": " ".join(sys.argv)[:500],
+        "command": shlex.join(sys.argv)[:500],
         "purpose": purpose,
     }
     os.ftruncate(handle, 0)

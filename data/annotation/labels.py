@@ -129,7 +129,7 @@ class Annotations:
         """The outcome of an episode; UnknownName if it has no annotation."""
         if episode_id not in self.by_id:
             raise UnknownName(
-                f"episode {episode_id} has no annotation; {len(self.by_id)} others have", hint="recap annotate"
+                f"episode {episode_id} has no annotation; {len(self.by_id)} others have", hint="recap annotate --all"
             )
         return self.by_id[episode_id].outcome
 

@@ -56,7 +56,7 @@ def read_waiting(run_dir: Path) -> Waiting | None:
         EpisodeSet.of(episodes)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path}: not a list of waiting episodes ({error})", hint="recap resume   (writes it anew)"
+            f"{path}: not a list of waiting episodes ({error})", hint=f"recap resume {run_dir.name}   (writes it anew)"
         ) from error
     return Waiting(episodes=tuple(dict.fromkeys(episodes)), node=node)
 

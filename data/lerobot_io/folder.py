@@ -125,12 +125,20 @@ def open_folder(root: str | Path) -> LeRobotFolder:
         raise ConfigError(f"{where}: fps {fps!r}, expected a number > 0")
     features = read_features(where, info.get("features"))
     layout = _Layout(path, int(version[1]), info, tuple(n for n, f in features.items() if f.dtype == "video"))
-    episodes = tuple(sorted(map(layout.entry, layout.rows()), key=lambda entry: entry.index))
+    entries = [layout.entry(row) for row in layout.rows()]
+    episodes = tuple(sorted(entries, key=lambda entry: entry.index))
     if not episodes:
         raise ConfigError(f"{path}: its meta files describe no episode, expected at least one")
     twice = [one.index for one, other in itertools.pairwise(episodes) if one.index == other.index]
     if twice:
         raise ConfigError(f"{path}: its meta files describe episode {twice[0]} more than once")
+    # LeRobot 3.0 goes by the place of a row, not by its episode_index: where they differ nobody can tell.
+    if version == VERSIONS[-1] and episodes[-1].index == len(episodes) - 1 and list(episodes) != entries:
+        place = next(place for place, entry in enumerate(entries) if entry.index != place)
+        raise ConfigError(
+            f"{path}/meta/episodes: episode {entries[place].index} stands in row {place}, expected {place} there",
+            hint="have the tool that wrote it write the rows in order, then issue this command again",
+        )
     tasks, tasks_problem = layout.tasks()
     robot = info.get("robot_type")
     return LeRobotFolder(

@@ -34,12 +34,13 @@ def told_in(folder: LeRobotFolder, entry: EpisodeEntry, table: EpisodeTable) -> 
     """
     where = f"{folder.root}: episode {entry.index}"
     frames = table.tasks()
+    if folder.tasks_problem:
+        raise ConfigError(f"{where}: what it was told is not known: {folder.tasks_problem}", hint=_ASK)
     if not folder.tasks or not frames:
         if len(entry.instructions) > 1:
-            why = folder.tasks_problem or "there is no table of tasks"
             raise ConfigError(
                 f"{where} was told {', '.join(map(repr, entry.instructions))}; which of its frames was told what is "
-                f"not known: {why}",
+                "not known: there is no table of tasks",
                 hint=_ASK,
             )
         return Told(wording=entry.instructions[0] if entry.instructions else "")

@@ -50,7 +50,7 @@ class Cast:
         if self.leader is None and self.policy is None:
             raise ConfigError(
                 "nobody to act: expected a teleoperator, a policy, or both",
-                hint="recap data record --teleop-config FILE, --policy BUNDLE, or both",
+                hint="recap data record ... --teleop-config FILE   (or --policy BUNDLE, or both)",
             )
 
 
@@ -65,6 +65,8 @@ class Played:
     note: str
     """Why, where the operator did not say it with a key of its own; else empty."""
     human_steps: int
+    stale_steps: tuple[int, ...]
+    """Steps that went on with an earlier reading of the robot or the teleoperator."""
     pace: PaceReport
     inference_s: float
     """Seconds of inference beyond the control period."""
@@ -96,6 +98,7 @@ class Attempt:
         self._number = number
         self._human = False
         self._steps = self._human_steps = 0
+        self._stale_steps: list[int] = []
 
     def play(self) -> Played:
         """Plays until a verdict, the time limit, a wish to stop, or an error; whatever it was, what was recorded stays.
@@ -127,6 +130,7 @@ class Attempt:
             outcome=outcome,
             note=note,
             human_steps=self._human_steps,
+            stale_steps=tuple(self._stale_steps),
             pace=robot.pace(),
             inference_s=self._player.late_s if self._player is not None else 0.0,
             leave=leave,
@@ -148,7 +152,12 @@ class Attempt:
             who = "the teleoperator" if self._human else "the policy"
             raise ActionRefused(f"step {self._steps}, {who}: {refused.message}") from None
         assert robot.sent is not None, "a step was sent"
-        self._recorder.add(state, frames, robot.sent, intervened=self._human)
+        self._recorder.add(
+            state, frames, robot.sent, intervened=self._human, asked=robot.asked, stale=bool(robot.stale)
+        )
+        if robot.stale:
+            self._stale_steps.append(self._steps)
+            self._say(f"step {self._steps} went on with an earlier reading: {robot.stale}")
         self._steps += 1
         self._human_steps += self._human
         faults.point("record.after_step")

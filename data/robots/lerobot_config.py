@@ -31,6 +31,8 @@ _PLUGINS = ("lerobot_robot_", "lerobot_teleoperator_", "lerobot_camera_")
 """LeRobot imports its policy plug-ins too; that costs seconds and a network, which no robot needs."""
 _DISCOVER = "discover_packages_path"
 _SETUP = "recap"
+_COUNTS = {"read_retries": 10, "stale_steps": 1000}
+"""{setting: highest}"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,10 @@ class RobotSetup:
     """{camera: key of the robot's observation}, where it is not the same name."""
     handover_s: float = 1.0
     """Seconds in which the command moves from where the robot is to where the teleoperator is, when it takes over."""
+    read_retries: int = 2
+    """Further tries of a reading (robot or teleoperator) that failed, at once and within the step."""
+    stale_steps: int = 5
+    """Steps of one attempt that may go on with an earlier reading when every try failed; one more aborts it."""
 
 
 def load_robot(path: Path) -> tuple[Any, RobotSetup]:
@@ -158,7 +164,10 @@ def _setup(values: Any, path: Path) -> RobotSetup:
     for name, value in values.items():
         if name not in names:
             raise UnknownName.among(f"field of '{_SETUP}' in {path}:", str(name), names)
-        if name != "handover_s" and not isinstance(value, dict):
+        if name in _COUNTS:
+            if type(value) is not int or not 0 <= value <= _COUNTS[name]:
+                raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected a whole number, 0..{_COUNTS[name]}")
+        elif name != "handover_s" and not isinstance(value, dict):
             raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected {{name: ...}}")
     handover_s = values.get("handover_s", 1.0)
     if not _number(handover_s) or not 0 <= handover_s <= 60:
@@ -171,6 +180,7 @@ def _setup(values: Any, path: Path) -> RobotSetup:
         limits={str(name): _limit(name, value, path) for name, value in values["limits"].items()},
         handover_s=float(handover_s),
         **maps,
+        **{name: values[name] for name in _COUNTS if name in values},
     )
 
 

@@ -1,71 +1,37 @@
 """LeRobot's Robot and Teleoperator behind recap's `Robot`: the task's names and order, limits, the control rate.
 
-Owns what may be sent. Whatever a driver raises becomes a RobotFault that says in which call. Knows no key and no
-episode.
+Owns what may be sent, and what stands in for a reading that failed. Knows no key and no episode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from data.resize import letterbox
+from data.robots.device import Readings, faults
 from data.robots.lerobot_config import RobotSetup
 from data.robots.pace import Pace, PaceReport
-from recap.errors import ActionRefused, ConfigError, RecapError, RobotFault
+from recap.errors import ActionRefused, ConfigError, RobotFault
 from recap.specs import RobotSpec
 from recap.types import FloatArray, FrameArray
 
 
-@contextmanager
-def _faults(device: Any, call: str) -> Iterator[None]:
-    try:
-        yield
-    except RecapError:
-        raise
-    # Drivers raise whatever they like; each of it means that the device cannot be relied on.
-    except Exception as error:
-        raise RobotFault(f"{device.name}: {call} failed: {type(error).__name__}: {error}") from error
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """One observation in the task's terms."""
 
-
-@contextmanager
-def connected(*devices: Any) -> Iterator[None]:
-    """All devices connected, in order; all of them disconnected at the end, in reverse order, whatever happens.
-
-    A device whose connecting failed half-way is told to disconnect too. When one cannot be disconnected the others
-    still are, and the fault says so unless another one is under way.
-
-    Raises:
-        RobotFault: a device could not be connected or disconnected.
-    """
-    with ExitStack() as stack:
-        for device in devices:
-            stack.push(lambda kind, error, trace, device=device: _disconnect(device, error))
-            with _faults(device, "connect"):
-                device.connect()
-        yield
-
-
-def _disconnect(device: Any, under_way: BaseException | None) -> bool:
-    try:
-        device.disconnect()
-    # As in every call: drivers raise whatever they like, and the other devices are still to be let go.
-    except Exception as error:
-        fault = f"{device.name}: disconnect failed: {type(error).__name__}: {error}"
-        if under_way is None:
-            raise RobotFault(fault) from error
-        # What ended the session matters more; a device that never connected always complains here.
-        under_way.add_note(fault)
-    return False
+    state: FloatArray
+    frames: Mapping[str, FrameArray]
 
 
 class LeRobotRobot:
     """A `recap.protocols.Robot` over a connected LeRobot robot, for a task's `RobotSpec`.
 
-    One observation serves `state` and `frames` of a step. Connecting is the business of `connected`.
+    One observation serves `state` and `frames` of a step. Connecting is the business of `device.connected`.
     """
 
     renderer: str | None = None
@@ -101,51 +67,60 @@ class LeRobotRobot:
         limits = np.array([setup.limits[name] for name in spec.action_names], dtype=np.float32)
         self._low, self._high = limits[:, 0], limits[:, 1]
         self._pace = Pace(rate_hz)
-        self._seen: Mapping[str, Any] | None = None
+        self.readings = Readings(retries=setup.read_retries, stale_steps=setup.stale_steps)
+        """Of this robot and of the teleoperator that moves it."""
+        self._seen: _Seen | None = None
+        self._last: _Seen | None = None
         self.sent: FloatArray | None = None
-        """[A] the action of the last step, as the robot says it was sent; None before the first."""
+        """[A] the action of the last step, as the robot says it was sent; what was asked if it does not say. None
+        before the first."""
+        self.asked: FloatArray | None = None
+        """[A] what the robot was asked to do in the last step; None before the first."""
+        self.stale = ""
+        """Why the last step went on with an earlier reading; "" if it did not."""
+        self.reports = True
+        """Whether the robot says what it sent, as far as is known."""
 
     def reset(self, seed: int) -> None:
         """Starts the clock of an attempt. The scene is put right by a person; `seed` changes nothing."""
-        self._seen = self.sent = None
+        # A reading of an earlier attempt shows another scene: it stands in for nothing in this one.
+        self._seen = self._last = self.sent = self.asked = None
+        self.stale = ""
+        self.readings.start()
         self._pace.start()
 
     def state(self) -> FloatArray:
-        """[S] of the observation of this step.
+        """[S] of the observation of this step: a new one, or, within the attempt's tolerance, the last good one.
 
         Raises:
-            RobotFault: the robot failed, or gave no finite number.
+            RobotFault: the robot failed or gave no finite number or RGB image, in every try, and no further step may
+                go on without.
         """
-        return self._vector(self._observation(), self._state_keys, "observation")
+        return self._observe().state
 
     def frames(self) -> dict[str, FrameArray]:
-        """{camera: [h, w, 3] uint8} of the observation of this step, letterboxed to the size the task asks for.
-
-        Raises:
-            RobotFault: the robot failed, or gave something else than an RGB image.
-        """
-        seen = self._observation()
-        return {
-            camera.name: _image(seen, key, self.device.name, camera.height, camera.width)
-            for camera, key in zip(self.spec.cameras, self._camera_keys, strict=True)
-        }
+        """{camera: [h, w, 3] uint8} of the same observation, letterboxed to the size of the task; raises alike."""
+        return dict(self._observe().frames)
 
     def step(self, action: FloatArray) -> None:
-        """Sends [A] and waits for the end of the control period.
+        """Sends [A] once and waits for the end of the control period.
 
         Raises:
             ActionRefused: not finite or beyond a limit; nothing was sent.
             RobotFault: the robot failed.
         """
         command = self._checked(action)
-        with _faults(self.device, "send_action"):
+        # Never sent again when it fails: a driver may raise after it has sent, to some motors or to all of them.
+        with faults(self.device, "send_action", remark="; not sent again, for it may have been sent"):
             sent = self.device.send_action(dict(zip(self._action_keys, map(float, command), strict=True)))
-        if not isinstance(sent, Mapping):
+        if sent is not None and not isinstance(sent, Mapping):
             raise RobotFault(
                 f"{self.device.name}: send_action returned {type(sent).__name__}, expected the action that was sent"
             )
-        self.sent = self._vector(sent, self._action_keys, "action sent")
-        self._seen = None
+        self.reports = self.reports and bool(sent)
+        self.sent = self._vector(sent, self._action_keys, "action sent") if sent else command
+        self.asked = command
+        self._seen, self.stale = None, self.readings.end_step()
         self._pace.wait()
 
     def pace(self) -> PaceReport:
@@ -170,17 +145,33 @@ class LeRobotRobot:
     def close(self) -> None:
         """Nothing is held: `connected` owns the connection."""
 
-    def _observation(self) -> Mapping[str, Any]:
+    def _observe(self) -> _Seen:
         if self._seen is None:
-            with _faults(self.device, "get_observation"):
-                self._seen = self.device.get_observation()
+            try:
+                self._last = self.readings.read(self._read)
+            except RobotFault as fault:
+                if self._last is None:
+                    raise
+                self.readings.do_without(fault)
+            self._seen = self._last
         return self._seen
+
+    def _read(self) -> _Seen:
+        with faults(self.device, "get_observation"):
+            seen = self.device.get_observation()
+            return _Seen(
+                state=self._vector(seen, self._state_keys, "observation"),
+                frames={
+                    camera.name: _image(seen, key, self.device.name, camera.height, camera.width)
+                    for camera, key in zip(self.spec.cameras, self._camera_keys, strict=True)
+                },
+            )
 
     def _vector(self, values: Mapping[str, Any], keys: Sequence[str], what: str) -> FloatArray:
         missing = [key for key in keys if key not in values]
         if missing:
             raise RobotFault(f"{self.device.name}: no {', '.join(missing)} in its {what}")
-        with _faults(self.device, what):
+        with faults(self.device, what):
             numbers = np.array([float(values[key]) for key in keys], dtype=np.float32)
         if not np.isfinite(numbers).all():
             bad = [key for key, number in zip(keys, numbers, strict=True) if not np.isfinite(number)]
@@ -230,15 +221,20 @@ class Leader:
     def action(self) -> FloatArray:
         """[A] what to send now.
 
+        A teleoperator that gives no action, as a keyboard without a key pressed, holds the command that was sent last.
+        One that cannot be read does the same, within the attempt's tolerance.
+
         Raises:
-            RobotFault: the teleoperator failed or left a channel out.
+            RobotFault: the teleoperator failed or left a channel out in every try, and no further step may go on.
+            ActionRefused: it gave no action, and there is no command yet that could be held.
         """
-        with _faults(self.device, "get_action"):
-            given = self.device.get_action()
-            missing = [key for key in self._robot.action_keys if key not in given]
-            if missing:
-                raise RobotFault(f"{self.device.name}: no {', '.join(missing)} in its action")
-            wanted = np.array([float(given[key]) for key in self._robot.action_keys], dtype=np.float32)
+        try:
+            wanted = self._robot.readings.read(self._read)
+        except RobotFault as fault:
+            self._robot.readings.do_without(fault)
+            return self._held()
+        if wanted is None:
+            return self._held()
         self._taken += 1
         share = min(1.0, self._taken / (self._blend_steps + 1))
         if self._from is None or share >= 1.0:
@@ -246,6 +242,27 @@ class Leader:
         # A channel that has no counterpart in the state begins where the teleoperator is.
         begin = np.where(np.isnan(self._from), wanted, self._from)
         return np.asarray(begin + np.float32(share) * (wanted - begin), dtype=np.float32)
+
+    def _read(self) -> FloatArray | None:
+        keys = self._robot.action_keys
+        with faults(self.device, "get_action"):
+            given = self.device.get_action()
+            if given is None or len(given) == 0:
+                return None
+            missing = [key for key in keys if key not in given]
+            if missing:
+                raise RobotFault(f"{self.device.name}: no {', '.join(missing)} in its action")
+            return np.array([float(given[key]) for key in keys], dtype=np.float32)
+
+    def _held(self) -> FloatArray:
+        command = self._robot.present_command()
+        unknown = [key for key, number in zip(self._robot.action_keys, command, strict=True) if np.isnan(number)]
+        if unknown:
+            raise ActionRefused(
+                f"{self.device.name} gave no action, and nothing was sent yet that could be held in "
+                f"{', '.join(unknown)}, which the robot does not measure"
+            )
+        return command
 
 
 def _keys(

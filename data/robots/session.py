@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from data.annotation import LabelBook
+from data.describe import changed_steps
 from data.episodes import EpisodeStore
 from data.robots.attempt import VERDICTS, Attempt, Cast, Keys, Played
 from data.robots.keyboard import HELP, Key
@@ -40,6 +41,10 @@ class Kept:
     note: str
     steps: int
     human_steps: int
+    stale_steps: tuple[int, ...]
+    """Steps that went on with an earlier reading."""
+    changed_steps: int
+    """Steps in which the robot sent something else than it was asked."""
     pace: PaceReport
     undone: bool = False
     """The verdict was taken back and no other was given yet."""
@@ -55,6 +60,8 @@ class Summary:
     """Over all attempts."""
     inference_s: float
     """Seconds of inference beyond the control period, over all attempts."""
+    reports: bool
+    """Whether the robot said what it sent, throughout."""
     interrupted: str
     """Name of the signal that ended it, or ""."""
 
@@ -95,6 +102,8 @@ class Session:
         self._keys, self._stop, self._say = keys, stop, say
         self._kept: list[Kept] = []
         self._pace, self._inference_s = NO_PACE, 0.0
+        self._told = False
+        """Said once: that the robot does not report what it sends."""
 
     def run(self) -> None:
         """Runs the session; `summary` tells at any time, also after an error, what it has left.
@@ -119,7 +128,11 @@ class Session:
     def summary(self) -> Summary:
         """What the session has left so far."""
         return Summary(
-            kept=tuple(self._kept), pace=self._pace, inference_s=self._inference_s, interrupted=self._stop.asked
+            kept=tuple(self._kept),
+            pace=self._pace,
+            inference_s=self._inference_s,
+            reports=self._cast.robot.reports,
+            interrupted=self._stop.asked,
         )
 
     def _wait(self) -> bool:
@@ -190,9 +203,16 @@ class Session:
             note=played.note,
             steps=draft.length if draft is not None else 0,
             human_steps=played.human_steps,
+            stale_steps=played.stale_steps,
+            changed_steps=0 if draft is None else changed_steps(draft),
             pace=played.pace,
         )
         self._kept.append(one)
+        if not self._cast.robot.reports and not self._told:
+            self._told = True
+            self._say(
+                f"{self._cast.robot.device.name} does not report what it sends: the action recorded is what was asked"
+            )
         if draft is None:
             self._say(f"attempt {len(self._kept)} ended before its first step: nothing to keep. {played.note}".rstrip())
             return
@@ -206,7 +226,8 @@ class Session:
             one.episode_id = self._store.commit(one.draft)
         faults.point("record.before_label")
         late = f"{one.pace.late} of {one.pace.steps} steps late" if one.pace.late else ""
-        note = "; ".join(part for part in (one.note, late) if part)
+        stale = f"on an earlier reading: {_steps(one.stale_steps)}" if one.stale_steps else ""
+        note = "; ".join(part for part in (one.note, late, stale) if part)
         one.choice = self._book.record(Annotation(episode_id=one.episode_id, outcome=outcome, note=note), by=self._by)
         one.outcome = outcome
 
@@ -238,9 +259,15 @@ class Session:
         said = one.outcome.value if one.outcome is not None else "discarded, nothing kept (u takes that back)"
         human = f", {one.human_steps} by a person" if one.human_steps and one.source != "demo" else ""
         late = f", {one.pace.late} late, worst {one.pace.worst_s * 1000:.0f} ms" if one.pace.late else ""
+        stale = f", {len(one.stale_steps)} on an earlier reading" if one.stale_steps else ""
+        changed = f", {one.changed_steps} sent otherwise than asked" if one.changed_steps else ""
         why = f" ({one.note})" if one.note else ""
         stored = f" -> {one.episode_id[:12]}" if one.episode_id else ""
         self._say(
             f"attempt {len(self._kept)}: {said}{why}, {one.source} of {one.steps} steps{human}, "
-            f"{one.pace.rate_hz:.1f} Hz{late}{stored}"
+            f"{one.pace.rate_hz:.1f} Hz{late}{stale}{changed}{stored}"
         )
+
+
+def _steps(numbers: tuple[int, ...]) -> str:
+    return f"step{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

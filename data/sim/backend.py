@@ -113,6 +113,6 @@ def choose_renderer(asked: str) -> str:
     if backend is not None and works(asked):
         raise ConfigError(
             f"renderer '{asked}' was asked for, but this process already draws with '{backend}'",
-            hint=f"MUJOCO_GL={asked} <the same command>",
+            hint=f"MUJOCO_GL={asked} recap run ...   (the same command)",
         )
     raise ConfigError(f"renderer '{asked}' does not work on this machine", hint=_NEXT[asked])

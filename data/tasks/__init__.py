@@ -12,7 +12,7 @@ from recap.errors import ConfigError, UnknownName
 from recap.protocols import SimulatedRobot
 from recap.registry import Registry
 from recap.specs import RobotSpec, TaskSpec
-from recap.task_folders import offered
+from recap.task_folders import SUFFIXES, offered
 from recap.types import FloatArray
 
 if TYPE_CHECKING:
@@ -160,8 +160,6 @@ class TaskRegistry(Registry[SimTask]):
 
 
 def _is_task_file(path: Path) -> bool:
-    from data.task_file import SUFFIXES
-
     return path.suffix in SUFFIXES and not path.name.startswith(".")
 
 

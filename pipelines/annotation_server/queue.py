@@ -47,7 +47,7 @@ def find_queue(workspace: Workspace, run: str | None, *, everything: bool = Fals
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: expected at least 1 episode")
     if everything and run is not None:
-        raise ConfigError(f"run '{run}' and --all: expected one of them", hint=f"recap annotate {run}")
+        raise ConfigError(f"run '{run}' and --all: expected one of them", hint=f"recap annotate {shlex.quote(run)}")
     store, book = EpisodeStore(workspace.episodes), label_book(workspace)
     stored = store.files()
     if everything:

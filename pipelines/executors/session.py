@@ -9,6 +9,7 @@ import atexit
 import fcntl
 import importlib
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.executors.base import ExecutorSettings
+from pipelines.leftovers import OF_RAY, no_proxy_here
 from recap.errors import ConfigError
 
 # AF_UNIX paths end at 107 bytes and Ray appends up to 66 of its own: /session_<date>_<time>_<us>_<pid>/sockets/...
 _LONGEST_BASE = 38
 _PREFIX = "recap-ray-"
+# Ray 2.60 encodes its paths as ASCII and writes them into command lines and file:// addresses of its own.
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
 _OBJECT_STORE_BYTES = 128 * 2**20  # jobs and rows are small; episodes go to disk, not through Ray
 
 WORKER_ENV = {
@@ -106,11 +110,13 @@ def private_dir() -> Path:
 
 def _short_base() -> Path:
     for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # mkdtemp below it is private
-        if len(str(base)) <= _LONGEST_BASE - len(_PREFIX) - 8 and os.access(base, os.W_OK):
+        short = len(str(base)) <= _LONGEST_BASE - len(_PREFIX) - 8
+        if short and _PLAIN.fullmatch(str(base)) and os.access(base, os.W_OK):
             return base
     raise ConfigError(
-        f"Ray needs a temporary directory whose path is short (unix sockets end at 107 bytes): {tempfile.gettempdir()}",
-        hint="TMPDIR=/tmp recap run ...",
+        f"Ray needs a temporary directory that can be written, with a short path (unix sockets end at 107 bytes) of "
+        f"letters, digits and . _ - alone; neither {tempfile.gettempdir()} nor /tmp is one",
+        hint="TMPDIR=DIRECTORY recap run ..., or without Ray: recap run --executor local ...",
     )
 
 
@@ -135,6 +141,8 @@ def _set_environment(folder: Path) -> dict[str, str | None]:
     wanted = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        # For the sockets of Ray's own fork server, which a long path or one of another script breaks as well.
+        "TMPDIR": str(folder.parent),
         # Ray turns 127.0.0.1 into the machine's address unless it is told that clusters are not wanted.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -142,8 +150,11 @@ def _set_environment(folder: Path) -> dict[str, str | None]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Inherited by every worker: a runtime_env would do the same, but costs each actor a second (docs/tracking.md).
         **WORKER_ENV,
+        **no_proxy_here(os.environ),
     }
-    saved = {name: os.environ.get(name) for name in (*wanted, *_SET_BY_RAY)}
+    saved = {name: os.environ.get(name) for name in (*wanted, *_SET_BY_RAY, *OF_RAY)}
+    for name in OF_RAY:  # Ray's own processes would read it as well
+        os.environ.pop(name, None)
     os.environ.update(wanted)
     return saved
 

@@ -21,6 +21,7 @@ from pipelines.report.model import Command, DataFacts, Node, NodeState, Provenan
 from pipelines.report.parse import Outputs
 from pipelines.report.strips import value_strips
 from pipelines.report.turns import build, episode_ids, filmed, loss_curves
+from pipelines.trackers import sqlite_uri
 from recap.errors import ArtifactCorrupt
 from recap.journal import read_journal
 from recap.provenance import NodeStatus, RunStatus, attempts_at, last_attempt, read_run, run_status
@@ -241,9 +242,11 @@ def _commands(workspace: Workspace, run_name: str) -> tuple[Command, ...]:
     ]
     record = read_run(workspace, run_name)
     if record is not None:
-        program, *arguments = record["argv"]
-        lines.insert(0, ("It was started with", [Path(program).name, *arguments]))
+        path, *arguments = record["argv"]
+        # As cron and `python -m cli` start it, its file is called otherwise than what a person types.
+        program = Path(path).name if Path(path).name != "__main__.py" else "recap"
+        lines.insert(0, ("It was started with", [program, *arguments]))
     database = workspace.root / "mlflow.db"
     if database.exists():
-        lines.append(("Browse the metrics", ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{database}"]))
+        lines.append(("Browse the metrics", ["mlflow", "ui", "--backend-store-uri", sqlite_uri(database)]))
     return tuple(Command(purpose=purpose, line=shlex.join(line)) for purpose, line in lines)

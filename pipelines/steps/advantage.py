@@ -83,7 +83,7 @@ def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Ar
     if without:
         raise HealthError(
             f"{ctx.node}: no labelled episode of task {', '.join(without)}: a policy trained now would not learn it",
-            hint="recap annotate",
+            hint="recap annotate --all",
         )
     value = table.arrays["value"]
     labels = make_labels(

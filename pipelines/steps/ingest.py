@@ -99,7 +99,7 @@ def ingest(ctx: StepContext, config: IngestConfig, inputs: Mapping[str, Artifact
     recorded = open_recorded(config.folder, option=config.option)
     source = inputs["source"].json()
     # Headers first: a swapped folder is refused before anything is copied.
-    ids, left_out = _fitting(recorded, source["episodes"], config)
+    ids, left_out = fitting(recorded, source["episodes"], config)
     store = EpisodeStore(ctx.workspace.episodes)
     present, judged_there = set(store.files()), set(source["truths"])
     # One for the workspace: what was once proved and is still here need not be read again when the folder has grown.
@@ -147,8 +147,13 @@ def ingest(ctx: StepContext, config: IngestConfig, inputs: Mapping[str, Artifact
     }
 
 
-def _fitting(recorded: Recorded, ids: Iterable[str], config: IngestConfig) -> tuple[list[str], dict[str, list[str]]]:
-    """The episodes to take over, and {reason: those left out}."""
+def fitting(recorded: Recorded, ids: Iterable[str], config: IngestConfig) -> tuple[list[str], dict[str, list[str]]]:
+    """The episodes to take over, and {reason: those left out}.
+
+    Raises:
+        ConfigError: nothing to take over, or episodes that are not meant here or are of another robot; all named.
+        EpisodeCorrupt: episodes whose headers cannot be read.
+    """
     from data.episodes import EpisodeStore
     from data.tasks import TASKS
 

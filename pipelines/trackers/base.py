@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 from recap.registry import Registry
 
@@ -22,7 +23,7 @@ class TrackerSettings:
     """Root of the workspace."""
     run_name: str
     uri: str | None = None
-    """MLflow tracking URI; None: sqlite:///<workspace>/mlflow.db."""
+    """MLflow tracking URI; None: mlflow.db in the workspace."""
     experiment: str = "recap"
     params: Mapping[str, object] = field(default_factory=dict)
     """Said of the whole run (preset, task, ...); shown as params of the parent run."""
@@ -32,6 +33,15 @@ class TrackerSettings:
     """Told, once per process, that the tracker cannot be reached."""
     interval_s: float = 2.0
     """Seconds between looks at the journal."""
+
+
+def sqlite_uri(database: Path) -> str:
+    """The address of an SQLite file, also below folders whose names hold `?`, `#`, `%`, spaces or other scripts."""
+    path = str(database.absolute())
+    quoted = quote(path)
+    # SQLAlchemy undoes the escapes; MLflow does not, and makes the parent folder of whatever follows "sqlite:///" as it
+    # is spelled: a stray folder beside the real one. It makes none where the driver is named.
+    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
 
 
 class Tracker(Protocol):

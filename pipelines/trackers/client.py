@@ -1,6 +1,8 @@
 """The few things recap asks of MLflow, in its own words; the only module that imports it.
 
-Owns names, limits and statuses. Knows nothing of journals. Uses MlflowClient only: no global run, no autologging.
+Owns names, limits and statuses. Knows nothing of journals. Uses MlflowClient only: no global run, no autologging, so
+that MLFLOW_RUN_ID and the like, left over in the environment, do not decide where a run goes. With
+MLFLOW_ENABLE_ASYNC_LOGGING batches would return before they are stored, so every batch asks for the opposite.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from pipelines.leftovers import no_proxy_here
 
 _PARAM_CHARACTERS = 6000  # MLflow cuts, or refuses, longer ones depending on the store
 _TAG_CHARACTERS = 5000
@@ -40,6 +44,7 @@ def quiet() -> None:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     }.items():
         os.environ.setdefault(name, value)
+    os.environ.update(no_proxy_here(os.environ))
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -88,7 +93,7 @@ class Client:
 
         cut = [RunTag(name, value) for name, value in _cut(tags).items()]
         for start in range(0, len(cut), _PARAMS_PER_BATCH):
-            self._client.log_batch(run, tags=cut[start : start + _PARAMS_PER_BATCH])
+            self._client.log_batch(run, tags=cut[start : start + _PARAMS_PER_BATCH], synchronous=True)
 
     def params(self, run: str, values: Mapping[str, object]) -> None:
         """Sets params that are not there yet: MLflow never changes one."""
@@ -101,7 +106,7 @@ class Client:
             if name not in there
         ]
         for start in range(0, len(fresh), _PARAMS_PER_BATCH):
-            self._client.log_batch(run, params=fresh[start : start + _PARAMS_PER_BATCH])
+            self._client.log_batch(run, params=fresh[start : start + _PARAMS_PER_BATCH], synchronous=True)
 
     def metrics(self, run: str, points: Sequence[Point]) -> None:
         """Appends metric points."""
@@ -111,7 +116,7 @@ class Client:
             batch = [
                 Metric(name, value, t, step) for name, value, t, step in points[start : start + _METRICS_PER_BATCH]
             ]
-            self._client.log_batch(run, metrics=batch)
+            self._client.log_batch(run, metrics=batch, synchronous=True)
 
     def last_steps(self, run: str) -> dict[str, int]:
         """{metric: highest step that MLflow has}."""

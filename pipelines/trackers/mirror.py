@@ -36,7 +36,7 @@ class Mirror:
         self._settings = settings
         self._folder = folder
         self._workspace = Workspace.open(settings.workspace, create=False)
-        own_files = uri.startswith("sqlite:")
+        own_files = uri.startswith("sqlite")
         self._client = Client(
             uri, settings.experiment, self._workspace.root / "mlflow-artifacts" if own_files else None
         )

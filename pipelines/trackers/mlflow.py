@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.trackers.base import TRACKERS, TrackerSettings
+from pipelines.trackers.base import TRACKERS, TrackerSettings, sqlite_uri
 from recap.errors import Corrupt
 from recap.journal import FileJournal, Record, read_journal
 from recap.workspace import Workspace, write_atomic
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # imports mlflow (2 s), which a finished run never needs
     from pipelines.trackers.mirror import Mirror
 
 _RETRY_S = 30.0
+_SILENT_S = 3.0
+_PATIENCE_S = 6.0
 _NOT_WORTH_IT = frozenset({"run_started", "run_done", "step_cached", "progress"})
 """All that a finished run says when it is issued again."""
 
@@ -36,7 +38,7 @@ class MlflowMirror:
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         workspace = settings.workspace.absolute()
-        self.uri: str | None = settings.uri or f"sqlite:///{workspace / 'mlflow.db'}"
+        self.uri: str | None = settings.uri or sqlite_uri(workspace / "mlflow.db")
         self._folder = Workspace.open(workspace, create=False).run_dir(settings.run_name)
         self._journal = self._folder / "journal.jsonl"
         self._cursor_path = self._folder / "mlflow.json"
@@ -64,10 +66,17 @@ class MlflowMirror:
 
         The thread is a daemon: one that hangs in a dead server does not keep the process alive.
         """
-        worker = threading.Thread(target=self._last_sync, name="recap-mlflow-flush", daemon=True)
+        worker = threading.Thread(
+            target=self._last_sync, args=(time.monotonic(),), name="recap-mlflow-flush", daemon=True
+        )
         self._stop.set()
         worker.start()
-        worker.join(timeout_s)
+        if self._warned:  # said to be away already: one more try, not a long one
+            timeout_s = min(timeout_s, _PATIENCE_S)
+        worker.join(min(timeout_s, _SILENT_S))
+        if worker.is_alive() and timeout_s > _SILENT_S:
+            self._settings.warn(f"waiting for MLflow at {self.uri}, at most {timeout_s:g} s")
+            worker.join(timeout_s - _SILENT_S)
         self._thread = None
         if worker.is_alive():
             self._warn(f"did not answer within {timeout_s:g} s")
@@ -94,8 +103,11 @@ class MlflowMirror:
             if time.monotonic() >= self._not_before:
                 self.sync()
 
-    def _last_sync(self) -> None:
-        self.sync()
+    def _last_sync(self, asked: float) -> None:
+        with self._lock:  # the other thread may be at it
+            tried = self._not_before > asked + _RETRY_S
+        if not tried:
+            self.sync()
 
     def _worthwhile(self) -> bool:
         records, end = self._read(max(int(self._cursor().get("offset", 0)), self._dull_until))

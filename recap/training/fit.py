@@ -166,7 +166,7 @@ def _one_step(
     if not math.isfinite(value):
         raise RecapError(
             f"the loss is {value} at step {step} (learning rate {rate:.2e})",
-            hint="lower fit.learning_rate, or look for extreme values with `recap data stats`",
+            hint="lower fit.learning_rate of this training, or look at its loss: recap report",
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -9,9 +9,10 @@ from pathlib import Path
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
 from data.robots.attempt import Cast
+from data.robots.device import connected
 from data.robots.keyboard import TerminalKeys
 from data.robots.lerobot_config import load_robot, load_teleoperator
-from data.robots.lerobot_robot import Leader, LeRobotRobot, connected
+from data.robots.lerobot_robot import Leader, LeRobotRobot
 from data.robots.session import Session
 from data.robots.signals import StopSignals
 from data.tasks import TASKS
@@ -129,7 +130,7 @@ class Recording:
                 say=self.operator.say,
             )
             devices = [self.device, *([self.leader.device] if self.leader is not None else [])]
-            with connected(*devices), keys, self.stop:
+            with connected(*devices, say=self.operator.say), keys, self.stop:
                 self.session.run()
         return self.session.summary()
 

@@ -80,6 +80,8 @@ class ValueFamily:
     """The model of a bundle folder."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
+    check: Callable[..., None] = lambda config, *, prompts, robot: None
+    """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
     privileged: bool = False
     """Reads the simulator's truth: a control, never a contender."""
 

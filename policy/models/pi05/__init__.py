@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.models import POLICIES, PolicyFamily
+from policy.models.pi05.checks import check
 from policy.models.pi05.config import Pi05Config, relative_dims, small_config, tiny_config
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ POLICIES.add(
         presets={"tiny": tiny_config, "small": small_config},
         relative_dims=relative_dims,
         image_size=lambda config: (config.network.image_size, config.network.image_size),
+        check=check,
         train=_train,
         load=_load,
         reguide=_reguide,

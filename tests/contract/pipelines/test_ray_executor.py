@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from pipelines.executors import WorkerDied, session
-from recap.errors import StepFailed
+from recap.errors import ConfigError, StepFailed
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -203,16 +203,25 @@ assert dict(os.environ) == before
 """
 
 
+LEFT_OVER = {
+    "RAY_ADDRESS": "127.0.0.1:9",  # of a cluster that is gone
+    **dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9"),
+}
+
+
 def test_workers_find_recap_from_a_hostile_directory(tmp_path: Path) -> None:
+    """Foreign packages, a TMPDIR that Ray itself cannot take, and what other tools left in the environment."""
+    hostile = tmp_path / "odd ?#% 'x' ü"
     for name in ("policy", "cli", "pipelines"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('foreign package imported')")
-    (tmp_path / "data.py").write_text("raise SystemExit('foreign data imported')")
+        (hostile / name).mkdir(parents=True)
+        (hostile / name / "__init__.py").write_text("raise SystemExit('foreign package imported')")
+    (hostile / "data.py").write_text("raise SystemExit('foreign data imported')")
     root = Path(session.__file__).parents[2]
-    script = tmp_path.parent / f"{tmp_path.name}-driver.py"  # outside the hostile directory, as an installed command is
+    script = tmp_path / "driver.py"  # outside the hostile directory, as an installed command is
     script.write_text(DRIVER.format(jobs=str(Path(jobs.__file__).parent)))
+    environment = {**os.environ, **LEFT_OVER, "TMPDIR": str(hostile)}
     done = subprocess.run(
-        [sys.executable, "-P", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-P", str(script)], cwd=hostile, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
@@ -222,3 +231,14 @@ def test_workers_find_recap_from_a_hostile_directory(tmp_path: Path) -> None:
         name: root / name for name in ("data", "policy", "cli", "recap")
     }
     assert done.stderr == "", "Ray is quiet"
+
+
+@pytest.mark.parametrize("folder", ["ü", "a b", "x" * 40])
+def test_files_of_ray_lie_where_ray_can_take_them(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{folder}")
+    assert session._short_base() == Path("/tmp")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigError, match="neither"):
+        session._short_base()

@@ -315,3 +315,98 @@ def test_none_tracks_nothing(settings: TrackerSettings) -> None:
     tracker.artifact(settings.workspace / "x")
     assert tracker.close()
     assert tracker.uri is None
+
+
+ODD = "odd ?#% 'x' ü %41 {} \"q\""
+
+
+def test_a_folder_of_any_name_holds_its_own_database(tmp_path: Path, migrated: Path) -> None:
+    from pipelines.trackers import sqlite_uri
+
+    workspace = Workspace.open(tmp_path / ODD)
+    shutil.copy(migrated, workspace.root / "mlflow.db")
+    settings = TrackerSettings(
+        workspace=workspace.root, run_name="nightly", uri=sqlite_uri(workspace.root / "mlflow.db")
+    )
+    _train(settings, _collect(settings), range(3))
+    report = workspace.root / "report.html"
+    report.write_text("<p>better</p>")
+    mirror: Any = TRACKERS.get("mlflow")(settings)
+    mirror.artifact(report, "report")
+    assert mirror.close(timeout_s=60)
+    seen = Seen(settings)
+    assert seen.steps("0/policy", "loss") == [0, 1, 2]
+    (listed,) = seen.client.list_artifacts(seen.named("nightly").info.run_id, "report")
+    (stored,) = (workspace.root / "mlflow-artifacts").rglob("report.html")
+    assert listed.path == "report/report.html"
+    assert stored.read_text() == "<p>better</p>"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [ODD]
+
+
+def test_a_run_of_someone_else_does_not_take_ours_over(
+    settings: TrackerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{settings.workspace / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    theirs = client.create_run(client.create_experiment("theirs")).info
+    monkeypatch.setenv("MLFLOW_RUN_ID", theirs.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", theirs.experiment_id)
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    _train(settings, _collect(settings), range(3))
+    _sync(settings)
+    seen = Seen(settings)
+    assert sorted(run.info.run_name for run in seen.runs) == ["0/collect", "0/policy", "nightly"]
+    assert "mlflow.parentRunId" not in seen.named("nightly").data.tags
+    assert seen.steps("0/policy", "loss") == [0, 1, 2]
+    left = client.get_run(theirs.run_id)
+    assert (left.info.status, left.data.metrics, left.data.params) == ("RUNNING", {}, {})
+    assert len(client.search_runs([theirs.experiment_id])) == 1
+
+
+def test_a_dead_proxy_does_not_hide_a_server_of_this_machine(
+    settings: TrackerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    asked: list[str] = []
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing on stderr."""
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _collect(settings)
+        mirror: Any = TRACKERS.get("mlflow")(replace(settings, uri=f"http://127.0.0.1:{server.server_port}"))
+        assert mirror.sync() is False  # it is no MLflow, but it was reached
+        server.shutdown()
+    assert asked
+
+
+def test_a_server_that_never_answers_is_waited_for_with_a_word_and_not_long(settings: TrackerSettings) -> None:
+    import socket
+    import time
+
+    said: list[str] = []
+    with socket.socket() as silent:  # takes the connection and says nothing, ever
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        _collect(settings)
+        mirror: Any = TRACKERS.get("mlflow")(replace(settings, uri=uri, warn=said.append))
+        began = time.monotonic()
+        assert mirror.close(timeout_s=4.0) is False
+        assert time.monotonic() - began < 8
+    assert said[0] == f"waiting for MLflow at {uri}, at most 4 s"
+    assert "did not answer within 4 s" in said[1]

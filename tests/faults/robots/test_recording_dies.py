@@ -16,10 +16,11 @@ from bench_recording import leader_file, robot_file, terminal
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
+from data.tasks import TASKS
 from data.verify import Kind, verify
 from recap.types import Outcome, Source
 
-COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "data", "record", "--task", "bench_folding"]
+COMMAND = [sys.executable, "-c", "from cli.main import main; main()", "data", "record", "--task"]
 KILL = subprocess.Popen.kill
 
 
@@ -30,7 +31,7 @@ def INTERRUPT(process):
 class Typed:
     """The command with its terminal; types `reactions[text]`, or does it to the process, when a line has that text."""
 
-    def __init__(self, site, folder, reactions, *options, fault=None, announce=(), robot=None):
+    def __init__(self, site, folder, reactions, *options, task="bench_folding", fault=None, announce=(), robot=None):
         environment = {name: value for name, value in os.environ.items() if name != "RECAP_FAULT"}
         environment |= {"PYTHONPATH": f"{site}:{os.getcwd()}", "OMP_NUM_THREADS": "1"}
         environment |= {"RECAP_FAULT": fault} if fault else {}
@@ -41,7 +42,7 @@ class Typed:
         with terminal() as (master, slave):
             before = termios.tcgetattr(slave)
             process = subprocess.Popen(
-                [*COMMAND, *files, *options],
+                [*COMMAND, task, *files, *options],
                 stdin=slave,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -207,3 +208,53 @@ def test_a_policy_is_corrected_and_the_robot_breaks_in_the_next_attempt(site, tm
     assert human[-1] < corrected.length - 1
     assert len(human) == human[-1] - human[0] + 1
     assert json.loads(done.stdout)["episodes"] == {"correction/success": 1, "rollout/aborted": 1}
+
+
+def test_the_guides_first_step_a_task_file_in_a_new_folder(site, tmp_path):
+    """Through the command as typed; the camera is late once, the robot does not say what it sends."""
+    robot = TASKS.get("shirt_folding").robot
+    described = {
+        "id": "tidy_desk",
+        "prompt": "tidy the desk",
+        "max_steps": 60,
+        "rate_hz": 100.0,
+        "lookahead_s": 0.2,
+        "positive_share": 0.4,
+        "reset_s": 1.0,
+        "success": "the desk is tidy",
+        "robot": {
+            "id": "bench_arms",
+            "state_names": list(robot.state_names),
+            "action_names": list(robot.action_names),
+            "action_units": list(robot.action_units),
+            "gripper_dims": list(robot.gripper_dims),
+            "cameras": {name: [16, 16] for name in robot.camera_names},
+        },
+    }
+    (tmp_path / "w" / "tasks").mkdir(parents=True)
+    (tmp_path / "w" / "tasks" / "tidy_desk.yaml").write_text(json.dumps(described))
+    done = Typed(
+        site,
+        tmp_path,
+        {"recorded. Reset": [b"\r"], "bench: step 9": [b"s"], "Enter ends": [b"\r"]},
+        "--episodes=1",
+        task="tidy_desk",
+        announce=[9],
+        robot={"break_at": 4, "break_reads": 3, "reports": False},
+    )
+    assert done.code == 0, done.heard
+    assert any("step 4 went on with an earlier reading: bench_arms: get_observ" in line for line in done.heard)
+    assert any("does not report what it sends" in line for line in done.heard)
+    assert done.heard[-1] == "disconnected: bench_leader, bench_arms"
+    summary = json.loads(done.stdout)
+    assert (summary["stale_steps"], summary["changed_steps"], summary["reports_what_it_sent"]) == (1, 0, False)
+    (episode_id,) = done.store.ids()
+    assert np.flatnonzero(done.store.load(episode_id).stale).tolist() == [4]
+    assert done.store.info(episode_id).task == "tidy_desk"
+    shown = subprocess.run(
+        [sys.executable, "-m", "cli", "data", "show", episode_id[:12], "--workspace", str(tmp_path / "w")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "on an earlier reading: steps 4" in shown.stdout

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 from lerobot.robots import Robot
+from lerobot.utils.decorators import check_if_not_connected
 
 from data.tasks import TASKS
 
@@ -25,7 +26,7 @@ class BenchArms(Robot):
         self.task = TASKS.get("shirt_folding")
         self.bench = self.task.make_robot("ray", config.image_size)
         self.calls, self.log = [], []
-        self.received = []
+        self.asked, self.received = [], []
         self.on_step = lambda step: None
         self.seed, self._connected = -1, False
         BENCHES[config.id] = self
@@ -35,7 +36,7 @@ class BenchArms(Robot):
         """What a person does between two attempts."""
         self.seed += 1
         self.bench.reset(self.seed)
-        self.reads = 0
+        self.reads = self.failed = 0
 
     @property
     def observation_features(self):
@@ -50,7 +51,7 @@ class BenchArms(Robot):
 
     @property
     def is_connected(self):
-        return self._connected
+        return self._connected and not (self.config.break_guard and self.failed)
 
     @property
     def is_calibrated(self):
@@ -62,6 +63,7 @@ class BenchArms(Robot):
             raise ConnectionError("no such port")
         self._connected = True
 
+    @check_if_not_connected
     def disconnect(self):
         self.calls.append("disconnect")
         if self.config.break_disconnect:
@@ -77,12 +79,14 @@ class BenchArms(Robot):
 
     def get_observation(self):
         assert self._connected
-        step, self.reads = self.reads, self.reads + 1
+        step = self.reads
         if step in self.config.announce:
             print(f"bench: step {step}", file=sys.stderr, flush=True)
         self.on_step(step)
-        if step == self.config.break_at:
+        if 0 <= self.config.break_at <= step and (not self.config.break_reads or self.failed < self.config.break_reads):
+            self.failed += 1
             raise ConnectionError("motor 3 does not answer")
+        self.reads += 1
         state = dict(zip(self.bench.spec.state_names, self.bench.state().tolist(), strict=True))
         frames = {name.removeprefix("cam_"): frame for name, frame in self.bench.frames().items()}
         return {f"{name}.pos": value for name, value in state.items()} | frames
@@ -90,12 +94,16 @@ class BenchArms(Robot):
     def send_action(self, action):
         assert self._connected
         command = np.array([action[f"{name}.pos"] for name in self.bench.spec.action_names], dtype=np.float32)
+        self.asked.append(command)
         if self.config.clip:
             now = self.bench.state()
             command = now + np.clip(command - now, -self.config.clip, self.config.clip)
         self.received.append(command)
+        if len(self.received) - 1 == self.config.break_send_at:
+            raise ConnectionError("no answer to the command")
         if not self.bench.finished:
             self.bench.step(command)
             if self.bench.finished:
                 print(f"bench: {self.bench.truth().outcome.value}", file=sys.stderr, flush=True)
-        return {f"{name}.pos": float(v) for name, v in zip(self.bench.spec.action_names, command, strict=True)}
+        sent = {f"{name}.pos": float(v) for name, v in zip(self.bench.spec.action_names, command, strict=True)}
+        return sent if self.config.reports else None

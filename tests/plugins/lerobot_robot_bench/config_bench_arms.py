@@ -10,7 +10,15 @@ class BenchArmsConfig(RobotConfig):
     announce: list[int] = field(default_factory=list)
     """Steps since the scene was reset that are said on stderr."""
     break_at: int = -1
-    """The read of this step fails."""
+    """From this step on reads fail."""
+    break_reads: int = 0
+    """How many reads in a row fail there; 0: all."""
+    break_send_at: int = -1
+    """Sending this command fails, after it was sent."""
+    break_guard: bool = False
+    """From the first failing read on it takes itself for not connected, as LeRobot's do when a camera is gone."""
+    reports: bool = True
+    """It says what it sent."""
     break_connect: bool = False
     break_disconnect: bool = False
     clip: float = 0.0

@@ -48,6 +48,7 @@ POLICIES.add(
         presets={},
         relative_dims=lambda config, robot: (),
         image_size=lambda config: (64, 64),
+        check=lambda config, *, prompts, robot: None,
         train=lambda *a, **k: {},
         load=lambda path: HoldStill(),
         reguide=lambda *a: "",

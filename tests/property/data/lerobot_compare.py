@@ -208,7 +208,7 @@ def _import(folder: Path, workspace: Path, verdict: Verdict) -> Imported:
                 verdict.wrong.append(f"a refusal that does not name folder and episode: {error.message}")
             if not error.hint:
                 verdict.wrong.append(f"a refusal that does not say what to type: {error.message}")
-        except Exception as error:  # noqa: BLE001 whatever it is: it should have been a ConfigError
+        except Exception as error:
             verdict.wrong.append(f"{type(error).__name__}: {error}")
         else:
             imported.ids, imported.left_out, imported.refusal = result.ids, result.left_out, ""
@@ -276,7 +276,12 @@ def main(seeds: list[int]) -> None:
         for seed in seeds:
             verdict = check(draw(seed), Path(scratch) / "case", oracle)
             totals += Counter(
-                plans=1, missed=verdict.missed, read=verdict.read, taken=verdict.taken, expected=verdict.expected, wrong=bool(verdict.wrong)
+                plans=1,
+                missed=verdict.missed,
+                read=verdict.read,
+                taken=verdict.taken,
+                expected=verdict.expected,
+                wrong=bool(verdict.wrong),
             )
             refusals += verdict.refusals
             if verdict.wrong or len(seeds) < 5:

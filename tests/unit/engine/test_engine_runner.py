@@ -260,7 +260,7 @@ def test_a_recorded_step_is_never_run_again_implicitly(workspace: Workspace) -> 
     assert runner.run(recorded_graph(seed=1), "r").cached == ["n"]
     with pytest.raises(ConfigError, match="settings, inputs or versions differ") as raised:
         runner.run(recorded_graph(seed=2), "r")
-    assert "recap run --name" in raised.value.hint
+    assert "recap explain --name r " in raised.value.hint
     (plan,) = explain(workspace, recorded_graph(seed=2), "r")
     assert (plan.state, plan.why) == ("refused", "recorded, not run again: config seed: 1 -> 2")
     # Refusing is not forgetting: the old settings still find the old recording, also after a graph without the node.

@@ -40,6 +40,24 @@ def test_open_refuses_what_is_no_workspace(tmp_path: Path) -> None:
         Workspace.open(tmp_path)
 
 
+def test_a_workspace_is_made_around_task_files_and_around_nothing_else(tmp_path: Path) -> None:
+    for name in ("desk.yaml", "shirt.json", ".desk.yaml.swp"):
+        (tmp_path / "tasks").mkdir(exist_ok=True)
+        (tmp_path / "tasks" / name).write_text("id: desk")
+    opened = Workspace.open(tmp_path)
+    assert (opened.root / "tasks" / "desk.yaml").read_text() == "id: desk"
+    assert opened.episodes.is_dir()
+    for number, other in enumerate(("tasks/celery.py", "tasks/more/desk.yaml", "desk.yaml", "tasks")):
+        root = tmp_path / "others" / str(number)
+        (root / other).parent.mkdir(parents=True)
+        (root / other).write_text("")
+        before = sorted(root.rglob("*"))
+        with pytest.raises(ConfigError, match=rf"not a workspace \({other.removesuffix('/desk.yaml')}\)") as caught:
+            Workspace.open(root)
+        assert "one with nothing but tasks/NAME.yaml" in caught.value.message
+        assert sorted(root.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("marker", "expected"), [('{"format": 2}', "format 2, this recap knows"), ("{", "not readable")]
 )

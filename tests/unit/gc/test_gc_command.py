@@ -37,7 +37,7 @@ def test_it_lists_and_changes_nothing_until_told(root: Path) -> None:
     shown = gc(root, "--keep", "0")
     assert "   2.0 KiB  scratch     scratch/scale-0000000000000000  (no run goes on with it)" in shown
     assert "nothing was changed" in shown
-    assert f"recap gc --delete --keep 0 --workspace '{root}'" in shown
+    assert f"recap gc --workspace '{root}' --delete --keep 0" in shown
     assert sorted(root.rglob("*")) == before
     removed = gc(root, "--keep", "0", "--delete")
     assert "of disk given back" in removed

@@ -183,3 +183,17 @@ def test_one_writer_at_a_time(take, tmp_path):
 
     with Workspace.open(tmp_path / "w").lock("a run"), pytest.raises(WorkspaceLocked):
         take()
+
+
+def test_a_folder_with_nothing_but_the_task_file_becomes_the_workspace(take, tmp_path):
+    take()
+    written = (tmp_path / "w/tasks/cubes.yaml").read_text()
+    changed = written.replace("max_steps: 6", "max_steps: 9")
+    assert changed != written
+    (tmp_path / "new/tasks").mkdir(parents=True)
+    (tmp_path / "new/tasks/cubes.yaml").write_text(changed)
+    request = ImportRequest(dataset=tmp_path / "d", task="cubes", jpeg_quality=None)
+    result = import_dataset(tmp_path / "new", request, lambda line: None)
+    assert len(EpisodeStore(tmp_path / "new/episodes").ids()) == len(LENGTHS)
+    assert result.task_file is None, "nothing was drafted"
+    assert (tmp_path / "new/tasks/cubes.yaml").read_text() == changed

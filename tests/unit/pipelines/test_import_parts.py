@@ -94,6 +94,14 @@ def test_numbers_may_have_gaps(tmp_path, take, totals_mended):
         take(root, episodes="1")
 
 
+def test_rows_of_meta_in_another_order_than_their_numbers_are_refused(tmp_path, take):
+    root = synthetic_dataset(tmp_path / "d")
+    rows = pq.read_table(root / EPISODES).to_pylist()
+    pq.write_table(pa.Table.from_pylist([rows[1], rows[0], rows[2]]), root / EPISODES)
+    with pytest.raises(ConfigError, match="episode 1 stands in row 0, expected 0 there"):
+        take(root)
+
+
 def test_numbers_and_spans_are_taken_as_written(tmp_path, take):
     root = synthetic_dataset(tmp_path / "d", lengths=(2,) * 10)
     assert sorted(take(root, episodes="3,7-9").ids) == [3, 7, 8, 9]

@@ -87,6 +87,10 @@ def test_a_package_named_in_the_file_is_imported(tmp_path, monkeypatch):
         ({"recap": {"limits": {"a": [0, float("nan")]}}}, "recap.limits.a"),
         ({"recap": {"limits": {}, "handover_s": -1}}, "handover_s is -1"),
         ({"recap": {"limits": {}, "cameras": {"cam_high": 1}}}, "recap.cameras is"),
+        ({"recap": {"limits": {}, "read_retries": 11}}, "recap.read_retries is 11, expected a whole number, 0..10"),
+        ({"recap": {"limits": {}, "stale_steps": 2.0}}, "recap.stale_steps is 2.0, expected a whole number, 0..1000"),
+        ({"recap": {"limits": {}, "stale_steps": True}}, "recap.stale_steps is True"),
+        ({"recap": {"limits": {}, "stale_step": 1}}, "did you mean 'stale_steps'"),
     ],
 )
 def test_a_bad_field_is_named(tmp_path, fields, said):
@@ -197,15 +201,17 @@ def test_an_observation_that_is_none_is_a_fault(answers, said):
         (robot.state(), robot.frames())
 
 
-def test_a_robot_that_does_not_say_what_it_sent_is_a_fault():
+def test_a_robot_need_not_say_what_it_sent_but_must_not_say_half_of_it():
     device = Device()
     robot = one(device)
     with pytest.raises(ActionRefused, match=r"shape \(2,\), expected \(1,\)"):
         robot.step(np.zeros(2, dtype=np.float32))
     assert device.commands == []
-    device.returned = None
-    with pytest.raises(RobotFault, match="send_action returned NoneType"):
-        robot.step(np.zeros(1, dtype=np.float32))
-    device.returned = {}
-    with pytest.raises(RobotFault, match=r"no joint.pos in its action sent"):
-        robot.step(np.zeros(1, dtype=np.float32))
+    robot.step(np.ones(1, dtype=np.float32))
+    assert (robot.sent, robot.asked, robot.reports) == ([0.25], [1.0], True)
+    for device.returned in (None, {}):
+        robot.step(np.full(1, 0.75, dtype=np.float32))
+        assert (robot.sent, robot.asked, robot.reports) == ([0.75], [0.75], False)
+    for device.returned, said in ((0.5, "returned float"), ({"joint": 0.5}, r"no joint.pos in its action sent")):
+        with pytest.raises(RobotFault, match=said):
+            robot.step(np.zeros(1, dtype=np.float32))

@@ -45,6 +45,7 @@ def test_a_demonstration_is_one_labelled_episode_with_what_was_sent(tmp_path):
     assert episode.intervened.all()
     assert episode.length == len(arms.received) == summary.pace.steps
     np.testing.assert_array_equal(episode.action, np.stack(arms.received).astype(np.float32))
+    assert (episode.asked, episode.stale, summary.reports) == (None, None, True), "nothing to say of them"
     assert sorted(episode.frames) == ["cam_high", "cam_left_wrist", "cam_right_wrist"]
     assert {film.shape for film in episode.frames.values()} == {(episode.length, 16, 16, 3)}
     assert episode.software["lerobot"] == "0.6.1"
@@ -196,14 +197,19 @@ def test_a_bad_action_of_the_person_is_never_sent(tmp_path):
 
 def test_what_the_robot_made_of_a_command_is_what_is_recorded(tmp_path):
     recording = Recording(tmp_path, clip=0.01)
-    recording.run(between=[b"\r", b"q"], during=[{8: b"f"}])
+    summary = recording.run(between=[b"\r", b"q"], during=[{8: b"f"}])
     episode = recording.only()
     np.testing.assert_array_equal(episode.action, np.stack(recording.device.received).astype(np.float32))
     assert np.abs(episode.action - episode.state).max() < 0.011
+    np.testing.assert_array_equal(episode.asked, np.stack(recording.device.asked).astype(np.float32))
+    changed = int((episode.asked != episode.action).any(axis=1).sum())
+    assert changed > 4, "the person wanted to go faster than the robot does"
+    assert show(recording.store, episode.id).changed_steps == summary.kept[0].changed_steps == changed
+    assert any(f"{changed} sent otherwise than asked" in text for text in recording.operator.heard)
 
 
 def test_a_robot_that_breaks_leaves_an_aborted_attempt_and_is_disconnected(tmp_path):
-    recording = Recording(tmp_path, break_at=6)
+    recording = Recording(tmp_path, break_at=6, setup={"stale_steps": 0})
     with pytest.raises(
         RobotFault, match="bench_arms: get_observation failed: ConnectionError: motor 3 does not answer"
     ):
@@ -214,6 +220,7 @@ def test_a_robot_that_breaks_leaves_an_aborted_attempt_and_is_disconnected(tmp_p
     assert label.outcome is Outcome.ABORTED
     assert "motor 3 does not answer" in label.note
     assert recording.device.calls == recording.leader.device.calls == ["connect", "disconnect"]
+    assert recording.operator.heard[-1] == "disconnected: bench_leader, bench_arms"
     assert recording.session.summary().kept[0].outcome is Outcome.ABORTED
 
 
@@ -254,6 +261,10 @@ def test_a_failing_disconnect_is_said_and_hinders_nobody(tmp_path):
     with pytest.raises(RobotFault, match="disconnect failed: OSError: bus busy"):
         recording.run(between=[b"\r", b"q"], during=[{2: b"s"}])
     assert recording.leader.device.calls == ["connect", "disconnect"]
+    assert recording.operator.heard[-2:] == [
+        "disconnected: bench_leader",
+        "NOT disconnected, its motors may still be on: bench_arms: disconnect failed: OSError: bus busy",
+    ]
     assert recording.label(recording.only().id).outcome is Outcome.SUCCESS
 
 

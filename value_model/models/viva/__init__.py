@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from value_model.models import VALUE_MODELS, ValueFamily
+from value_model.models.viva.checks import check, image_size
 from value_model.models.viva.config import VivaConfig, full_config, small_config, tiny_config
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ def _load(path: Path) -> Viva:
     return load(path)
 
 
-def _image_size(config: VivaConfig, height: int, width: int) -> tuple[int, int]:
-    token = config.encoder.patch_pixels * config.transformer.patch
-    return -(-height // token) * token, -(-width // token) * token
-
-
-VALUE_MODELS.add("viva", ValueFamily(name="viva", config=VivaConfig, train=_train, load=_load, image_size=_image_size))
+VALUE_MODELS.add(
+    "viva", ValueFamily(name="viva", config=VivaConfig, train=_train, load=_load, image_size=image_size, check=check)
+)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recap.errors import ConfigError
+from value_model.models.viva.checks import check_cells
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,12 +28,7 @@ class Layout:
     future_state: bool
 
     def __post_init__(self) -> None:
-        if self.cells < self.state_dim:
-            raise ConfigError(
-                f"viva: a latent frame of {self.channels} x {self.height} x {self.width} = {self.cells} numbers "
-                f"cannot hold {self.state_dim} state dimensions",
-                hint="raise encoder.channels or the image size",
-            )
+        check_cells(self.channels, self.height, self.width, self.state_dim)
 
     @property
     def cells(self) -> int:

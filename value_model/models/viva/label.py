@@ -16,6 +16,7 @@ from recap.errors import ConfigError
 from recap.types import FloatArray
 from value_model.models import ValueData
 from value_model.models.viva.bundle import Parts, read_bundle
+from value_model.models.viva.checks import view_positions
 from value_model.models.viva.encoder import ENCODE_BATCH
 from value_model.models.viva.frames import clean_frames, decode_value, gather_numbers
 from value_model.models.viva.model import velocity
@@ -154,15 +155,3 @@ class Viva:
 def load(path: Path) -> Viva:
     """The model of a bundle folder; ArtifactCorrupt if it is not whole."""
     return Viva(read_bundle(path))
-
-
-def view_positions(cameras: Sequence[str], views: Sequence[str]) -> list[int]:
-    """Where each of `views` stands among `cameras`; all of them for no views.
-
-    Raises:
-        ConfigError: a camera is not there.
-    """
-    missing = sorted(set(views) - set(cameras))
-    if missing:
-        raise ConfigError(f"viva: views {missing} are not among the cameras {tuple(cameras)}")
-    return [cameras.index(view) for view in views or cameras]

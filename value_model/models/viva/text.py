@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recap.errors import ConfigError
 from recap.types import FloatArray
+from value_model.models.viva.checks import prompt_words
 
 
 def embed_prompts(prompts: Iterable[str], *, tokens: int, dim: int, file: str) -> dict[str, Tensor]:
@@ -32,14 +33,8 @@ def embed_prompts(prompts: Iterable[str], *, tokens: int, dim: int, file: str) -
         return _from_file(distinct, tokens, dim, Path(file))
     embedded = {}
     for prompt in distinct:
-        words = prompt.lower().split()
-        if len(words) > tokens:
-            raise ConfigError(
-                f"viva: prompt {prompt!r} has {len(words)} words, expected at most {tokens}",
-                hint=f"raise transformer.text_tokens to {len(words)}",
-            )
         rows = np.zeros((tokens, dim), dtype=np.float32)
-        for place, word in enumerate(words):
+        for place, word in enumerate(prompt_words(prompt, tokens)):
             rows[place] = _hashed(f"word:{word}", dim) + 0.5 * _hashed(f"place:{place}", dim)
         embedded[prompt] = torch.from_numpy(rows)
     return embedded

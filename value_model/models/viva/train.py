@@ -17,10 +17,10 @@ from recap.training.fit import fit
 from value_model.models import ValueData, training_rows
 from value_model.models.viva.batches import ValueBatches, cached_latents
 from value_model.models.viva.bundle import Parts, write_bundle
+from value_model.models.viva.checks import view_positions
 from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import make_encoder
 from value_model.models.viva.frames import Layout, StateRange
-from value_model.models.viva.label import view_positions
 from value_model.models.viva.learner import VivaLearner
 from value_model.models.viva.model import build_transformer, initialise
 from value_model.models.viva.text import embed_prompts
