@@ -124,19 +124,10 @@ def test_tables_loaded_directly_are_those_that_lerobot_loads(tmp_path, oracle, s
 def test_version_2_is_read_as_lerobot_converts_it(tmp_path, oracle):
     # Its script moves films that begin late to their beginning, goes by the place of a task rather than its number, and
     # by durations, which fragments, hidden and lost pictures make wrong: those it would change.
-    plain = {
-        "late": 0,
-        "cut": 0,
-        "task_numbers": 0,
-        "container": "plain",
-        "gaps": False,
-        "damage": "",
-        "vfr": 0,
-        "lost": False,
-    }
+    plain = {"late": 0, "cut": 0, "task_numbers": 0, "container": "plain", "gaps": False, "damage": "", "vfr": 0}
     compared = 0
-    for seed in range(400):
-        plan = dataclasses.replace(draw(seed), **plain)
+    for seed in range(150):
+        plan = dataclasses.replace(draw(seed), lost=False, **plain)
         if plan.version != "v2.1":
             continue
         folder = tmp_path / f"{seed}"
@@ -147,4 +138,4 @@ def test_version_2_is_read_as_lerobot_converts_it(tmp_path, oracle):
             answers.append(oracle.answer())
         _same(*answers, plan)
         compared += 1
-    assert compared > 50
+    assert compared > 15
