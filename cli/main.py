@@ -83,9 +83,9 @@ def run(
 
     task = task if task is not None else default_task(workspace, name)
     if task_file is not None:
-        from pipelines.task_files import take_task_file
+        from pipelines.task_files import name_task_file
 
-        take_task_file(workspace, task_file, task=task)
+        name_task_file(workspace, task_file, task=task)
     invocation = Invocation.of(
         task=task,
         preset=preset,
@@ -101,7 +101,7 @@ def run(
         demos=demos,
         rollouts=rollouts,
     )
-    run_and_show(workspace, invocation, as_json=as_json)
+    run_and_show(workspace, invocation, as_json=as_json, task_file=task_file)
 
 
 @app.command()

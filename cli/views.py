@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 
 
-def run_and_show(root: Path, invocation: Invocation, *, as_json: bool) -> None:
+def run_and_show(root: Path, invocation: Invocation, *, as_json: bool, task_file: Path | None = None) -> None:
     """Runs, then prints the figures and what to do next. Progress goes to stderr when JSON was asked for."""
     from pipelines.run import run_loop
 
-    result = run_loop(root, invocation, lambda line: typer.echo(line, err=as_json))
+    result = run_loop(root, invocation, lambda line: typer.echo(line, err=as_json), task_file=task_file)
     if as_json:
         _json(result)
         return

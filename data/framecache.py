@@ -137,6 +137,18 @@ class PackedExperience:
             return cls(final)
 
 
+def check_pack(
+    rows: Sequence[EpisodeRow],
+    *,
+    image_size: tuple[int, int],
+    cameras: Sequence[str],
+    max_bytes: int = DEFAULT_MAX_BYTES,
+) -> None:
+    """Raises ConfigError if `PackedExperience.build` would refuse these episodes for what their rows say."""
+    plan = _Plan(rows, image_size=image_size, cameras=cameras, allow_mixed_renderers=False)
+    plan.check_room(max_bytes)
+
+
 class Torn(ValueError):
     """A pack on disk is not whole. Never leaves `PackedExperience.build`, which builds it again."""
 
@@ -154,15 +166,17 @@ class _Plan:
     ) -> None:
         if not rows:
             raise ConfigError("packed cache of no episode")
-        for fact in ("robot", "state_dim", "action_dim", "cameras", "rate_hz"):
+        # Cameras that nobody asked for may differ.
+        for fact in ("robot", "state_dim", "action_dim", "rate_hz", *(["cameras"] if cameras is None else [])):
             _same(rows, fact)
         if not allow_mixed_renderers:
-            _same(rows, "renderer", hint="train on one renderer, or pass allow_mixed_renderers=True")
+            _same(rows, "renderer", hint="train on episodes of one renderer")
         self.rows = rows
         self.cameras = tuple(cameras) if cameras is not None else rows[0].cameras
-        missing = sorted(set(self.cameras) - set(rows[0].cameras))
-        if missing or not self.cameras or len(set(self.cameras)) != len(self.cameras):
-            raise ConfigError(f"cameras {self.cameras}: expected some of {rows[0].cameras}, each once")
+        without = next((row for row in rows if set(self.cameras) - set(row.cameras)), None)
+        if without is not None or not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            has = (without or rows[0]).cameras
+            raise ConfigError(f"cameras {self.cameras}: expected some of {has}, each once")
         if image_size is None:
             sizes = {size for row in rows for size in _sizes(row, self.cameras)}
             if len(sizes) > 1:
@@ -184,6 +198,15 @@ class _Plan:
     def bytes(self) -> int:
         row = self.rows[0]
         return int(np.prod(self.shape)) + self.num_frames * (4 * (row.state_dim + row.action_dim) + 1)
+
+    def check_room(self, max_bytes: int) -> None:
+        """ConfigError if it alone is more than the cap of all packs."""
+        if self.bytes > max_bytes:
+            raise ConfigError(
+                f"packed cache of {len(self.rows)} episodes needs {self.bytes / 2**30:.2f} GiB, "
+                f"the cap is {max_bytes / 2**30:.2f} GiB",
+                hint="use fewer episodes, or smaller pictures",
+            )
 
     @property
     def content(self) -> dict[str, Any]:
@@ -341,12 +364,7 @@ def _locked(cache_root: Path, key: str) -> Iterator[None]:
 
 
 def _make_room(cache_root: Path, plan: _Plan, max_bytes: int) -> None:
-    if plan.bytes > max_bytes:
-        raise ConfigError(
-            f"packed cache of {len(plan.rows)} episodes needs {plan.bytes / 2**30:.2f} GiB, "
-            f"the cap is {max_bytes / 2**30:.2f} GiB",
-            hint="raise max_bytes, give a smaller image_size, or use fewer episodes or cameras",
-        )
+    plan.check_room(max_bytes)
     packs = []
     for path in cache_root.iterdir():
         with contextlib.suppress(FileNotFoundError):

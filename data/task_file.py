@@ -79,6 +79,8 @@ def find_task_file(folder: Path, name: str) -> Path | None:
     Raises:
         ConfigError: two files of that name.
     """
+    if folder.is_file():
+        return folder if folder.stem == name and folder.suffix in SUFFIXES else None
     found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
     if len(found) > 1:
         raise ConfigError(f"task '{name}' is described twice: {', '.join(map(str, found))}", hint="remove one of them")

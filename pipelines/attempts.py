@@ -82,26 +82,36 @@ def pin_renderer(ctx: StepContext, task: str, asked: str, *, setting: str) -> st
     Raises:
         ConfigError: the renderer does not work on this machine.
     """
+    renderer = renderer_here(ctx.workspace.root, task, asked, setting=setting)
+    marker = _renderer_marker(ctx.workspace.root, task)
+    if asked == "auto" and not marker.exists():
+        marker.parent.mkdir(exist_ok=True)
+        write_atomic(marker, renderer.encode())
+    return renderer
+
+
+def renderer_here(root: Path, task: str, asked: str, *, setting: str) -> str:
+    """The image backend that `pin_renderer` gives in the workspace at `root`; raises like it and writes nothing."""
     from data.task_list import tasks_of
     from data.tasks import renderer_of
 
-    found = tasks_of(task)[0]
-    if asked != "auto":
+    found, marker = tasks_of(task)[0], _renderer_marker(root, task)
+    if asked != "auto" or not marker.exists():
         return renderer_of(found, asked)
-    marker = ctx.workspace.root / "renderers" / found.robot.id
-    if not marker.exists():
-        renderer = renderer_of(found, "auto")
-        marker.parent.mkdir(exist_ok=True)
-        write_atomic(marker, renderer.encode())
-        return renderer
     pinned = marker.read_text()
     try:
         return renderer_of(found, pinned)
     except ConfigError as error:
         raise ConfigError(
-            f"{ctx.node}: this workspace's images are drawn by '{pinned}', which does not work here: {error.message}",
+            f"{setting}: this workspace's images are drawn by '{pinned}', which does not work here: {error.message}",
             hint=f"use another workspace (--workspace DIR), or mix image backends knowingly: --set {setting}=ray",
         ) from error
+
+
+def _renderer_marker(root: Path, task: str) -> Path:
+    from data.task_list import robot_of
+
+    return root / "renderers" / robot_of(task).id
 
 
 def lost_episodes(workspace: Workspace, episodes: Artifact) -> str:

@@ -20,13 +20,19 @@ def labelled_ids(annotations: Annotations) -> tuple[str, ...]:
     Raises:
         ConfigError: there are none.
     """
-    from recap.errors import ConfigError
     from recap.types import Outcome
 
     ids = sorted(i for i, annotation in annotations.by_id.items() if annotation.outcome is not Outcome.ABORTED)
-    if not ids:
-        raise ConfigError("no episode has a label of success or failure", hint="recap annotate --all")
+    refuse_none_labelled(len(ids))
     return tuple(ids)
+
+
+def refuse_none_labelled(count: int) -> None:
+    """Raises ConfigError if no episode has a return."""
+    from recap.errors import ConfigError
+
+    if not count:
+        raise ConfigError("no episode has a label of success or failure", hint="recap annotate --all")
 
 
 def episode_facts(

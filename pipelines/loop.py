@@ -44,14 +44,13 @@ def build_graph(config: LoopConfig) -> Graph:
         from pipelines.offline import build_offline_graph
 
         graph = build_offline_graph(config)
-        check_settings(config)
-        return graph
-    _check_world(config)
-    check_settings(config)
-    graph = Graph()
-    state = _imitation(graph, config)
-    for iteration in range(1, config.iterations + 1):
-        state = _improvement(graph, config, state, iteration)
+    else:
+        _check_world(config)
+        graph = Graph()
+        state = _imitation(graph, config)
+        for iteration in range(1, config.iterations + 1):
+            state = _improvement(graph, config, state, iteration)
+    check_settings(config, graph)
     return graph
 
 

@@ -20,8 +20,10 @@ from pipelines.crown import CrownObserver
 from pipelines.invocation import Invocation
 from pipelines.leftovers import OF_MLFLOW, OF_RAY, not_used
 from pipelines.loop import build_graph
-from pipelines.preflight import check_recordings
+from pipelines.preflight import check_ahead
+from pipelines.task_files import keep_task_file
 from pipelines.watch import Watch
+from recap.explain import is_finished
 from recap.journal import FileJournal
 from recap.runner import Runner, RunSummary
 from recap.workspace import Workspace
@@ -71,19 +73,24 @@ class JournalObserver:
         self._journal.at(str(event.get("node", ""))).event(str(event["kind"]), **fields)
 
 
-def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
+def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | None = None) -> LoopResult:
     """Brings a run up to date and returns where it stands.
 
     Args:
         root: workspace directory; made if absent.
         invocation: what was asked for.
         say: prints one line for a person.
+        task_file: description of the task to keep in the workspace, once nothing is found to refuse.
 
     Raises:
         RecapError: see recap.errors; nothing that was finished is lost.
     """
     config = invocation.config()
     graph = build_graph(config)
+    if not (Workspace.is_at(root) and is_finished(Workspace.open(root), graph, invocation.name)):
+        check_ahead(config, root)
+    if task_file is not None:
+        keep_task_file(root, task_file)
     workspace = Workspace.open(root)
     folder = workspace.run_dir(invocation.name)
     with workspace.lock(f"run {invocation.name}"):
@@ -96,7 +103,6 @@ def run_loop(root: Path, invocation: Invocation, say: Say) -> LoopResult:
                 [JournalObserver(journal), CrownObserver(workspace, invocation.name), watch],
                 journal_factory=journal.at,
                 resume_command=invocation.command(root),
-                preflight=lambda: check_recordings(config),
             )
             began = time.monotonic()
             summary = runner.run(graph, invocation.name)

@@ -32,20 +32,27 @@ class NodePlan:
 
 def explain(workspace: Workspace, graph: Graph, run_name: str) -> list[NodePlan]:
     """The plan of every step of the graph, in order."""
+    return list(_plans(workspace, graph, run_name))
+
+
+def is_finished(workspace: Workspace, graph: Graph, run_name: str) -> bool:
+    """Whether a run would execute no step; looks no further than the first that it would."""
+    return all(plan.state == "cached" for plan in _plans(workspace, graph, run_name))
+
+
+def _plans(workspace: Workspace, graph: Graph, run_name: str) -> Iterator[NodePlan]:
     store = Store(workspace)
     record = read_run(workspace, run_name)
     committed = {} if record is None else {**record["retired"], **record["nodes"]}
     known: dict[str, dict[str, str]] = {}
-    plans = []
     for node in graph.order():
         if node.is_constant:
             known[node.name] = {CONSTANT_OUTPUT: sha256_hex(canonical_json(node.value))}
             continue
         plan, identities = _plan(workspace, store, node, known, committed.get(node.name), run_name)
-        plans.append(plan)
+        yield plan
         if identities is not None:
             known[node.name] = identities
-    return plans
 
 
 def _plan(

@@ -57,8 +57,6 @@ class Runner:
         observers: told of every event; an error in one ends the run.
         journal_factory: makes the journal of a node; None drops what steps say.
         resume_command: how a person re-issues the run; `{run_name}` is filled in.
-        preflight: asked before the first step that runs, and never where all are cached; raises what would be refused
-            later.
     """
 
     def __init__(
@@ -69,7 +67,6 @@ class Runner:
         *,
         journal_factory: Callable[[str], Journal] | None = None,
         resume_command: str = "recap resume {run_name}",
-        preflight: Callable[[], None] = lambda: None,
     ) -> None:
         self._workspace = workspace
         self._store = Store(workspace)
@@ -79,7 +76,6 @@ class Runner:
         self._observers = tuple(observers)
         self._journal_factory = journal_factory
         self._resume_command = resume_command
-        self._preflight = preflight
 
     def run(self, graph: Graph, run_name: str) -> RunSummary:
         """Brings every node of the graph up to date.
@@ -142,8 +138,6 @@ class Runner:
         if node.spec.is_recorded(node.config):
             self._refuse_rerun(node, key, stored, record.nodes[node.name], summary.run_name)
         if stored is None:
-            if not summary.executed:
-                self._preflight()
             stored = self._execute(node, facts, key, inputs, record, summary.run_name)
             summary.executed.append(node.name)
         else:

@@ -9,19 +9,27 @@ import os
 from pathlib import Path
 
 ENVIRONMENT = "RECAP_TASKS"
-"""Folders of task files, written as PATH is."""
+"""Folders of task files, or single ones, written as PATH is."""
 SUFFIXES = (".yaml", ".yml", ".json")
 """What a task file's name may end with."""
 
 
 def offered() -> tuple[Path, ...]:
-    """The folders that are searched, in order."""
+    """The folders, or files, that are searched, in order."""
     return tuple(Path(folder) for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder)
 
 
 def offer(workspace: str | Path) -> Path:
     """Has the task files of a workspace searched first, here and in processes started later; returns their folder."""
-    folder = Path(workspace).absolute() / "tasks"
-    rest = [str(other) for other in offered() if other != folder]
-    os.environ[ENVIRONMENT] = os.pathsep.join([str(folder), *rest])
-    return folder
+    return _first(Path(workspace).absolute() / "tasks")
+
+
+def offer_file(file: Path) -> None:
+    """The same for one task file that lies elsewhere: of its folder nothing else is found."""
+    _first(file.absolute())
+
+
+def _first(place: Path) -> Path:
+    rest = [str(other) for other in offered() if other != place]
+    os.environ[ENVIRONMENT] = os.pathsep.join([str(place), *rest])
+    return place

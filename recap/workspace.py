@@ -109,6 +109,11 @@ class Workspace:
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
 
+    @staticmethod
+    def is_at(root: str | Path) -> bool:
+        """Whether a workspace lies at `root`."""
+        return (Path(root) / _MARKER).exists()
+
     @classmethod
     def open(cls, root: str | Path = "runs", *, create: bool = True) -> Workspace:
         """The workspace at `root`, made if absent and `create`: of nothing, or around a `tasks` folder of task files.

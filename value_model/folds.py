@@ -29,10 +29,18 @@ def assign_folds(ids: Sequence[str], strata: Sequence[str], folds: int) -> IntAr
         >>> assign_folds(["b", "a", "d", "c"], ["x", "x", "x", "x"], 2).tolist()
         [1, 0, 1, 0]
     """
-    if folds < 1 or len(ids) < folds:
-        raise ConfigError(f"{len(ids)} episodes in {folds} folds: expected at least one episode a fold")
+    check_folds(len(ids), folds)
     # Ids are hashes of content: their order is as good as a shuffle and the same wherever the episodes lie.
     order = sorted(range(len(ids)), key=lambda e: (strata[e], ids[e]))
     result = np.empty(len(ids), dtype=np.int64)
     result[order] = np.arange(len(ids), dtype=np.int64) % folds
     return result
+
+
+def check_folds(episodes: int, folds: int) -> None:
+    """Raises ConfigError if there are fewer episodes than folds."""
+    if folds < 1 or episodes < folds:
+        raise ConfigError(
+            f"{episodes} episodes in {folds} folds: expected at least one episode a fold",
+            hint="--set value.cross_fit=1   (a model then labels what it has seen), or more episodes",
+        )

@@ -19,6 +19,9 @@ from recap.errors import ConfigError
 from recap.types import BoolArray, FloatArray, IntArray
 from value_model.episodes import check_offsets
 
+_NAMED = 8
+"""Episodes that an error lists."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReturnConfig:
@@ -106,8 +109,8 @@ def return_lines(
         if array is not None and array.shape != lengths.shape:
             raise ConfigError(f"returns: {name} has shape {array.shape}, expected ({len(lengths)},)")
     failed = np.where(success, 0.0, 1.0)
+    check_lengths(lengths, max_steps, config, ids=ids)
     if config.kind == "recap":
-        _refuse_longer(lengths, max_steps, ids)
         price = config.c_fail * max_steps.astype(np.float64)
         slope = 1.0 / (max_steps + price)
         end = -price * failed * slope
@@ -131,15 +134,23 @@ def line_values(offsets: IntArray, lines: ReturnLines) -> NDArray[np.float64]:
     return np.repeat(lines.last, lengths) - np.repeat(lines.slope, lengths) * steps_left
 
 
-def _refuse_longer(lengths: IntArray, max_steps: IntArray, ids: Sequence[str] | None) -> None:
+def check_lengths(
+    lengths: IntArray, max_steps: IntArray, config: ReturnConfig, *, ids: Sequence[str] | None = None
+) -> None:
+    """Raises ConfigError for episodes [E] longer than their T_max [E], if the return is measured against it."""
+    if config.kind != "recap":
+        return
     if np.any(max_steps < 1):
         raise ConfigError(f"returns: T_max {int(np.min(max_steps))}, expected at least 1 step")
     longer = np.flatnonzero(lengths > max_steps)
     if len(longer):
-        place = int(longer[0])
-        name = f"episode {ids[place]}" if ids is not None else f"episode number {place}"
+        names = [f"{ids[place][:16] if ids else place}: {lengths[place]} steps" for place in longer]
+        listed = "".join(f"\n  {name}" for name in names[:_NAMED])
+        more = f"\n  and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        wanted = int(lengths[longer].max())
+        limits = "/".join(map(str, sorted(set(max_steps[longer].tolist()))))
         raise ConfigError(
-            f"{name} has {lengths[place]} frames, more than T_max {max_steps[place]} of its task "
-            f"({len(longer)} of {len(lengths)} episodes are too long)",
-            hint="leave these episodes out, or raise max_steps in the task's description",
+            f"{len(longer)} of {len(lengths)} episodes are longer than max_steps {limits} of their task, "
+            f"the time limit that values are measured against:{listed}{more}",
+            hint=f"set max_steps in the task's file to {wanted} or more, or leave these episodes out",
         )

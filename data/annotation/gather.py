@@ -72,7 +72,7 @@ def gather_annotations(
         for episode_id in open_ids:
             if episode_id not in answers:
                 continue
-            answer = _within(answers[episode_id], lengths[episode_id], source)
+            answer = within(answers[episode_id], lengths[episode_id], source)
             if episode_id not in by_id:
                 by_id[episode_id] = answer
                 counts[source] += 1
@@ -92,7 +92,8 @@ def _ask(
     return book.annotations("human") if book is not None else {}
 
 
-def _within(annotation: Annotation, length: int, source: str) -> Annotation:
+def within(annotation: Annotation, length: int, source: str) -> Annotation:
+    """The annotation; ConfigError if a key frame lies past the end of an episode of `length` steps."""
     for key in annotation.key_frames:
         if key.t >= length:
             raise ConfigError(

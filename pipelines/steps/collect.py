@@ -36,6 +36,11 @@ class CollectConfig:
     def __post_init__(self) -> None:
         validate(self)
 
+    @property
+    def starts(self) -> list[int]:
+        """Start seeds it plays; ConfigError if they leave their range."""
+        return start_seeds(Split.TRAIN, self.episodes, offset=self.first_seed)
+
 
 def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str:
     """Why a committed collection can no longer be used: episodes that are gone from the store."""
@@ -67,7 +72,7 @@ def collect(ctx: StepContext, config: CollectConfig, inputs: Mapping[str, Artifa
     from data.episodes import EpisodeStore
     from pipelines.workers import make_collector
 
-    seeds = start_seeds(Split.TRAIN, config.episodes, offset=config.first_seed)
+    seeds = config.starts
     # Not in scratch: when episodes are lost after the step was committed, only those are recorded again.
     ledger = Ledger(ctx.workspace.root / "collections" / f"{ctx.key}.jsonl", key="start_seed")
     renderer = pin_renderer(ctx, config.task, config.renderer, setting="collect.renderer")

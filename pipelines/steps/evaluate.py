@@ -38,6 +38,11 @@ class EvaluateConfig:
         if self.films > self.attempts:
             raise ConfigError(f"EvaluateConfig.films: {self.films} films of {self.attempts} attempts")
 
+    @property
+    def starts(self) -> list[int]:
+        """Start seeds it plays; ConfigError if they leave their range."""
+        return start_seeds(Split[self.split.upper()], self.attempts)
+
 
 @step(
     name="evaluate",
@@ -68,7 +73,7 @@ def evaluate(ctx: StepContext, config: EvaluateConfig, inputs: Mapping[str, Arti
     from data.tasks import TASKS
     from pipelines.workers import make_evaluator
 
-    seeds = start_seeds(Split[config.split.upper()], config.attempts)
+    seeds = config.starts
     filmed = set(seeds[: config.films])
     renderer = pin_renderer(ctx, config.task, config.renderer, setting="evaluate.renderer")
     policy = str(inputs["policy"].path)

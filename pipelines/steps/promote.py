@@ -35,6 +35,11 @@ class PromoteConfig:
     def __post_init__(self) -> None:
         validate(self)
 
+    @property
+    def starts(self) -> list[int]:
+        """Start seeds it plays; ConfigError if they leave their range."""
+        return start_seeds(Split.GATE, self.gate.cap, offset=self.first_seed)
+
 
 @step(
     name="promote",
@@ -70,7 +75,7 @@ def promote(ctx: StepContext, config: PromoteConfig, inputs: Mapping[str, Artifa
     from recap.stats import is_success
 
     # Tasks take turns, so that every look of the test sees them alike.
-    starts = starts_of(config.task, start_seeds(Split.GATE, config.gate.cap, offset=config.first_seed))
+    starts = starts_of(config.task, config.starts)
     pairs = list(starts)[: config.gate.cap]
     renderer = pin_renderer(ctx, config.task, config.renderer, setting="promote.renderer")
     ledger = Ledger(ctx.scratch / "attempts.jsonl", key="key")

@@ -41,6 +41,11 @@ class RolloutConfig:
         if self.attempts + self.corrections < 1:
             raise ConfigError("RolloutConfig: attempts and corrections are both 0: nothing to collect")
 
+    @property
+    def starts(self) -> list[int]:
+        """Start seeds it plays; ConfigError if they leave their range."""
+        return start_seeds(Split.TRAIN, self.attempts + self.corrections, offset=self.first_seed)
+
 
 def _lost_episodes(workspace: Workspace, outputs: Mapping[str, Artifact]) -> str:
     return lost_episodes(workspace, outputs["episodes"])
@@ -77,7 +82,7 @@ def rollout(ctx: StepContext, config: RolloutConfig, inputs: Mapping[str, Artifa
     from data.episodes import EpisodeStore
     from pipelines.workers import make_rollout_collector
 
-    seeds = start_seeds(Split.TRAIN, config.attempts + config.corrections, offset=config.first_seed)
+    seeds = config.starts
     ledger = Ledger(ctx.workspace.root / "collections" / f"{ctx.key}.jsonl", key="start_seed")
     renderer = pin_renderer(ctx, config.task, config.renderer, setting="rollout.renderer")
     present = set(EpisodeStore(ctx.workspace.episodes).files())

@@ -44,6 +44,20 @@ class SelectConfig:
         if not self.guidance:
             raise ConfigError("SelectConfig.guidance: no strength to try, expected at least one, e.g. 1.0")
 
+    @property
+    def starts(self) -> list[int]:
+        """Start seeds it plays; ConfigError if they leave their range."""
+        return start_seeds(Split.VALIDATION, self.attempts, offset=self.first_seed)
+
+    def refuse_untried(self) -> None:
+        """Raises ConfigError if strengths are listed that no attempt would try."""
+        if self.attempts == 0 and len(self.guidance) > 1:
+            others = ", ".join(f"{beta:g}" for beta in self.guidance[1:])
+            raise ConfigError(
+                f"select: guidance {others} to try with 0 attempts each",
+                hint=f"--set select.guidance={self.guidance[0]:g}   (or --set select.attempts=N)",
+            )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Option:
@@ -91,10 +105,8 @@ def select(ctx: StepContext, config: SelectConfig, inputs: Mapping[str, Artifact
     options = [_guided(ctx, step, path, plain) for step, path in found]
     scores: dict[str, dict[str, Any]] = {}
     if config.attempts == 0:
+        config.refuse_untried()
         chosen = options[-1]
-        others = [] if len(config.guidance) == 1 else [f"{beta:g}" for beta in config.guidance[1:]]
-        if others:
-            raise ConfigError(f"select: guidance {', '.join(others)} to try with 0 attempts each")
     else:
         chosen = _best(_play(ctx, config, options, scores), scores)
         guided = [
@@ -140,7 +152,7 @@ def _play(
     from pipelines.workers import make_evaluator
     from recap.stats import is_success
 
-    starts = starts_of(config.task, start_seeds(Split.VALIDATION, config.attempts, offset=config.first_seed))
+    starts = starts_of(config.task, config.starts)
     max_steps = {task.spec.id: task.spec.max_steps for task in tasks_of(config.task)}
     rows = play_missing(
         ctx,

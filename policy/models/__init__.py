@@ -32,6 +32,8 @@ class PolicyFamily:
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
     check: Callable[..., None]
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
+    check_base: Callable[[Any, Any], None]
+    """check_base(base, config) raises ConfigError if weights of `base` are no start for a training with `config`."""
     train: Callable[..., dict[str, float]]
     """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",
     base=None, tag="") -> figures; writes a bundle folder `out`/step-<n> per candidate (see `candidates`). `base` is a

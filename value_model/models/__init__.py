@@ -82,6 +82,8 @@ class ValueFamily:
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
+    check_files: Callable[[Any], None] = lambda config: None
+    """The same for weights that it starts from, by names and shapes. May import torch."""
     privileged: bool = False
     """Reads the simulator's truth: a control, never a contender."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.models import POLICIES, PolicyFamily
-from policy.models.pi05.checks import check
+from policy.models.pi05.checks import check, check_base
 from policy.models.pi05.config import Pi05Config, relative_dims, small_config, tiny_config
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ POLICIES.add(
         relative_dims=relative_dims,
         image_size=lambda config: (config.network.image_size, config.network.image_size),
         check=check,
+        check_base=check_base,
         train=_train,
         load=_load,
         reguide=_reguide,

@@ -5,10 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policy.conditioning import TEXTS
-from policy.models.pi05.config import Pi05Config
-from policy.models.pi05.prompt import encode, prompt_text
+from policy.models.pi05.config import Pi05Config, relative_dims
+from policy.models.pi05.prompt import VOCAB_SIZE, encode, prompt_text
+from recap.config import to_json
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
+
+_OF_BASE = ("network", "chunk", "relative_actions")
+"""Settings that a training shares with the base it starts from; train.py asks the same of the bundle."""
+
+
+def check_base(base: Pi05Config, config: Pi05Config) -> None:
+    """Raises ConfigError if a training with `config` could not start from weights trained with `base`."""
+    found, wanted = ({name: to_json(one)[name] for name in _OF_BASE} for one in (base, config))
+    for side in (found, wanted):
+        side |= {f"network.{name}": value for name, value in side.pop("network").items()}
+    other = {name: value for name, value in wanted.items() if found[name] != value}
+    if other:
+        listed = ", ".join(f"{name} is {found[name]}, expected {value}" for name, value in other.items())
+        settings = (f"--set pretrain.model.{name}={_typed(value)}" for name, value in other.items())
+        raise ConfigError(
+            f"pi05: the base weights (pretrain.model) do not fit policy.model, which starts from them: {listed}",
+            hint=" ".join(settings),
+        )
+
+
+def _typed(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def check(config: Pi05Config, *, prompts: Sequence[str], robot: RobotSpec) -> None:
@@ -20,6 +43,27 @@ def check(config: Pi05Config, *, prompts: Sequence[str], robot: RobotSpec) -> No
             f"pi05: network.action_dim = {config.network.action_dim} is less than the robot's {actions} actions",
             hint=f"--set policy.model.network.action_dim={actions} --set pretrain.model.network.action_dim={actions}",
         )
+    if config.network.cameras not in (0, len(robot.cameras)):
+        raise ConfigError(
+            f"pi05: network.cameras = {config.network.cameras}, the robot has {len(robot.cameras)}",
+            hint="--set policy.model.network.cameras=0 --set pretrain.model.network.cameras=0   (as many as there are)",
+        )
+    if config.network.vocab_size < VOCAB_SIZE:
+        raise ConfigError(
+            f"pi05: network.vocab_size = {config.network.vocab_size}, prompts have {VOCAB_SIZE} different tokens",
+            hint=f"--set policy.model.network.vocab_size={VOCAB_SIZE} "
+            f"--set pretrain.model.network.vocab_size={VOCAB_SIZE}",
+        )
+    if relative := relative_dims(config, robot):
+        from data.normalise import check_relative_dims
+
+        try:
+            check_relative_dims(relative, states, actions)
+        except ConfigError as error:
+            raise ConfigError(
+                f"pi05: relative_actions: {error.message}",
+                hint="--set policy.model.relative_actions=false --set pretrain.model.relative_actions=false",
+            ) from error
     for prompt in prompts:
         tokens = max(len(encode(prompt_text(prompt, [0] * states, tag=tag))) for tag in TEXTS)
         if tokens > config.prompt_tokens:

@@ -34,6 +34,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/invocation.py": RUN,
     "pipelines/loop.py": RUN,
     "pipelines/preflight.py": RUN,
+    "pipelines/preflight_recorded.py": RUN,
     "pipelines/recorded.py": RUN,
     "pipelines/steps/": RUN,
     "recap/contents.py": RUN,

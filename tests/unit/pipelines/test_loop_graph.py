@@ -80,7 +80,8 @@ def test_the_lookahead_is_the_tasks_and_at_least_the_executed_chunk() -> None:
     assert lookahead_steps(config) == 18
     long = replace(config.policy, model=replace(config.policy.model, chunk=30, execute=25))
     assert lookahead_steps(replace(config, policy=long)) == 25
-    assert _nodes(replace(config, policy=long))["1/value"].config.lookahead == 25
+    base = replace(config.pretrain, model=replace(config.pretrain.model, chunk=30))
+    assert _nodes(replace(config, policy=long, pretrain=base))["1/value"].config.lookahead == 25
 
 
 def test_the_seed_reaches_every_training_but_the_base() -> None:

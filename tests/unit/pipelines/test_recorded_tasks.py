@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipelines.executors import EXECUTORS, ExecutorSettings
 from pipelines.import_plan import ImportRequest
 from pipelines.invocation import Invocation
 from pipelines.loop import build_graph
-from pipelines.task_files import take_task_file
+from pipelines.task_files import keep_task_file, name_task_file
 from recap.errors import ConfigError
 from recap.explain import explain
 from recap.runner import Runner
@@ -75,14 +76,21 @@ def test_an_edited_file_is_a_change_of_the_steps_that_read_it_and_explain_names_
     assert (plan["0/collect"].state, plan["0/collect"].why) == ("run", f"task.rate_hz: {spec.rate_hz} -> 7.5")
 
 
-def test_a_file_of_someone_is_kept_in_the_workspace(recorded: Path, tmp_path: Path) -> None:
-    there = recorded / "tasks" / "cubes.yaml"
-    kept = take_task_file(tmp_path / "other", there, task="cubes")
-    assert kept == tmp_path / "other" / "tasks" / "cubes.yaml"
+def test_a_file_of_someone_describes_the_task_and_is_kept_when_asked(recorded: Path, tmp_path: Path) -> None:
+    there, root = recorded / "tasks" / "cubes.yaml", tmp_path / "other"
+    (recorded / "tasks" / "else.yaml").write_text("id: else\n")
+    os.environ["RECAP_TASKS"] = ""  # importing has offered the folder
+    name_task_file(root, there, task="cubes")
+    assert TASKS.get("cubes").spec.max_steps == 6
+    assert "else" not in TASKS.names(), "of its folder nothing else is found"
+    assert not root.exists()
+    kept = keep_task_file(root, there)
+    assert kept == root / "tasks" / "cubes.yaml"
     assert kept.read_bytes() == there.read_bytes()
-    assert take_task_file(tmp_path / "other", there, task="cubes") == kept
+    name_task_file(root, there, task="cubes")
+    assert keep_task_file(root, there) == kept
     there.write_text(there.read_text().replace("max_steps: 6", "max_steps: 60"))
     with pytest.raises(ConfigError, match="describes 'cubes' otherwise"):
-        take_task_file(tmp_path / "other", there, task="cubes")
+        name_task_file(root, there, task="cubes")
     with pytest.raises(ConfigError, match="describes 'cubes', expected 'balls'"):
-        take_task_file(tmp_path / "other", there, task="balls")
+        name_task_file(root, there, task="balls")

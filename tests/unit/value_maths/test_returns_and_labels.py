@@ -27,7 +27,9 @@ USUAL = LabelConfig()
 
 def test_too_long_an_episode_is_refused_by_name() -> None:
     made = make_facts([5, 21], [S, S])
-    with pytest.raises(ConfigError, match="episode e001 has 21 frames, more than T_max 20"):
+    with pytest.raises(
+        ConfigError, match=r"1 of \d+ episodes are longer than max_steps 20 of their task.*\n  e001: 21 steps"
+    ):
         returns(made.offsets, made.success, made.max_steps, ReturnConfig(), ids=made.ids)
     with pytest.raises(ConfigError, match="e001"):
         advantages(np.zeros(26), made.offsets, made.success, made.max_steps, 2, ReturnConfig(), ids=made.ids)

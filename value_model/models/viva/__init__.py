@@ -30,6 +30,28 @@ def _load(path: Path) -> Viva:
     return load(path)
 
 
+def _check_files(config: VivaConfig) -> None:
+    if not config.start:
+        return
+    import torch
+
+    from value_model.models.viva.model import build_transformer
+    from value_model.models.viva.weights import check_weights
+
+    with torch.device("meta"):
+        transformer = build_transformer(config.transformer, config.encoder.channels)
+    check_weights(transformer, Path(config.start))
+
+
 VALUE_MODELS.add(
-    "viva", ValueFamily(name="viva", config=VivaConfig, train=_train, load=_load, image_size=image_size, check=check)
+    "viva",
+    ValueFamily(
+        name="viva",
+        config=VivaConfig,
+        train=_train,
+        load=_load,
+        image_size=image_size,
+        check=check,
+        check_files=_check_files,
+    ),
 )

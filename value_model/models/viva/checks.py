@@ -5,12 +5,13 @@ Torch-free, so that a run can ask before its first step. Training asks the same 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
-from value_model.models.viva.config import VivaConfig
+from value_model.models.viva.config import EncoderConfig, VivaConfig
 
 
 def image_size(config: VivaConfig, height: int, width: int) -> tuple[int, int]:
@@ -21,26 +22,70 @@ def image_size(config: VivaConfig, height: int, width: int) -> tuple[int, int]:
 
 def check(config: VivaConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
     """Raises ConfigError if the model could not be trained for these prompts on this robot."""
+    sizes = config.transformer
     view_positions(robot.camera_names, config.views)
-    for prompt in prompts:
-        if not config.prompt_file:
-            prompt_words(prompt, config.transformer.text_tokens)
-    for name, path in (("prompt_file", config.prompt_file), ("encoder.folder", config.encoder.folder)):
+    for name, path, hint in (
+        ("prompt_file", config.prompt_file, "--set value.model.prompt_file=PATH"),
+        ("encoder.folder", config.encoder.folder, "--set value.model.encoder.folder=PATH"),
+        ("start", config.start, "--set value.model.start=PATH"),
+    ):
         if path and not Path(path).exists():
-            raise ConfigError(f"viva: {name} {path} does not exist")
-    sizes = [(camera.height, camera.width) for camera in robot.cameras]
-    height, width = image_size(config, max(h for h, _ in sizes), max(w for _, w in sizes))
+            raise ConfigError(f"viva: {name} {path} does not exist", hint=hint)
+    if config.prompt_file:
+        check_prompt_file(Path(config.prompt_file), prompts, sizes.text_tokens, sizes.text_dim)
+    else:
+        for prompt in prompts:
+            prompt_words(prompt, sizes.text_tokens)
+    check_encoder(config.encoder)
+    pictures = [(camera.height, camera.width) for camera in robot.cameras]
+    height, width = image_size(config, max(h for h, _ in pictures), max(w for _, w in pictures))
     cells = config.encoder.patch_pixels
     check_cells(config.encoder.channels, height // cells, width // cells, len(robot.state_names))
+
+
+def check_encoder(config: EncoderConfig) -> None:
+    """Raises ConfigError if the channels and cells asked for are not those that the encoder can give."""
+    if config.kind == "linear":
+        count = 3 * config.patch_pixels**2
+        if config.channels > count:
+            raise ConfigError(
+                f"EncoderConfig.channels = {config.channels} exceeds the {count} numbers of a patch",
+                hint=f"--set value.model.encoder.channels={count}   (or fewer)",
+            )
+        return
+    file = Path(config.folder) / "config.json"
+    try:
+        stored = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"viva: encoder.folder {config.folder}: no AutoencoderKLWan there ({error})") from error
+    # What an older config.json leaves out shows when it is loaded.
+    channels, cell = stored.get("z_dim"), stored.get("scale_factor_spatial")
+    if channels is not None:
+        check_channels(channels, config.channels)
+    if cell is not None and cell != config.patch_pixels:
+        raise ConfigError(
+            f"viva: the encoder has latent cells of {cell} pixels, encoder.patch_pixels is {config.patch_pixels}",
+            hint=f"--set value.model.encoder.patch_pixels={cell}",
+        )
+
+
+def check_channels(channels: int, asked: int) -> None:
+    """Raises ConfigError unless the encoder has as many channels as asked for."""
+    if channels != asked:
+        raise ConfigError(
+            f"viva: the encoder has {channels} channels, encoder.channels is {asked}",
+            hint=f"--set value.model.encoder.channels={channels}",
+        )
 
 
 def check_cells(channels: int, height: int, width: int, state_dim: int) -> None:
     """Raises ConfigError unless a latent frame [C, H, W] has room for a state of `state_dim` numbers."""
     if channels * height * width < state_dim:
+        wanted = -(-state_dim // (height * width))
         raise ConfigError(
             f"viva: a latent frame of {channels} x {height} x {width} = {channels * height * width} numbers "
             f"cannot hold {state_dim} state dimensions",
-            hint="--set value.model.encoder.channels=N   (more of them), or larger pictures",
+            hint=f"--set value.model.encoder.channels={wanted}   (or larger pictures)",
         )
 
 
@@ -55,6 +100,30 @@ def prompt_words(prompt: str, tokens: int) -> list[str]:
     return words
 
 
+def check_prompt_file(file: Path, prompts: Sequence[str], tokens: int, dim: int) -> None:
+    """Raises ConfigError unless the safetensors file holds an embedding [<= tokens, dim] of every prompt."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as stored:
+            names = sorted(stored.keys())
+            shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in names if name in prompts}
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"viva: prompt_file {file}: {error}", hint="--set value.model.prompt_file=PATH") from error
+    for prompt in prompts:
+        if prompt not in shapes:
+            raise ConfigError(
+                f"viva: prompt_file {file} holds no embedding of {prompt!r}, only of {names}",
+                hint="embed every task's prompt with UMT5 and save them under the prompt itself",
+            )
+        shape = shapes[prompt]
+        if len(shape) != 2 or shape[0] > tokens or shape[1] != dim:
+            raise ConfigError(
+                f"viva: prompt_file {file}: {prompt!r} has shape {shape}, expected (<= {tokens}, {dim})",
+                hint="--set value.model.transformer.text_tokens=N --set value.model.transformer.text_dim=N",
+            )
+
+
 def view_positions(cameras: Sequence[str], views: Sequence[str]) -> list[int]:
     """Where each of `views` stands among `cameras`; all of them for no views.
 
@@ -63,5 +132,8 @@ def view_positions(cameras: Sequence[str], views: Sequence[str]) -> list[int]:
     """
     missing = sorted(set(views) - set(cameras))
     if missing:
-        raise ConfigError(f"viva: views {missing} are not among the cameras {tuple(cameras)}")
+        raise ConfigError(
+            f"viva: views {missing} are not among the cameras {tuple(cameras)}",
+            hint=f"--set value.model.views={','.join(cameras)}",
+        )
     return [cameras.index(view) for view in views or cameras]

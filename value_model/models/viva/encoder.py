@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.types import FrameArray, IntArray
+from value_model.models.viva.checks import check_encoder
 from value_model.models.viva.config import EncoderConfig
 
 ENCODE_BATCH = 4
@@ -52,8 +53,7 @@ class LinearEncoder(Encoder):
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_FRAMES, len(rows))).astype(np.int64))]
         size, count = config.patch_pixels, 3 * config.patch_pixels**2
         _check_divides(images.shape[2], images.shape[3], size)
-        if config.channels > count:
-            raise ConfigError(f"EncoderConfig.channels = {config.channels} exceeds the {count} numbers of a patch")
+        check_encoder(config)
         total, mean, second = 0, np.zeros(count), np.zeros((count, count))
         for row in chosen:
             patches = _patches(images[row][views], size).reshape(-1, count).astype(np.float64) / 255

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recap.errors import ConfigError
 from recap.types import FloatArray
-from value_model.models.viva.checks import prompt_words
+from value_model.models.viva.checks import check_prompt_file, prompt_words
 
 
 def embed_prompts(prompts: Iterable[str], *, tokens: int, dim: int, file: str) -> dict[str, Tensor]:
@@ -48,26 +47,13 @@ def _hashed(text: str, dim: int) -> FloatArray:
 
 
 def _from_file(prompts: list[str], tokens: int, dim: int, file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        stored = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"viva: prompt_file {file}: {error}") from error
+    check_prompt_file(file, prompts, tokens, dim)
+    stored = load_file(file)
     embedded = {}
     for prompt in prompts:
-        if prompt not in stored:
-            raise ConfigError(
-                f"viva: prompt_file {file} holds no embedding of {prompt!r}, only of {sorted(stored)}",
-                hint="embed every task's prompt with UMT5 and save them under the prompt itself",
-            )
-        found = stored[prompt]
-        if found.ndim != 2 or found.shape[0] > tokens or found.shape[1] != dim:
-            raise ConfigError(
-                f"viva: prompt_file {file}: {prompt!r} has shape {tuple(found.shape)}, expected (<= {tokens}, {dim})"
-            )
         rows = torch.zeros(tokens, dim)
-        rows[: len(found)] = found.float()
+        rows[: len(stored[prompt])] = stored[prompt].float()
         embedded[prompt] = rows
     return embedded

@@ -17,7 +17,7 @@ from recap.training.fit import fit
 from value_model.models import ValueData, training_rows
 from value_model.models.viva.batches import ValueBatches, cached_latents
 from value_model.models.viva.bundle import Parts, write_bundle
-from value_model.models.viva.checks import view_positions
+from value_model.models.viva.checks import check_channels, view_positions
 from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import make_encoder
 from value_model.models.viva.frames import Layout, StateRange
@@ -55,8 +55,7 @@ def train(
     encoder = make_encoder(config.encoder, packed.images, rows, views)
     size = (int(packed.images.shape[2]), int(packed.images.shape[3]))
     channels, height, width = encoder.latent_size(*size)
-    if channels != config.encoder.channels:
-        raise ConfigError(f"viva: the encoder has {channels} channels, encoder.channels is {config.encoder.channels}")
+    check_channels(channels, config.encoder.channels)
     patch = config.transformer.patch
     if height % patch or width % patch:
         raise ConfigError(f"viva: latents of {height} x {width} cells, expected multiples of transformer.patch {patch}")

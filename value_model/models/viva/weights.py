@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -79,20 +79,32 @@ def load_weights(transformer: nn.Module, path: Path) -> None:
     Raises:
         ArtifactCorrupt: no weights there, or they are not those of this transformer.
     """
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise ArtifactCorrupt(f"weights {path}: no .safetensors file")
+    check_weights(transformer, path)
     found: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            found |= load_file(file)
-        except SafetensorError as error:
-            raise ArtifactCorrupt(f"weights {file}: {error}") from error
+    for file in _files(path):
+        found |= load_file(file)
     expected = transformer.state_dict()
     if not set(found) <= set(expected):
         found = from_original(found)
-    wrong = sorted(set(found) ^ set(expected)) or sorted(
-        name for name, value in expected.items() if value.shape != found[name].shape
+    with torch.no_grad():
+        for name, value in expected.items():
+            value.copy_(found[name])
+
+
+def check_weights(transformer: nn.Module, path: Path) -> None:
+    """Raises as `load_weights`; reads names and shapes alone, and `transformer` may be on the meta device."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in _files(path):
+        try:
+            with safe_open(file, framework="pt") as stored:
+                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ArtifactCorrupt(f"weights {file}: {error}") from error
+    expected = {name: tuple(value.shape) for name, value in transformer.state_dict().items()}
+    if not set(shapes) <= set(expected):
+        shapes = {diffusers_name(name): shape for name, shape in shapes.items()}
+    wrong = sorted(set(shapes) ^ set(expected)) or sorted(
+        name for name, shape in expected.items() if shape != shapes[name]
     )
     if wrong:
         raise ArtifactCorrupt(
@@ -100,6 +112,10 @@ def load_weights(transformer: nn.Module, path: Path) -> None:
             f"{', '.join(wrong[:3])}",
             hint="compare the transformer sizes of the configuration with those of the weights",
         )
-    with torch.no_grad():
-        for name, value in expected.items():
-            value.copy_(found[name])
+
+
+def _files(path: Path) -> list[Path]:
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise ArtifactCorrupt(f"weights {path}: no .safetensors file")
+    return files
