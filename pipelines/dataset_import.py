@@ -47,11 +47,12 @@ def import_dataset(root: Path, request: ImportRequest, say: Callable[[str], None
     plan = plan_import(root, request, result)
     workspace = Workspace.open(root)
     with workspace.lock("data import"):
-        broken = _take(workspace, plan, codec, request, result, say)
+        broken = {**plan.broken, **_take(workspace, plan, codec, request, result, say)}
         _keep_outcomes(workspace, plan, request, result)
     if broken and (not request.skip_broken or not result.ids):
-        count = len(plan.episodes) + len(result.left_out) - len(broken)
-        raise refuse_broken(root, plan.reader, request, broken, kept=len(result.ids), count=count)
+        kept = len(result.ids)
+        raise refuse_broken(root, plan.reader, request, broken, kept=kept, count=kept + len(broken))
+    result.left_out = {index: error.message for index, error in sorted(broken.items())}
     limit = TASKS.get(request.task).spec.max_steps
     result.too_long = [one.entry.index for one in plan.episodes if one.entry.length > limit]
     result.seconds = time.monotonic() - began
@@ -111,7 +112,6 @@ def _take(
                 episode_id = store.commit(draft, codec=codec)
             except ConfigError as error:
                 broken[entry.index] = error
-                result.left_out[entry.index] = error.message
                 continue
             faults.point("import.after_commit")
             ledger.append({"key": key, "episode_id": episode_id, "episode": entry.index, "dataset": result.dataset})

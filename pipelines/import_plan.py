@@ -133,12 +133,14 @@ class ImportPlan:
 
     reader: DatasetReader
     episodes: Sequence[PlannedEpisode]
+    broken: Mapping[int, ConfigError]
+    """{number in the dataset: what is wrong with it}, of the episodes that are left out."""
     drafted: tuple[TaskSpec, RobotSpec] | None
     """The description of a task that nobody knew."""
 
 
 def plan_import(root: Path, request: ImportRequest, result: ImportResult) -> ImportPlan:
-    """Looks through the dataset; writes nothing and decodes no picture. What is left out goes to `result`.
+    """Looks through the dataset; writes nothing and decodes no picture. What there is to say goes to `result`.
 
     Raises:
         ConfigError: the dataset or the request is not right, or some episodes are broken and not to be left out.
@@ -151,7 +153,7 @@ def plan_import(root: Path, request: ImportRequest, result: ImportResult) -> Imp
     mapping = _mapping(root, folder, request)
     reader = DatasetReader(folder, mapping)
     known = _known_task(folder, mapping)
-    episodes = _look_through(root, reader, entries, request, result)
+    episodes, broken = _look_through(root, reader, entries, request, result)
     prompt = _word(root, folder, episodes, request, result, None if known is None else known.spec.prompt)
     pictures = {name for name, feature in folder.features.items() if feature.dtype in IMAGE_DTYPES}
     result.dataset = str(folder.root)
@@ -162,7 +164,7 @@ def plan_import(root: Path, request: ImportRequest, result: ImportResult) -> Imp
         from data.lerobot_io.task_draft import draft_task
 
         drafted = draft_task(folder, mapping, [one.entry for one in episodes], prompt=prompt)
-    return ImportPlan(reader=reader, episodes=episodes, drafted=drafted)
+    return ImportPlan(reader=reader, episodes=episodes, broken=broken, drafted=drafted)
 
 
 def refuse_broken(
@@ -355,8 +357,8 @@ def _known_task(folder: LeRobotFolder, mapping: DatasetMapping) -> Any:
 
 def _look_through(
     root: Path, reader: DatasetReader, entries: Sequence[EpisodeEntry], request: ImportRequest, result: ImportResult
-) -> list[PlannedEpisode]:
-    """The episodes whose files and tables are good.
+) -> tuple[list[PlannedEpisode], dict[int, ConfigError]]:
+    """The episodes whose files and tables are good, and what is wrong with the others.
 
     Raises:
         ConfigError: some are broken and are not to be left out, or nothing is left.
@@ -388,8 +390,7 @@ def _look_through(
             f"{reader.folder.root}: none of {len(entries)} episodes was told {' or '.join(map(repr, request.told))}",
             hint=f"{request.again(root, told=())}   (says what they were told)",
         )
-    result.left_out |= {index: error.message for index, error in broken.items()}
-    return good
+    return good, broken
 
 
 def _word(

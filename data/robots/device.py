@@ -60,10 +60,8 @@ class Readings:
         if not self._why:
             if self._used >= self._allowed:
                 tries = f"{self._retries + 1} tries" if self._retries else "1 try"
-                used = f"{self._used} steps of this attempt went on without a new reading before"
-                raise RobotFault(
-                    f"{fault.message} ({tries}; {used}, recap.stale_steps allows {self._allowed})"
-                ) from fault
+                used = f"steps of this attempt without a new reading before: {self._used} of {self._allowed}"
+                raise RobotFault(f"{fault.message} ({tries}; {used}, recap.stale_steps)") from fault
             self._used += 1
         self._why.append(fault.message)
 

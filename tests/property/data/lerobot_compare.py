@@ -156,6 +156,20 @@ def check(plan: Plan, scratch: Path, oracle: Oracle, *, whole: bool = False) -> 
     return verdict
 
 
+def simplest(verdict: Verdict, scratch: Path, oracle: Oracle) -> Verdict:
+    """The plan with as many fields made plain as still gives a disagreement of the first one's kind."""
+    kind = _kind(verdict.wrong[0])
+    for plan in verdict.plan.simpler():
+        simpler = check(plan, scratch, oracle)
+        if len(plan.unusual()) < len(verdict.plan.unusual()) and kind in map(_kind, simpler.wrong):
+            return simplest(simpler, scratch, oracle)
+    return verdict
+
+
+def _kind(message: str) -> str:
+    return re.sub(r"/\S+|[0-9.]+|\n.*", "_", message)
+
+
 @contextmanager
 def _task_folders_kept() -> Iterator[None]:
     """An import has the task files of its workspace searched; afterwards they are not."""
@@ -178,7 +192,7 @@ class Imported:
     left_out: dict[int, str] = field(default_factory=dict)
     """{number: why}"""
     refusal: str = ""
-    """Of the whole folder."""
+    """Of the last attempt; "" if it took some."""
 
 
 def _import(folder: Path, workspace: Path, verdict: Verdict) -> Imported:
@@ -197,7 +211,7 @@ def _import(folder: Path, workspace: Path, verdict: Verdict) -> Imported:
         except Exception as error:
             verdict.wrong.append(f"{type(error).__name__}: {error}")
         else:
-            imported.ids, imported.left_out = result.ids, result.left_out
+            imported.ids, imported.left_out, imported.refusal = result.ids, result.left_out, ""
             break
     return imported
 
@@ -208,10 +222,11 @@ def _compare(verdict: Verdict, given: Given, number: int, imported: Imported, *,
     verdict.expected += not (given.refused or free)
     if number not in imported.ids:
         said = imported.left_out.get(number, imported.refusal)
-        if f"episode {number}" not in said:
+        # By its number, or with all others by the meta file that cannot be read.
+        if f"episode {number}" not in said and "/dataset/meta/" not in said:
             verdict.wrong.append(f"episode {number} was left out and not named: {said!r}")
         if not given.refused:
-            verdict.refusals[re.sub(r"/\S+|[0-9.]+|\n.*", "_", said)] += 1
+            verdict.refusals[_kind(said)] += 1
             if not free:
                 verdict.wrong.append(f"episode {number} is read by LeRobot and was refused: {said}")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -127,6 +128,7 @@ def _films(root: Path, plan: Plan, episodes: list[_Episode], camera: int, rng: A
 def write_film(path: Path, plan: Plan, times: list[float], lost: list[int], content: Any) -> list[float]:
     """Encodes pictures at `times`, those that are `lost` left out; returns the times at which they are read back."""
     encoder, options = CODECS[plan.codec]
+    os.environ.setdefault("SVT_LOG", "0")  # libsvtav1 describes itself at every film
     rate = Fraction(plan.fps).limit_denominator(1001)
     base = Fraction(1, plan.scale) if plan.scale else 1 / rate
     ticks = [round(Fraction(time) / base) for time in times]

@@ -150,7 +150,7 @@ def _loaded(folder: Path, features: Any = None, episodes: Any = None) -> Any:
     tables = [pq.read_table(path) for path in paths]
     features = features or Features.from_arrow_schema(tables[0].schema)
     table = pa.concat_tables([table_cast(table, features.arrow_schema) for table in tables])
-    return Dataset(table, info=DatasetInfo(features=features))
+    return Dataset(table, info=DatasetInfo(features=features), fingerprint="none")  # half of the time is made of hashes
 
 
 def _kept(answer: dict[str, Any], out: Path) -> None:

@@ -115,7 +115,7 @@ class Plan:
     """A picture that a row stands for is not in the film."""
     tasks: str = "one"
     """ "one", "episode": one for each, "frame": some frames of an episode were told another """
-    task_numbers: int = 1
+    task_numbers: int = 0
     """The number of the first task; version 2 alone."""
     tables: int = 1
     """Files for the rows, where the version leaves a choice."""
