@@ -70,6 +70,8 @@ PLACEHOLDERS = {
     "N": "1",
     "...": "collect.workers=1",
 }
+OF_PAGE = {"docs/annotation.md": {"P": "0"}}
+"""{page: {placeholder: what it stands for there}}, where that is something else."""
 CRONTAB = """#!/bin/sh
 table=$(dirname "$0")/table
 case "$1" in
@@ -160,8 +162,7 @@ def judge(reader: Reader, block: Block) -> None:
 def answer(reader: Reader, block: Block) -> None:
     """With --all in the usage line the page would ask: it is left out, and nothing waits."""
     (line,) = block.commands
-    reader.types(filled(line.replace("[--all] ", ""), {**PLACEHOLDERS, "P": "0", "NAME": "ada"}))
-    assert not fault(filled(line, {**PLACEHOLDERS, "P": "0"}))
+    reader.types(filled(line.replace("[--all] ", ""), {**PLACEHOLDERS, **OF_PAGE[block.page]}))
 
 
 def outcomes(reader: Reader, block: Block) -> None:
@@ -419,14 +420,14 @@ def test_every_block_is_known_and_every_entry_is_met(page: str) -> None:
 def test_commands_have_the_options_that_there_are(page: str) -> None:
     """Those in the running text, which nobody runs here, and those of the blocks of slow pages before they are run."""
     written = [*spoken(page), *((block.line, line) for block in blocks(page) for line in block.commands)]
-    wrong = [f"{page}:{number}: {said}" for number, line in written if (said := spoken_fault(line))]
+    wrong = [f"{page}:{number}: {said}" for number, line in written if (said := spoken_fault(line, page))]
     assert not wrong, "\n".join(wrong)
 
 
-def spoken_fault(line: str) -> str:
+def spoken_fault(line: str, page: str) -> str:
     if line.startswith(".envs/"):
         line = line.partition("/bin/")[2]
-    line = filled(line, PLACEHOLDERS)
+    line = filled(line, {**PLACEHOLDERS, **OF_PAGE.get(page, {})})
     # A command's name alone stands for it: what it needs is said where it is used.
     return "" if " -" not in line and "Missing option" in fault(line) else fault(line)
 
