@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError, WorkspaceLocked
+from recap.texts import check_text
 
 FORMAT = 1
 _MARKER = "workspace.json"
@@ -112,9 +113,11 @@ class Workspace:
         """The workspace at `root`, made if absent and `create`.
 
         Raises:
-            ConfigError: no workspace there, a directory that holds other things, or a newer format.
+            ConfigError: no workspace there, a path whose bytes are no UTF-8 text, a directory that holds other things,
+                or a newer format.
         """
         path = Path(root).absolute()
+        check_text("workspace", str(path))
         marker = path / _MARKER
         if not marker.exists():
             if not create:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recap.errors import ConfigError
+from recap.texts import check_text, check_texts
 
 VERSIONS = ("v2.1", "v3.0")
 IMAGE_DTYPES = ("video", "image")
@@ -110,6 +111,7 @@ def open_folder(root: str | Path) -> LeRobotFolder:
             names the file and the field.
     """
     path = Path(root).absolute()
+    check_text("dataset folder", str(path))
     info = _info(path)
     version = info.get("codebase_version")
     if version not in VERSIONS:
@@ -280,7 +282,8 @@ def _rows_v21(path: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise ConfigError(f"{file} is missing")
     rows = []
-    for number, line in enumerate(_text(file).splitlines(), start=1):
+    # Not splitlines: an instruction may hold one of the nine other characters that it takes for the end of a line.
+    for number, line in enumerate(_text(file).split("\n"), start=1):
         if not line.strip():
             continue
         row = _json(file, line, line=number)
@@ -354,8 +357,9 @@ def _text(file: Path) -> str:
 
 
 def _json(file: Path, text: str, *, line: int | None = None) -> Any:
+    place = "" if line is None else f", line {line}"
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
-        place = "" if line is None else f", line {line}"
         raise ConfigError(f"{file}{place}: not JSON ({error})") from error
+    return check_texts(f"{file}{place}", value)
