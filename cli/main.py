@@ -8,6 +8,10 @@ corrupt, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
+import io
+import locale
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -205,11 +209,10 @@ def report(
 
 def main() -> None:
     """Entry point of the `recap` command."""
-    import os
-
     from pipelines.roots import check_roots
-    from recap.errors import RecapError
+    from recap.errors import ConfigError, RecapError
 
+    _speak_utf8()
     # As in Ray's actors, and before any of them is imported: linear algebra on more threads sums in another order, and
     # the same run on another executor would have other digests. `fit.threads` raises torch's own.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -226,6 +229,11 @@ def main() -> None:
         raise SystemExit(cause.exit_code if isinstance(cause, RecapError) else error.exit_code) from None
     except KeyboardInterrupt:
         code = _INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        typer.echo(f"error: {error.strerror}: {error.filename}", err=True)
+        raise SystemExit(ConfigError.exit_code) from None
     except Exception as error:
         # typer's own usage errors know how to show themselves; anything else is a bug and keeps its traceback.
         show = getattr(error, "show", None)
@@ -237,6 +245,17 @@ def main() -> None:
     if code == _INTERRUPTED:
         typer.echo(f"\ninterrupted; nothing finished is lost. To go on:\n  {_again()}", err=True)
     raise SystemExit(code)
+
+
+def _speak_utf8() -> None:
+    """Lets no text end a command: files are UTF-8 whatever the locale, and what a stream cannot say is spelled out."""
+    if locale.getencoding().lower() != "utf-8" and not sys.flags.utf8_mode and os.environ.get("PYTHONUTF8") != "1":
+        # Libraries, and the processes that they start, open files in the encoding of the locale. It is fixed at start.
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _again() -> str:

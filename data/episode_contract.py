@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recap.errors import ConfigError
+from recap.texts import text_problem
 from recap.types import EpisodeDraft, PrivilegedTruth, Source
 
 RESERVED_FOLDERS = frozenset({"truth", "index", "quarantine"})
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
+PLAIN = "up to 100 letters, digits, . _ -"
+"""PLAIN_NAME, in words."""
 
 
 class Violation(NamedTuple):
@@ -72,11 +75,18 @@ def check_truth(truth: PrivilegedTruth, length: int) -> None:
 def _fact_violations(draft: EpisodeDraft) -> Iterator[Violation]:
     if not PLAIN_NAME.fullmatch(draft.task) or draft.task in RESERVED_FOLDERS:
         reserved = ", ".join(sorted(RESERVED_FOLDERS))
-        yield Violation("task", f"{draft.task!r}, expected a plain name other than {reserved}")
+        yield Violation("task", f"{draft.task!r}, expected {PLAIN}, other than {reserved}")
     if not draft.robot:
         yield Violation("robot", "empty")
     if draft.instruction is not None and not draft.instruction.strip():
         yield Violation("instruction", "empty, expected words, or None for the prompt of its task")
+    for name, text in (
+        ("robot", draft.robot),
+        ("policy_id", draft.policy_id or ""),
+        ("instruction", draft.instruction or ""),
+    ):
+        if problem := text_problem(text):
+            yield Violation(name, problem)
     if not (math.isfinite(draft.rate_hz) and draft.rate_hz > 0):
         yield Violation("rate_hz", f"{draft.rate_hz}, expected > 0")
     if draft.source is Source.DEMO and draft.policy_id is not None:
@@ -118,7 +128,7 @@ def _frame_violations(draft: EpisodeDraft, length: int) -> Iterator[Violation]:
         frames = draft.frames[camera]
         name = f"frames/{camera}"
         if not PLAIN_NAME.fullmatch(camera) or camera == "zarr.json":
-            yield Violation(name, "expected a plain camera name")
+            yield Violation(name, f"expected a camera name of {PLAIN}")
         if frames.dtype != np.uint8:
             yield Violation(name, f"dtype {frames.dtype}, expected uint8")
         if frames.ndim != 4 or frames.shape[0] != length or frames.shape[3] != 3 or 0 in frames.shape:

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from data.durable import replace_durably
+from data.episode_contract import PLAIN, PLAIN_NAME
 from recap.errors import ConfigError, UnknownName
 from recap.protocols import SimulatedRobot
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.task_folders import SUFFIXES
+from recap.texts import check_texts, escaped
+from recap.workspace import check_name
 
 _TASK_FIELDS = ("id", "prompt", "max_steps", "rate_hz", "lookahead_s", "positive_share", "reset_s", "success", "robot")
 _ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
@@ -93,12 +96,15 @@ def read_task_file(path: Path) -> RecordedTask:
     Raises:
         ConfigError: not YAML, a field missing, unknown or out of range, or the id is not the file's name.
     """
-    import yaml
-
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"task file {path}: not readable as YAML ({error})") from error
+        # Editors on Windows put a byte order mark first.
+        return _parsed(path.read_text(encoding="utf-8-sig"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"task file {path}: not readable ({error})") from error
+
+
+def _parsed(text: str, path: Path) -> RecordedTask:
+    value = check_texts(f"task file {path}", _json(text, path) if path.suffix == ".json" else _yaml(text, path))
     fields = _fields(value, _TASK_FIELDS, path, "")
     robot_fields = _fields(fields["robot"], _ROBOT_FIELDS, path, "robot.")
     robot = _robot(robot_fields, path)
@@ -115,41 +121,53 @@ def read_task_file(path: Path) -> RecordedTask:
         reset_s=float(_checked(fields, "reset_s", lambda v: v == 0 or _is_positive(v), "seconds >= 0", path)),
         success=_checked(fields, "success", _is_text, "the success definition, in words", path),
     )
+    check_name(f"task file {path}: task", spec.id)
     if spec.id != path.stem:
         raise ConfigError(f"task file {path}: id '{spec.id}', expected '{path.stem}' as the file is called")
     return RecordedTask(spec=spec, robot=robot, path=path)
 
 
 def write_task_file(path: Path, spec: TaskSpec, robot: RobotSpec) -> None:
-    """Writes a task file with a word on each field, for a person to look over."""
-    import json
+    """Writes a task file with a word on each field, for a person to look over.
 
-    def text(value: Any) -> str:
-        # JSON strings and lists are YAML, and quote what YAML would read as something else.
-        return json.dumps(value)
-
-    cameras = "".join(f"    {text(c.name)}: [{c.height}, {c.width}]\n" for c in robot.cameras)
+    Raises:
+        ConfigError: a field that `read_task_file` would refuse. Nothing is written.
+    """
+    check_texts(f"task '{escaped(spec.id)}'", [asdict(spec), asdict(robot)])
+    cameras = "".join(f"    {_text(c.name)}: [{c.height}, {c.width}]\n" for c in robot.cameras)
     units = robot.action_units[0] if len(set(robot.action_units)) == 1 else list(robot.action_units)
     content = f"""\
 # A task that is known by its recordings: recap learns it from them and does not simulate it.
 # Change what is not right. A run whose task file was changed since does its steps again.
-id: {text(spec.id)}
-prompt: {text(spec.prompt)}
+id: {_text(spec.id)}
+prompt: {_text(spec.prompt)}
 max_steps: {spec.max_steps}   # T_max: an attempt not done by then has failed; no recorded episode may be longer
 rate_hz: {spec.rate_hz!r}   # control rate of the recordings
 lookahead_s: {spec.lookahead_s!r}   # of the advantage
 positive_share: {spec.positive_share!r}   # of autonomous frames
 reset_s: {spec.reset_s!r}   # between attempts
-success: {text(spec.success)}
+success: {_text(spec.success)}
 robot:
-  id: {text(robot.id)}
-  state_names: {text(list(robot.state_names))}
-  action_names: {text(list(robot.action_names))}
-  action_units: {text(units)}   # one for all, or a list: rad, m, 0..1
-  gripper_dims: {text(list(robot.gripper_dims))}   # places, from 0, of actions that are grippers
+  id: {_text(robot.id)}
+  state_names: {_text(list(robot.state_names))}
+  action_names: {_text(list(robot.action_names))}
+  action_units: {_text(units)}   # one for all, or a list: rad, m, 0..1
+  gripper_dims: {_text(list(robot.gripper_dims))}   # places, from 0, of actions that are grippers
   cameras:   # name: [height, width] as stored
 {cameras}"""
+    _parsed(content, path)
     replace_durably(path, content.encode())
+
+
+def _text(value: str | list[str] | list[int]) -> str:
+    """A text, or a list, on one line of YAML."""
+    import yaml
+
+    numbers = isinstance(value, list) and all(isinstance(item, int) for item in value)
+    # Quoted always: what looks like a number or a yes stays text. Anything YAML cannot hold as it is gets an escape.
+    style = None if numbers else '"'
+    line: str = yaml.safe_dump(value, default_style=style, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return line.rstrip("\n")
 
 
 def _robot(fields: Mapping[str, Any], path: Path) -> RobotSpec:
@@ -181,8 +199,8 @@ def _robot(fields: Mapping[str, Any], path: Path) -> RobotSpec:
     cameras = _checked(
         fields,
         "cameras",
-        lambda v: isinstance(v, dict) and bool(v) and all(_is_text(n) and _is_size(s) for n, s in v.items()),
-        "name: [height, width] of at least one camera",
+        lambda v: isinstance(v, dict) and bool(v) and all(_is_camera(n) and _is_size(s) for n, s in v.items()),
+        f"name: [height, width] of at least one camera, a name of {PLAIN}",
         path,
         "robot.",
     )
@@ -225,6 +243,10 @@ def _is_positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
+def _is_camera(value: Any) -> bool:
+    return isinstance(value, str) and PLAIN_NAME.fullmatch(value) is not None
+
+
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_text, value)) and len(set(value)) == len(value)
 
@@ -233,17 +255,44 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
 
 
-def _loader() -> Any:
+def _json(text: str, path: Path) -> Any:
+    import json
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = _twice([name for name, _ in pairs])
+        if twice:
+            raise ValueError(f"'{twice}' is given twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=fields)
+    except ValueError as error:
+        raise ConfigError(f"task file {path}: not readable as JSON ({error})") from error
+
+
+def _yaml(text: str, path: Path) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
         """Plain values only; a field given twice is an error, where YAML would keep the last."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in yaml
-            names = [key.value for key, _ in node.value]
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = _twice([key.value for key, _ in node.value])
             if twice:
-                raise yaml.constructor.ConstructorError(None, None, f"'{twice[0]}' is given twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"'{twice}' is given twice", node.start_mark)
             return super().construct_mapping(node, deep=deep)
 
-    return Loader
+        def construct_scalar(self, node: Any) -> Any:
+            # Escapes copied from JSON give a character beyond U+FFFF in two halves, which YAML leaves apart.
+            value = super().construct_scalar(node)
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+    try:
+        return yaml.load(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"task file {path}: not readable as YAML ({error})") from error
+
+
+def _twice(names: list[Any]) -> str:
+    """The first name, in order, that is there more than once; "" if none is."""
+    return str(min((name for name in names if names.count(name) > 1), default=""))

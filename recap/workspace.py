@@ -20,6 +20,7 @@ from typing import Any
 
 from recap.errors import ConfigError, WorkspaceLocked
 from recap.task_folders import SUFFIXES
+from recap.texts import check_text
 
 FORMAT = 1
 _MARKER = "workspace.json"
@@ -119,9 +120,11 @@ class Workspace:
         """The workspace at `root`, made if absent and `create`: of nothing, or around a `tasks` folder of task files.
 
         Raises:
-            ConfigError: no workspace there, a directory that holds other things, or a newer format.
+            ConfigError: no workspace there, a path whose bytes are no UTF-8 text, a directory that holds other things,
+                or a newer format.
         """
         path = Path(root).absolute()
+        check_text("workspace", str(path))
         marker = path / _MARKER
         if not marker.exists():
             if not create:

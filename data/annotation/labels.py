@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recap.errors import ConfigError, UnknownName
+from recap.texts import check_text
 from recap.types import Annotation, KeyFrame, Outcome
 
 FORMAT = 1
@@ -25,10 +26,13 @@ def canonical(annotation: Annotation) -> Annotation:
     """The same answers in their one spelling: key frames in order of time and each once.
 
     Raises:
-        ConfigError: no episode id, or a key frame before the first step or of a kind other than +1 and -1.
+        ConfigError: no episode id, a key frame before the first step or of a kind other than +1 and -1, or a text that
+            holds half of a character.
     """
     if not _ID.fullmatch(annotation.episode_id):
         raise ConfigError(f"annotation: {annotation.episode_id!r} is no episode id (64 hex digits)")
+    for text in (annotation.note, *(key.text for key in annotation.key_frames)):
+        check_text(f"annotation of {annotation.episode_id[:12]}", text)
     for key in annotation.key_frames:
         if key.t < 0 or key.kind not in (1, -1):
             raise ConfigError(f"annotation of {annotation.episode_id[:12]}: {key}, expected t >= 0 and kind +1 or -1")

@@ -16,6 +16,7 @@ from typing import Any
 
 from data.outcomes import outcome_of
 from recap.errors import ConfigError
+from recap.texts import check_text
 from recap.types import Annotation
 
 _SHOWN = 20
@@ -40,8 +41,8 @@ def read_outcomes_file(
     """
     source = Path(path)
     try:
-        # Spreadsheets put a byte order mark first.
-        text = source.read_text(encoding="utf-8-sig")
+        # Spreadsheets put a byte order mark first. Line ends stay as they are: those within a note are part of it.
+        text = source.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"outcomes file {source}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -127,7 +128,7 @@ def _annotation(row: dict[str, Any], name: str, resolve: Callable[[str], str]) -
     return Annotation(
         episode_id=resolve(row[name].strip()),
         outcome=outcome,
-        note=row.get("note", "").strip(),
+        note=check_text("note", row.get("note", "").strip()),
     )
 
 

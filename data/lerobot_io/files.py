@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError
+from recap.texts import check_texts
 
 _SHOWN = 8
 _LFS = b"version https://git-lfs"
@@ -68,14 +69,10 @@ def read_json(path: Path, text: str, *, line: int | None = None) -> Any:
     place = "" if line is None else f", line {line}"
     try:
         value = json.loads(text)
-        # Half of a surrogate pair is valid JSON, and no text: nothing could write it again.
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{path}{place}: a text with half of a surrogate pair ({error.reason})") from error
     except ValueError as error:
         pointer = lfs_pointer(path)
         raise ConfigError(f"{path} is {pointer}" if pointer else f"{path}{place}: not JSON ({error})") from error
-    return value
+    return check_texts(f"{path}{place}", value)
 
 
 def read_rows(path: Path, wanted: Callable[[str], bool] | None = None) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from typing import Any
 from data.lerobot_io.features import IMAGE_DTYPES, Feature, read_features
 from data.lerobot_io.files import read_json, read_lines, read_rows, read_text
 from recap.errors import ConfigError, UnknownName
+from recap.texts import check_text
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _NUMBER_FORMAT = re.compile(r"(0?[0-9])?d?")
@@ -112,6 +113,7 @@ def open_folder(root: str | Path) -> LeRobotFolder:
             names the file and the field.
     """
     path = Path(root).absolute()
+    check_text("dataset folder", str(path))
     info = _info(path)
     where = f"{path}/meta/info.json"
     version = info.get("codebase_version")

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from data.durable import fsync_dir
 from recap import faults
 from recap.errors import ConfigError
+from recap.texts import text_problem
 from recap.types import EpisodeDraft
 
 EXTRA = "recap.json"
 """meta/recap.json: what LeRobot has no place for, one entry per episode."""
 _MOST = 1001
 """Rates are fractions of small numbers: 30000/1001, 25/2."""
+_LONGEST_NAME = 240
 _DTYPES = {"b": "bool", "f": "float32", "U": "string"}
 
 
@@ -85,8 +87,10 @@ def write_dataset(
         extra: JSON kept as meta/recap.json.
 
     Raises:
-        ConfigError: `to` exists, another export writes beside it, or an episode that is not of the layout.
+        ConfigError: `to` exists or is a name that LeRobot cannot open, another export writes beside it, or an episode
+            that is not of the layout.
     """
+    _check_place(to)
     if to.exists():
         raise ConfigError(f"{to} exists: an export makes a new folder", hint="give --to another name, or remove it")
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +108,18 @@ def write_dataset(
             if partial.exists():
                 shutil.rmtree(partial)
         fsync_dir(to.parent)
+
+
+def _check_place(to: Path) -> None:
+    """Raises ConfigError for a folder that could be made, but in which LeRobot would not find its own files."""
+    place = str(to.absolute())
+    # LeRobot takes [..] for a pattern and :: for a chain of addresses.
+    odd = [part for part in ("[", "]", "*", "?", "::") if part in place]
+    # While it is written, the folder has a longer name.
+    problem = text_problem(place) or (f"{' '.join(odd)} in a path, which LeRobot takes for a pattern" if odd else "")
+    if problem or len(to.name.encode()) > _LONGEST_NAME:
+        problem = problem or f"a name of more than {_LONGEST_NAME} bytes"
+        raise ConfigError(f"--to {place!r}: {problem}", hint="give --to another name")
 
 
 def _write(root: Path, name: str, layout: ExportLayout, episodes: Iterable[ExportEpisode]) -> Iterator[int]:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from data.task_file import RecordedTask
 
 
+_LONGEST = 240
+"""Bytes of a name of a file, its suffix left out."""
+
+
 class Expert(Protocol):
     """Stands in for the human at the controls of one attempt."""
 
@@ -152,7 +156,9 @@ class TaskRegistry(Registry[SimTask]):
 
     def _file(self, name: str) -> Path | None:
         folders = offered()
-        if not folders or "/" in name or "\\" in name or name.startswith("."):
+        # What leads elsewhere, and what is longer than a file name can be, is the name of no file.
+        too_long = len(name.encode(errors="replace")) > _LONGEST
+        if not folders or "/" in name or "\\" in name or name.startswith(".") or too_long:
             return None
         from data.task_file import find_task_file
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.report.formats import one_line
 from recap.errors import ConfigError
 from recap.types import FrameArray
 
@@ -163,10 +164,11 @@ def save_png(image: FrameArray, path: Path) -> Path:
 
 
 def _fit(draw: object, text: str, font: object, width: float) -> str:
-    """`text`, cut with an ellipsis where it is wider than `width` pixels."""
+    """`text` on one line, cut with an ellipsis where it is wider than `width` pixels."""
     measure = draw.textlength  # type: ignore[attr-defined]
-    if measure(text, font=font) <= width:
-        return text
-    while text and measure(text + "..", font=font) > width:
-        text = text[:-1]
-    return text + ".."
+    whole = one_line(text)
+    if measure(whole, font=font) <= width:
+        return whole
+    while whole and measure(whole + "..", font=font) > width:
+        whole = whole[:-1]
+    return whole + ".."

@@ -99,6 +99,17 @@ def when(utc_seconds: float) -> str:
     return datetime.fromtimestamp(utc_seconds, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def one_line(text: str, most: int = 80) -> str:
+    r"""`text` for a picture, where it cannot be broken: white space of any kind becomes one space, what is long is cut.
+
+    Example:
+        >>> one_line("missed\r\n the sleeve"), one_line("folded again", most=8)
+        ('missed the sleeve', 'folded..')
+    """
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else line[: most - 2] + ".."
+
+
 def words(identifier: str) -> str:
     """`missed_grasp_left` as `missed grasp left`."""
     return identifier.replace("_", " ")

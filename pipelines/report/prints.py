@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipelines.report.figures import AdvantageFacts
 from pipelines.report.filmstrip import film_strip
-from pipelines.report.formats import figure, words
+from pipelines.report.formats import figure, one_line, words
 from pipelines.report.pictures import ValueStrip, merge_sides
 from pipelines.report.strip_chart import FORCED, NEGATIVE, POSITIVE, TimeAxis, common_range, label_kinds, runs
 from recap.types import FrameArray
@@ -73,7 +73,11 @@ def value_picture(strip: ValueStrip, *, ends: tuple[float, float] | None = None)
         draw.line((x, row, x, plot_top + _PLOT), fill=tone, width=2)
         side = "ra" if x > left + 0.7 * width else "la"
         draw.text(
-            (x - 4 if side == "ra" else x + 4, row), f"{words(mark.name)} @{mark.t}", fill=tone, font=font, anchor=side
+            (x - 4 if side == "ra" else x + 4, row),
+            f"{one_line(words(mark.name))} @{mark.t}",
+            fill=tone,
+            font=font,
+            anchor=side,
         )
     _curve(draw, across(np.arange(film.length)), down(strip.value))
     kinds = label_kinds(strip)

@@ -21,6 +21,7 @@ from pipelines.report.model import ReportData
 from pipelines.report.pictures import Film, merge_sides
 from pipelines.report.prints import histogram_picture, shared_ends, value_picture
 from pipelines.report.section import Section, all_sections
+from recap.texts import escaped
 from recap.types import FrameArray
 
 FILE_NAME = "report.html"
@@ -47,7 +48,8 @@ def write_page(data: ReportData, sections: Sequence[Section] | None, out_dir: Pa
     out_dir.mkdir(parents=True, exist_ok=True)
     page = out_dir / FILE_NAME
     part = out_dir / f".{FILE_NAME}.{os.getpid()}.part"
-    part.write_text(render(data, sections), encoding="utf-8")
+    # A path or a message may hold bytes that are no text: the page shows them spelled out.
+    part.write_text(escaped(render(data, sections)), encoding="utf-8")
     part.replace(page)
     return page
 

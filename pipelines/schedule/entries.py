@@ -87,12 +87,12 @@ def jobs_in(crontab: str) -> list[Job]:
     Raises:
         ConfigError: an entry was changed by hand so that its end is not known.
     """
-    return [block.job for block in _blocks(crontab.splitlines(keepends=True))]
+    return [block.job for block in _blocks(_lines(crontab))]
 
 
 def with_entry(crontab: str, job: Job, entry: str) -> str:
     """The crontab with the entry of a job: in the place of the one of that name and workspace, or at the end."""
-    lines = crontab.splitlines(keepends=True)
+    lines = _lines(crontab)
     same = [block for block in _blocks(lines) if (block.job.name, block.job.workspace) == (job.name, job.workspace)]
     if same:
         head, tail = lines[: same[0].first], lines[same[0].first + 3 :]
@@ -113,7 +113,7 @@ def without_entry(crontab: str, name: str, workspace: str | None) -> tuple[str, 
         UnknownName: no such job.
         ConfigError: more than one workspace has it.
     """
-    lines = crontab.splitlines(keepends=True)
+    lines = _lines(crontab)
     blocks = _blocks(lines)
     named = [block for block in blocks if block.job.name == name and workspace in (None, block.job.workspace)]
     if not named:
@@ -126,6 +126,11 @@ def without_entry(crontab: str, name: str, workspace: str | None) -> tuple[str, 
         )
     first = named[0].first
     return "".join(lines[:first] + lines[first + 3 :]), named[0].job
+
+
+def _lines(crontab: str) -> list[str]:
+    """Each with its end. Cron knows one kind of line end; str.splitlines knows ten, and all may stand in a path."""
+    return [line for line in re.split(r"(?<=\n)", crontab) if line]
 
 
 def _cron(command: str) -> str:

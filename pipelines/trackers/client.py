@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.leftovers import no_proxy_here
+from recap.texts import escaped
 
 _PARAM_CHARACTERS = 6000  # MLflow cuts, or refuses, longer ones depending on the store
 _TAG_CHARACTERS = 5000
+_NAME_CHARACTERS = 250
 _DIGEST_CHARACTERS = 36
 _METRICS_PER_BATCH = 1000
 _PARAMS_PER_BATCH = 100
@@ -101,8 +103,8 @@ class Client:
 
         there = self._client.get_run(run).data.params
         fresh = [
-            Param(name, str(value)[:_PARAM_CHARACTERS])
-            for name, value in ((_ODD.sub("_", name)[:250], value) for name, value in values.items())
+            Param(name, escaped(str(value))[:_PARAM_CHARACTERS])
+            for name, value in _named(values).items()
             if name not in there
         ]
         for start in range(0, len(fresh), _PARAMS_PER_BATCH):
@@ -147,13 +149,30 @@ class Client:
         self._client.log_inputs(run, [DatasetInput(dataset=dataset, tags=[context])])
 
 
-def metric_name(name: str) -> str:
-    """`name` in the characters that MLflow takes."""
-    return _ODD.sub("_", name)[:250]
+def shown_name(name: str) -> str:
+    """`name` of a metric, param or tag as MLflow takes it: known characters, and a path that leads nowhere else.
+
+    Example:
+        >>> shown_name("loss of $x"), shown_name("/a//../b/")
+        ('loss of _x', 'a/b')
+    """
+    parts = _ODD.sub("_", name)[:_NAME_CHARACTERS].split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"
+
+
+def _named[V](values: Mapping[str, V]) -> dict[str, V]:
+    """The values under the names that MLflow takes, each under one of its own."""
+    named: dict[str, V] = {}
+    for name, value in values.items():
+        shown = plain = shown_name(name)
+        while shown in named:
+            shown = f"{plain[: _NAME_CHARACTERS - 8]}_{len(named)}"
+        named[shown] = value
+    return named
 
 
 def _cut(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: value[:_TAG_CHARACTERS] for name, value in tags.items()}
+    return {name: escaped(value)[:_TAG_CHARACTERS] for name, value in _named(tags).items()}
 
 
 def _ms(seconds: float) -> int:

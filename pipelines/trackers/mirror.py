@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.trackers.base import TrackerSettings
-from pipelines.trackers.client import Client, Point, metric_name
+from pipelines.trackers.client import Client, Point, shown_name
 from recap.errors import ArtifactCorrupt
 from recap.journal import Record
 from recap.provenance import attempts_at
@@ -119,7 +119,7 @@ class Mirror:
         last = self._last_steps(run)
         points = self._waiting.setdefault(run, [])
         for name, value in record["values"].items():
-            shown = metric_name(name)
+            shown = shown_name(name)
             if step > last.get(shown, -(2**62)):
                 last[shown] = step
                 points.append((shown, float(value), int(record["t"] * 1000), step))

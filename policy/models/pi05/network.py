@@ -289,7 +289,9 @@ class Pi05Network(nn.Module):
 
 
 def number_slots(tokens_BT: Tensor) -> Tensor:  # noqa: N803
-    """[B, T] place of every token among the state's numbers: 1, 2, ... after the state marker, 0 elsewhere."""
+    """[B, T] place of every token among the state's numbers: 1, 2, ... after the last state marker, 0 elsewhere."""
     numbers = (tokens_BT >= FIRST_BIN) & (tokens_BT < FIRST_BIN + NUM_BINS)
-    numbers = numbers & ((tokens_BT == MARKER_ID).cumsum(1) > 0)
+    # An instruction may hold the marker's words itself: the state follows the last one.
+    marks = (tokens_BT == MARKER_ID).cumsum(1)
+    numbers = numbers & (marks > 0) & (marks == marks[:, -1:])
     return numbers.cumsum(1) * numbers
