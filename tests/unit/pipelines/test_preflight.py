@@ -120,6 +120,16 @@ def test_several_tasks_are_asked_for_each():
         build_graph(override(both, {"value.cross_fit": "13"}))
 
 
+def test_a_share_that_a_plug_in_got_wrong_is_refused_at_once(monkeypatch):
+    pusht = TASKS.get("gym_pusht")
+    odd = replace(pusht, spec=replace(pusht.spec, positive_share=1.0))
+    monkeypatch.setitem(TASKS._items, "gym_pusht", odd)
+    config = PRESETS.get("micro")("gym_pusht")
+    with pytest.raises(ConfigError, match=r"positive share 1\.0") as refused:
+        build_graph(config)
+    build_graph(_helped(config, refused.value.hint))
+
+
 @pytest.mark.parametrize("name", ["prompt_file", "start"])
 def test_a_file_that_is_not_there_is_refused_at_once(name, tmp_path):
     config = override(PRESETS.get("micro")("shirt_folding"), {f"value.model.{name}": str(tmp_path / "none")})
