@@ -22,7 +22,7 @@ from data.task_file import read_task_file, write_task_file
 from data.tasks import TASKS
 from pipelines.dataset_import import import_dataset
 from pipelines.experience import wordings_of
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from recap.errors import ConfigError
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.types import Annotation, Outcome

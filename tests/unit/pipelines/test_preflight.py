@@ -18,7 +18,7 @@ from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
 from pipelines.config import PRESETS
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from pipelines.loop import build_graph
 from pipelines.preflight import check_ahead
 from recap.config import override as override_one
