@@ -153,11 +153,12 @@ def shown_name(name: str) -> str:
     """`name` of a metric, param or tag as MLflow takes it: known characters, and a path that leads nowhere else.
 
     Example:
-        >>> shown_name("loss of $x"), shown_name("/a//../b/"), shown_name("...")
-        ('loss of _x', 'a/b', '_')
+        >>> shown_name("loss of $x"), shown_name("/a//../b/"), shown_name("..."), shown_name("..a")
+        ('loss of _x', 'a/b', '_', '__a')
     """
     parts = _ODD.sub("_", name)[:_NAME_CHARACTERS].split("/")
-    return "/".join(part for part in parts if part.strip(".")) or "_"
+    path = "/".join(part for part in parts if part.strip("."))
+    return re.sub(r"^\.\.", "__", path) or "_"
 
 
 def _named[V](values: Mapping[str, V]) -> dict[str, V]:
