@@ -35,9 +35,9 @@ class RecapError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # A message may quote bytes that are no text (a file name): it can be printed and stored all the same.
+        self.message, self.hint = (text.encode(errors="backslashreplace").decode() for text in (message, hint))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  next: {self.hint}" if self.hint else self.message

@@ -6,17 +6,19 @@ Owns the environment variable. Must not know what is in a file.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 ENVIRONMENT = "RECAP_TASKS"
-"""Folders of task files, or single ones, written as PATH is."""
+"""Folders of task files, or single ones, written as PATH is; a colon or backslash of a name has a backslash before."""
 SUFFIXES = (".yaml", ".yml", ".json")
 """What a task file's name may end with."""
 
 
 def offered() -> tuple[Path, ...]:
     """The folders, or files, that are searched, in order."""
-    return tuple(Path(folder) for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder)
+    written = re.findall(r"(?:\\[\\:]|[^:])+", os.environ.get(ENVIRONMENT, ""))
+    return tuple(Path(re.sub(r"\\([\\:])", r"\1", folder)) for folder in written)
 
 
 def offer(workspace: str | Path) -> Path:
@@ -30,6 +32,6 @@ def offer_file(file: Path) -> None:
 
 
 def _first(place: Path) -> Path:
-    rest = [str(other) for other in offered() if other != place]
-    os.environ[ENVIRONMENT] = os.pathsep.join([str(place), *rest])
+    places = [place, *(other for other in offered() if other != place)]
+    os.environ[ENVIRONMENT] = ":".join(re.sub(r"([\\:])", r"\\\1", str(one)) for one in places)
     return place

@@ -113,13 +113,16 @@ def write_dataset(
 def _check_place(to: Path) -> None:
     """Raises ConfigError for a folder that could be made, but in which LeRobot would not find its own files."""
     place = str(to.absolute())
-    # LeRobot takes [..] for a pattern and :: for a chain of addresses.
-    odd = [part for part in ("[", "]", "*", "?", "::") if part in place]
-    # While it is written, the folder has a longer name.
-    problem = text_problem(place) or (f"{' '.join(odd)} in a path, which LeRobot takes for a pattern" if odd else "")
-    if problem or len(to.name.encode()) > _LONGEST_NAME:
-        problem = problem or f"a name of more than {_LONGEST_NAME} bytes"
-        raise ConfigError(f"--to {place!r}: {problem}", hint="give --to another name")
+    # LeRobot takes [..] for a pattern and :: for a chain of addresses, and lists videos between quotes, one a line.
+    odd = [part for part in ("[", "]", "*", "?", "::", "'", "\n", "\r") if part in place]
+    problem = text_problem(place)
+    if odd:
+        problem = f"LeRobot does not find its own files below a path that holds {' or '.join(map(repr, odd))}"
+    elif not problem and len(to.name.encode()) > _LONGEST_NAME:
+        # While it is written, the folder has a longer name.
+        problem = f"a name of more than {_LONGEST_NAME} bytes"
+    if problem:
+        raise ConfigError(f"--to {place!r}: {problem}", hint="give --to a plainer path")
 
 
 def _write(root: Path, name: str, layout: ExportLayout, episodes: Iterable[ExportEpisode]) -> Iterator[int]:

@@ -157,7 +157,8 @@ def shown_name(name: str) -> str:
         ('loss of _x', 'a/b')
     """
     parts = _ODD.sub("_", name)[:_NAME_CHARACTERS].split("/")
-    return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"
+    path = "/".join(part for part in parts if part not in ("", ".", ".."))
+    return re.sub(r"^\.\.", "__", path) or "_"
 
 
 def _named[V](values: Mapping[str, V]) -> dict[str, V]:
