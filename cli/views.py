@@ -17,7 +17,7 @@ from pipelines.invocation import Invocation
 from recap.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipelines.import_plan import ImportRequest
+    from pipelines.import_request import ImportRequest
 
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 

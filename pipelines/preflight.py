@@ -19,11 +19,14 @@ from recap.graph import Graph
 def check_settings(config: LoopConfig, graph: Graph) -> None:
     """Raises ConfigError if settings do not go together, or a model cannot take the tasks' prompts or robot."""
     from data.task_list import tasks_of
+    from value_model.advantage import check_share
     from value_model.folds import check_folds
 
     tasks = tasks_of(config.task)
     prompts = tuple(task.spec.prompt for task in tasks)
     check_models(config, told=prompts, prompts=prompts)
+    for task in tasks if config.iterations and config.advantage.label.positive_share is None else ():
+        check_share(task.spec.positive_share)
     if config.offline:
         return
     _check_starts(graph)

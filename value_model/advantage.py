@@ -110,6 +110,14 @@ def advantages(
     return advantage.astype(np.float32)
 
 
+def check_share(share: float) -> None:
+    """Raises ConfigError for a positive share outside (0, 1)."""
+    if not 0 < share < 1:
+        raise ConfigError(
+            f"positive share {share}: expected between 0 and 1", hint="--set advantage.label.positive_share=0.4"
+        )
+
+
 def positive_threshold(advantage: FloatArray, share: float) -> float:
     """The (1 - share) quantile of the advantages (inverse of the empirical distribution, no interpolation).
 
@@ -124,8 +132,7 @@ def positive_threshold(advantage: FloatArray, share: float) -> float:
         ConfigError: a share outside (0, 1).
         HealthError: no advantages, or some that are not finite.
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"positive share {share}: expected between 0 and 1")
+    check_share(share)
     if advantage.size == 0:
         raise HealthError(
             "no autonomous frames of this iteration to set the threshold on",

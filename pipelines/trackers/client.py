@@ -153,11 +153,11 @@ def shown_name(name: str) -> str:
     """`name` of a metric, param or tag as MLflow takes it: known characters, and a path that leads nowhere else.
 
     Example:
-        >>> shown_name("loss of $x"), shown_name("/a//../b/")
-        ('loss of _x', 'a/b')
+        >>> shown_name("loss of $x"), shown_name("/a//../b/"), shown_name("...")
+        ('loss of _x', 'a/b', '_')
     """
     parts = _ODD.sub("_", name)[:_NAME_CHARACTERS].split("/")
-    path = "/".join(part for part in parts if part not in ("", ".", ".."))
+    path = "/".join(part for part in parts if part.strip("."))
     return re.sub(r"^\.\.", "__", path) or "_"
 
 

@@ -129,6 +129,7 @@ _MARKUP = (
 )
 _PATHS = (
     "../up",
+    "..x",
     "a/b",
     "/root",
     "C:\\x",

@@ -462,3 +462,10 @@ def test_following_a_page_from_top_to_bottom(page: str, request: pytest.FixtureR
 )
 def test_a_command_that_is_not_there_is_found(line: str, said: str) -> None:
     assert said in fault(line)
+
+
+@pytest.mark.parametrize("text", ["recap list", "x = 1", "name: value"])
+def test_a_block_that_no_table_knows_is_found(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("test_docs.blocks", lambda page: [Block(page, 7, text)])
+    with pytest.raises(AssertionError, match=r"README\.md:7: no handler knows this block"):
+        walk("README.md")

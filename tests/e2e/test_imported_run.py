@@ -1,4 +1,4 @@
-"""Recordings of an odd shape and rate, told in several wordings: imported, learned from, exported, read by LeRobot."""
+"""Recordings of an odd shape and rate, told in hostile words: imported, learned from, exported, read by LeRobot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from policy.models import candidates, load_policy
 from recap.types import Observation
 
 OPEN = Path(__file__).parents[1] / "contract" / "data" / "open_with_lerobot.py"
-WORDINGS = ("fold the shirt", "please fold this shirt", "fold the shirt")
+PROMPT = 'fold \U0001f9fa the <b>shirt</b> & "go"'
+WORDINGS = (PROMPT, "\u0642\u0645\u064a\u0635 #1: 'e\u0301' 100% {x} \u2028 ~", PROMPT)
 SHAPE = {"size": (24, 40), "fps": 12.5, "pictures": "image"}
 
 
@@ -58,6 +59,12 @@ def test_any_import_can_be_learned_from_and_exported(tmp_path: Path) -> None:
     wanted = [WORDINGS[0] if one.instruction is None else one.instruction for one in told for _ in range(one.length)]
     assert found["task"].tolist() == wanted
     assert sorted({*wanted}) == sorted({*WORDINGS})
+    again = recap("data", "import", str(tmp_path / "x"), "--task", "fold", "--json", workspace=tmp_path / "w2")
+    assert again.returncode == 0, again.stderr
+    counts = {wording: sum(wording == (one.instruction or PROMPT) for one in told) for wording in WORDINGS}
+    assert json.loads(again.stdout)["wordings"] == counts
+    report = (workspace / "runs" / "fold-micro-offline" / "report" / "report.html").read_text()
+    assert "fold \U0001f9fa the &lt;b&gt;shirt&lt;/b&gt; &amp; &#34;go&#34;" in report
     pictures = np.concatenate([one.frames["front"] for one in told]).astype(int)
     assert np.abs(found["observation.images.front"].transpose(0, 2, 3, 1) - pictures).mean(axis=(1, 2, 3)).max() < 30
     bundles = [path for path in (workspace / "artifacts").glob("policy-*/*") if list(path.glob("step-*"))]

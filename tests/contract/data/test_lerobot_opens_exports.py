@@ -17,7 +17,7 @@ from data.frame_table import FrameTable
 from data.synthetic_lerobot import PROMPT, synthetic_dataset
 from pipelines.dataset_export import export_dataset
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from recap.errors import ConfigError, UnknownName
 from recap.graph import Graph
 from recap.registry import Registry
@@ -213,7 +213,7 @@ def test_lerobot_is_imported_by_the_writer_alone(tmp_path):
 import sys
 from pathlib import Path
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 request = ImportRequest(dataset=Path({str(dataset)!r}), task="others")
 import_dataset(Path({str(tmp_path / "w")!r}), request, print)
 assert not {{"lerobot", "torch", "datasets"}} & sys.modules.keys(), "reading needs none of them"

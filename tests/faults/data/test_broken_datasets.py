@@ -12,7 +12,7 @@ import pytest
 from data.episodes import EpisodeStore
 from data.synthetic_lerobot import synthetic_dataset, synthetic_film, write_video
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from recap.errors import ConfigError, RecapError
 from recap.testing.faults import damage
 

@@ -27,7 +27,7 @@ from data.episodes import EpisodeStore
 from data.tasks import TASKS
 from data.verify import verify
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from recap.errors import ConfigError
 
 TASK = "generated"

@@ -26,7 +26,6 @@ UNREAD = {
     Unread("data/framecache.py", "hint"),  # handed over as text, to a function of the file
     Unread("data/robots/gym.py", "self.install"),  # given as install=, which is read
     Unread("data/robots/gym.py", "task.install"),
-    Unread("value_model/models/viva/checks.py", "hint"),  # of the texts above it
     Unread("value_model/advantage.py", "error.hint"),  # of an error of recap
     Unread("pipelines/annotation_server/queue.py", "command"),  # made of the texts in the file
     Unread("pipelines/steps/ingest.py", "recorded.check_command()"),  # texts of pipelines/recorded.py

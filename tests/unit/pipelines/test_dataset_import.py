@@ -12,7 +12,7 @@ from data.synthetic_lerobot import PROMPT, synthetic_dataset, synthetic_film
 from data.tasks import TASKS
 from data.verify import verify
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from recap.errors import ConfigError
 from recap.types import Annotation, Outcome, Source
 from recap.workspace import Workspace

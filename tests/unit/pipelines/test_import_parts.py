@@ -10,25 +10,9 @@ import pytest
 
 from cli.main import app
 from data.synthetic_lerobot import synthetic_dataset
-from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
 from recap.errors import ConfigError
 
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
-
-
-@pytest.fixture(autouse=True)
-def _no_task_folders(monkeypatch):
-    monkeypatch.setenv("RECAP_TASKS", "")
-
-
-@pytest.fixture
-def take(tmp_path):
-    def take(root, **asked):
-        request = ImportRequest(**{"dataset": root, "task": "cubes", "jpeg_quality": None, **asked})
-        return import_dataset(tmp_path / "w", request, lambda line: None)
-
-    return take
 
 
 def typed(hint, tmp_path):

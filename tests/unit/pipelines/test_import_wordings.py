@@ -9,27 +9,11 @@ import pytest
 from data.episodes import EpisodeStore
 from data.synthetic_lerobot import PROMPT, synthetic_dataset
 from data.tasks import TASKS
-from pipelines.dataset_import import import_dataset
 from pipelines.experience import wordings_of
-from pipelines.import_plan import ImportRequest
 from recap.errors import ConfigError
 
 FOLD, STACK = "fold it", "stack it"
 VERSIONS = pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0"])
-
-
-@pytest.fixture(autouse=True)
-def _no_task_folders(monkeypatch):
-    monkeypatch.setenv("RECAP_TASKS", "")
-
-
-@pytest.fixture
-def take(tmp_path):
-    def take(root, **asked):
-        request = ImportRequest(**{"dataset": root, "task": "cubes", "jpeg_quality": None, **asked})
-        return import_dataset(tmp_path / "w", request, lambda line: None)
-
-    return take
 
 
 def _told(tmp_path, result):

@@ -18,7 +18,7 @@ from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
 from pipelines.config import PRESETS
 from pipelines.dataset_import import import_dataset
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from pipelines.loop import build_graph
 from pipelines.preflight import check_ahead
 from recap.config import override as override_one
@@ -118,6 +118,16 @@ def test_several_tasks_are_asked_for_each():
     assert build_graph(override(both, {"value.cross_fit": "12"}))
     with pytest.raises(ConfigError, match="12 episodes in 13 folds"):
         build_graph(override(both, {"value.cross_fit": "13"}))
+
+
+def test_a_share_that_a_plug_in_got_wrong_is_refused_at_once(monkeypatch):
+    pusht = TASKS.get("gym_pusht")
+    odd = replace(pusht, spec=replace(pusht.spec, positive_share=1.0))
+    monkeypatch.setitem(TASKS._items, "gym_pusht", odd)
+    config = PRESETS.get("micro")("gym_pusht")
+    with pytest.raises(ConfigError, match=r"positive share 1\.0") as refused:
+        build_graph(config)
+    build_graph(_helped(config, refused.value.hint))
 
 
 @pytest.mark.parametrize("name", ["prompt_file", "start"])

@@ -13,7 +13,7 @@ from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
 from pipelines.dataset_import import import_dataset
 from pipelines.executors import EXECUTORS, ExecutorSettings
-from pipelines.import_plan import ImportRequest
+from pipelines.import_request import ImportRequest
 from pipelines.invocation import Invocation
 from pipelines.loop import build_graph
 from pipelines.task_files import keep_task_file, name_task_file
