@@ -153,8 +153,8 @@ def shown_name(name: str) -> str:
     """`name` of a metric, param or tag as MLflow takes it: known characters, and a path that leads nowhere else.
 
     Example:
-        >>> shown_name("loss of $x"), shown_name("/a//../b/"), shown_name("...")
-        ('loss of _x', 'a/b', '_')
+        >>> shown_name("loss of $x"), shown_name("/a//../b/"), shown_name("..."), shown_name("..a")
+        ('loss of _x', 'a/b', '_', '__a')
     """
     parts = _ODD.sub("_", name)[:_NAME_CHARACTERS].split("/")
     path = "/".join(part for part in parts if part.strip("."))

@@ -272,3 +272,18 @@ def test_workspaces_whose_path_is_no_text_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="workspace: what is no character"):
         Workspace.open(f"{tmp_path}/\udce9t\udce9")
     assert np.array_equal(list(tmp_path.iterdir()), [])
+
+
+def test_task_files_are_found_below_any_folder(tmp_path):
+    from recap.task_folders import offer, offered
+
+    roots = [tmp_path / text for text in TEXTS if not set(text) & set("/\x00") and len(text.encode()) < 200]
+    roots = [root for root in roots if root.name not in ("", ".", "..")]
+    for root in roots:
+        offer(root)
+    assert list(offered()) == [root / "tasks" for root in reversed(list(dict.fromkeys(roots)))]
+
+
+def test_an_error_that_quotes_what_is_no_text_can_be_printed():
+    for text in (*TEXTS, *HALVES):
+        assert str(ConfigError(f"folder {text}", hint=text)).encode()
