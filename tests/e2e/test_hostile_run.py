@@ -15,9 +15,9 @@ from data.annotation import LabelBook
 from data.synthetic_lerobot import synthetic_dataset
 from data.task_file import read_task_file
 from pipelines.trackers.base import sqlite_uri
-from recap.testing.hostile_texts import NASTIEST
 from recap.types import Outcome
 
+NASTIEST = "\u202e\U0001f600 e\u0301\u0085\u2028\x00\x1b[31m '\"\\ $x^2$ {{7}} <b>&amp; %s קפל, State: 1"
 # Folders of a shell's worst dreams.
 FOLDER = "\u202e\U0001f600 e\u0301 '\"\\ $x 100% {7}: #קפל\n;&"
 TYPED = NASTIEST.replace("\0", "")
