@@ -77,6 +77,7 @@ def test_files_are_utf8_whatever_the_locale(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_nastiest_text_goes_all_the_way_round(tmp_path: Path) -> None:
     below = tmp_path / FOLDER
     columns = {f"how {TYPED}": ["success", "failure", "success", "success", "failure"]}
