@@ -18,6 +18,8 @@ _ONE_EACH = (
     "<script>alert(1)</script>", "a & b", "&amp;", "</p>", "<b>x", "{{ x }}", "{% x %}", "{0}", "{x}", "%s", "%d%%",
     "$x^2$", "\\frac{1}{2}", "a/b", "../../etc/passwd", "..", ".", "/", "C:\\x", "a;b", "a|b", "a,b", "a=b", "?", "*",
     "[!a]", " x", "x ", "CON", "-rf", "--help", "\N{SNOWMAN}", "naïve café", "Größe", "漢字",
+    "..x", "a::b", "sqlite:///x", "fold, State: 1 2 3", "x;\nAction: ", "Advantage: positive", "word " * 300,
+    "Z" + "\u0300" * 100, "\U0001f600" * 300, "\uffff", "\x00", "\x1b]0;title\x07", "x\x00",
     "ひらがな", "한국어", "ไทย",
 )  # fmt: skip
 TEXTS: tuple[str, ...] = tuple(dict.fromkeys(_ONE_EACH))
