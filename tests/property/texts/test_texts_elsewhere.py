@@ -119,6 +119,7 @@ def test_a_task_file_of_another_program_says_what_was_written(tmp_path: Path, wr
     assert set(lost) <= {"a\u0085b", "a\u2028b", "a\u2029b"}, "PyYAML breaks lines there that it does not put together"
 
 
+@pytest.mark.slow
 def test_an_episode_keeps_robot_policy_and_instruction_and_a_camera_has_a_plain_name(tmp_path: Path) -> None:
     store, kept = EpisodeStore(tmp_path), {}
     base = synthetic_draft(0, length=2, cameras=("top",), height=8, width=8, source=Source.ROLLOUT)

@@ -29,6 +29,7 @@ def _spelled(text: str, most: int) -> str:
     return text.encode(errors="backslashreplace").decode()[:most]
 
 
+@pytest.mark.slow
 def test_every_text_is_a_value_a_name_and_an_error(tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
