@@ -5,8 +5,8 @@ Owns what a family must offer and what it is given. Importing this package costs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,6 +78,9 @@ class ValueFamily:
     data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
     load: Callable[[Path], ValueModel]
     """The model of a bundle folder."""
+    presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """{size: preset -> settings}: "tiny"(steps=) for tests, "small"(tasks=) for simulation. A family without a size is
+    used with its default settings."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
