@@ -23,15 +23,8 @@ from recap.texts import check_texts, escaped
 from recap.workspace import check_name
 
 _TASK_FIELDS = (
-    "id",
-    "prompt",
-    "max_steps",
-    "rate_hz",
-    "lookahead_s",
-    "positive_fraction",
-    "reset_s",
-    "success",
-    "robot",
+    *("id", "prompt", "max_steps", "rate_hz", "lookahead_s"),
+    *("positive_fraction", "reset_s", "success", "robot"),
 )
 _ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
 

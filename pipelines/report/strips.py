@@ -43,11 +43,11 @@ def value_strips(
 ) -> tuple[tuple[ValueStrip, ...], list[str]]:
     """At most one success, one failure, one correction with the latest values; a sentence for each that was lost."""
     missing: list[str] = []
-    labelled = {
-        NodeName.parse(node).iteration: node
-        for node in reversed(outputs)
-        if NodeName.parse(node).stage == "value_label"
-    }
+    labelled: dict[int, str] = {}
+    for node in outputs:
+        name = NodeName.parse(node)
+        if name.stage == "value_label":
+            labelled.setdefault(name.iteration, node)
     if not labelled:
         return (), missing
     latest = max(labelled)

@@ -39,8 +39,8 @@ class PolicyFamily:
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
     train: Callable[..., dict[str, float]]
     """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",
-    base=None, condition="", seed=0) -> figures; writes a bundle folder `out`/step-<n> per candidate (see `candidates`). `base` is a
-    bundle to start from, `condition` the words of policy.conditioning that the bundles act with."""
+    base=None, condition="", seed=0) -> figures; writes a bundle folder `out`/step-<n> per candidate (`candidates`).
+    `base` is a bundle to start from, `condition` the words of policy.conditioning that the bundles act with."""
     load: Callable[[Path], Policy]
     """The policy of a bundle folder."""
     with_guidance: Callable[[Path, Path, float], str]
