@@ -7,10 +7,10 @@ asked only when a step is about to run. The rules are those of the families and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.config import RunConfig
+from pipelines.model_checks import check_models
 from recap.errors import ConfigError
 
 
@@ -28,24 +28,6 @@ def check_settings(config: RunConfig) -> None:
     if config.iterations and not config.offline:
         config.checkpoint_selection.refuse_untried()
         check_folds((config.demos.starts + config.rollouts.starts) * len(tasks), config.cross_fit)
-
-
-def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[str]) -> None:
-    """Raises ConfigError if a model of the run cannot be trained for its robot and words.
-
-    Args:
-        config: of the run.
-        told: every wording that policies hear.
-        prompts: of the tasks, which value models hear.
-    """
-    from data.task_list import robot_of
-    from policy.models import family_of as policy_family
-    from value_model.models import family_of as value_family
-
-    robot = robot_of(config.tasks)
-    policy_family(config.policy.model).check(config.policy.model, prompts=told, robot=robot)
-    for model in config.values.values() if config.iterations else ():
-        value_family(model).check(model, prompts=prompts, robot=robot)
 
 
 def check_world(config: RunConfig) -> None:
