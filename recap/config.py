@@ -177,7 +177,7 @@ def override(config: ConfigT, path: str, text: str) -> ConfigT:
     value = getattr(config, name)
     if rest:
         if not dataclasses.is_dataclass(value) and not _holds_configs(value):
-            raise ConfigError(f"{where} is {_type_text(kind)} and has no setting '{rest}'")
+            raise UnknownName(f"{where} is {_type_text(kind)} and has no setting '{rest}'")
         value = override(value, rest, text)
     elif dataclasses.is_dataclass(value) and not text.lstrip().startswith("{"):
         inner = ", ".join(f"{name}.{item.name}" for item in dataclasses.fields(value))
