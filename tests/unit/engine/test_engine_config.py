@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
-from recap.config import describe, from_json, override, semantic_dict, setting, to_json, validate
+from recap.config import from_json, semantic_dict, setting, to_json, validate
 from recap.errors import ConfigError, UnknownName
+from recap.overrides import override
 
 
 class Colour(StrEnum):
