@@ -1,4 +1,4 @@
-"""Every setting of a run is set to another legal value: some step gets another key, or the setting is refused by name."""
+"""Every setting of a run is set to another legal value: some step gets another key, or it is refused by name."""
 
 from __future__ import annotations
 
