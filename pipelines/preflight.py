@@ -25,8 +25,8 @@ def check_settings(config: LoopConfig, graph: Graph) -> None:
     tasks = tasks_of(config.task)
     prompts = tuple(task.spec.prompt for task in tasks)
     check_models(config, told=prompts, prompts=prompts)
-    for task in tasks if config.iterations and config.advantage.label.positive_share is None else ():
-        check_share(task.spec.positive_share)
+    for task in tasks if config.iterations and config.advantage.label.positive_fraction is None else ():
+        check_share(task.spec.positive_fraction)
     if config.offline:
         return
     _check_starts(graph)

@@ -49,6 +49,8 @@ class ValuePlan:
 
 def value_data(plan: ValuePlan, journal: Journal, *, privileged: bool) -> ValueData:
     """The experience with its returns; the truth only for a family that says it is a control."""
+    import numpy as np
+
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
     from pipelines.experience import episode_facts, pack, picture_size, prompts_of
@@ -69,7 +71,7 @@ def value_data(plan: ValuePlan, journal: Journal, *, privileged: bool) -> ValueD
         returns=target,
         prompts=prompts_of(store.rows(plan.ids)),
         max_steps=facts.max_steps,
-        lookahead=plan.config.lookahead,
+        lookahead=np.full(facts.num_episodes, plan.config.lookahead),
         truth=(lambda episode: store.truth(episode).progress) if privileged else None,
     )
 

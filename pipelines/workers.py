@@ -238,7 +238,7 @@ def train_policy(
         base=None if base is None else candidates(base)[-1][1],
         tag=POSITIVE if tagged else "",
     )
-    share = {} if positive is None else {"positive_share": float(positive.mean())}
+    share = {} if positive is None else {"positive_fraction": float(positive.mean())}
     return {**figures, **share, "episodes": float(len(ids)), "frames": float(packed.num_frames)}
 
 

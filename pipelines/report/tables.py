@@ -89,6 +89,8 @@ def advantage_facts(
         for place, kind in enumerate(kinds)
     )
     lookahead = table.facts.get("lookahead")
+    if isinstance(lookahead, dict):  # one number for all tasks in older tables
+        lookahead = lookahead.get(task)
     return AdvantageFacts(
         threshold=None if threshold is None else float(threshold),
         lookahead=None if lookahead is None else int(lookahead),

@@ -49,7 +49,7 @@ class AdvantageConfig:
         "data.frame_table",
         "pipelines.experience",
     ),
-    world=task_world("max_steps", "positive_share"),
+    world=task_world("max_steps", "positive_fraction"),
 )
 def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, Output]:
     """Labels every frame of all experience; `episodes` are those of this iteration, which set the threshold.
@@ -92,7 +92,7 @@ def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Ar
         config.label,
         lookahead=table.facts["lookahead"],
         returns=config.returns,
-        shares={task: TASKS.get(task).spec.positive_share for task in facts.task_ids},
+        shares={task: TASKS.get(task).spec.positive_fraction for task in facts.task_ids},
     )
     health = check_labels(value, labels, facts, config.health)
     out = ctx.out / "labels"
@@ -108,7 +108,7 @@ def advantage(ctx: StepContext, config: AdvantageConfig, inputs: Mapping[str, Ar
         },
         facts={
             "thresholds": dict(labels.thresholds),
-            "positive_share": dict(labels.shares),
+            "positive_fraction": dict(labels.shares),
             "lookahead": table.facts["lookahead"],
             "model": table.facts["model"],
         },

@@ -47,7 +47,7 @@ class HealthConfig:
     outputs=("value_health",),
     libraries=("numpy",),
     code=("value_model", "data.frame_table", "pipelines.experience"),
-    world=task_world("max_steps", "positive_share"),
+    world=task_world("max_steps", "positive_fraction"),
 )
 def health(ctx: StepContext, config: HealthConfig, inputs: Mapping[str, Artifact]) -> Mapping[str, JsonOutput]:
     """Outputs the report of the model and of its controls, and the bounds that the model misses, in words."""
@@ -110,7 +110,7 @@ def _judge(
     shared: dict[str, Any] = {
         "lookahead": table.facts["lookahead"],
         "returns": config.returns,
-        "shares": {task: TASKS.get(task).spec.positive_share for task in facts.task_ids},
+        "shares": {task: TASKS.get(task).spec.positive_fraction for task in facts.task_ids},
     }
     marks = [annotations.by_id[episode].key_frames for episode in facts.ids]
     names = {"model": "value", **{name: name for name in table.facts["controls"]}}

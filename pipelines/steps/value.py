@@ -150,8 +150,7 @@ def value(ctx: StepContext, config: ValueConfig, inputs: Mapping[str, Artifact])
             "controls": controls,
             "folds": folds.tolist(),
             "draws": config.draws,
-            "lookahead": config.lookahead,
-            "max_steps": int(facts.max_steps.max()),
+            "lookahead": dict.fromkeys(facts.task_ids, config.lookahead),
         },
     ).write(out)
     return {

@@ -34,8 +34,8 @@ class ValueData:
     """E instructions, in words."""
     max_steps: IntArray
     """[E] T_max of each episode's task."""
-    lookahead: int
-    """K = N, control steps."""
+    lookahead: IntArray
+    """[E] K = N of each episode's task, control steps."""
     truth: Callable[[str], FloatArray] | None = None
     """Episode id -> [T] true progress. Privileged: given only to families that say so, for controls."""
 

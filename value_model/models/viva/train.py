@@ -99,7 +99,7 @@ def train(
             "value_model": semantic_dict(config),
             "data": data_identity,
             "episodes": sorted(packed.episode_ids[int(e)] for e in episodes),
-            "lookahead": data.lookahead,
+            "lookahead": data.lookahead[np.sort(episodes)].tolist(),
         },
     )
     if out.exists():
@@ -110,7 +110,6 @@ def train(
             config=config,
             layout=layout,
             views=tuple(packed.cameras[v] for v in views),
-            lookahead=data.lookahead,
             image_size=size,
             transformer=transformer,
             encoder=encoder,
