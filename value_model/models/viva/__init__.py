@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from value_model.models import VALUE_MODELS, ValueFamily
 from value_model.models.viva.checks import check, image_size
-from value_model.models.viva.config import VivaConfig, full_config, small_config, tiny_config
+from value_model.models.viva.config import VivaConfig, full_config, small_config, small_preset, tiny_config, tiny_preset
 
 if TYPE_CHECKING:
     from value_model.models.viva.label import Viva
@@ -50,6 +50,7 @@ VALUE_MODELS.add(
         config=VivaConfig,
         train=_train,
         load=_load,
+        presets={"tiny": tiny_preset, "small": small_preset},
         image_size=image_size,
         check=check,
         check_files=_check_files,

@@ -48,9 +48,7 @@ def train(
         ResumeRefused: `scratch` holds a checkpoint of another training, or an incomplete one.
     """
     packed = data.packed
-    rows = training_rows(data, episodes)
-    if not len(rows):
-        raise ConfigError(f"viva: none of the {len(episodes)} training episodes has a return")
+    rows = training_rows(data, episodes, "viva")
     views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
     encoder = make_encoder(config.encoder, packed.images, rows, views)
     size = (int(packed.images.shape[2]), int(packed.images.shape[3]))
