@@ -65,7 +65,7 @@ def read_description(path: Path, *, family: str | None = None) -> dict[str, Any]
 
 def write_arrays(path: Path, family: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """A fresh bundle at `path` that holds these arrays. The caller commits it."""
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, fresh_bundle(path) / _ARRAYS)
+    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, fresh_bundle(path) / _ARRAYS)
     write_description(path, family)
 
 
