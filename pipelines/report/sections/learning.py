@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.report.charts import histogram_chart, line_chart, shared_ends, strip_chart
+from pipelines.report.charts import histogram_chart, line_chart
 from pipelines.report.formats import duration, figure, percent, words
 from pipelines.report.model import AdvantageShare, Curve, ReportData, ValueFacts, ValueTraining
+from pipelines.report.strip_chart import shared_ends, strip_chart
 
 Context = Mapping[str, Any] | str | None
 

@@ -20,18 +20,19 @@ from loop_steps import (
     Setup,
     evaluate,
     evaluation,
-    health,
     run,
     value,
+    value_health,
 )
 
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
 from pipelines.report import write_report
 from pipelines.report.collect import gather
-from pipelines.report.figures import AdvantageShare, LabelFacts
+from pipelines.report.model import AdvantageShare, LabelFacts
 from pipelines.report.write import render
 from recap.errors import StepFailed
+from recap.gate import Verdict
 from recap.step import Artifact, JsonOutput, StepContext
 from recap.store import Store
 from recap.workspace import Workspace
@@ -57,12 +58,13 @@ def test_a_whole_iteration_is_gathered(workspace: Workspace) -> None:
     assert one.selection is not None
     assert (one.selection.chosen, [c.successes for c in one.selection.candidates]) == ("step-5", [3, 5])
     assert one.gate is not None
-    assert (one.gate.verdict, one.gate.pairs, one.gate.challenger_id) == ("UNDECIDED", 38, CHALLENGER)
+    assert (one.gate.decision.verdict, one.gate.decision.pairs) == (Verdict.UNDECIDED, 38)
+    assert (one.gate.champion_policy_id, one.gate.challenger_policy_id) == (CHAMPION, CHALLENGER)
     assert one.training is not None
     assert (one.training.steps, one.training.loss) == (20, ((1, 0.5),))
     assert (zero.pretraining and zero.pretraining.steps, one.pretraining) == (7, None)
     assert one.value_training is not None
-    assert one.value_training.loss["model_fold1_loss"] == ((1, 0.6), (10, 0.3))
+    assert one.value_training.loss["fold1_loss"] == ((1, 0.6), (10, 0.3))
 
 
 def test_difference_is_that_of_the_same_starts(workspace: Workspace) -> None:
@@ -79,7 +81,7 @@ def test_difference_is_that_of_the_same_starts(workspace: Workspace) -> None:
 def test_other_starts_give_no_difference_and_the_page_says_so(workspace: Workspace) -> None:
     def elsewhere(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
         made = dict(evaluate(ctx, config, inputs))
-        made["evaluation"] = JsonOutput(evaluation(CHAMPION, BEFORE, first_seed=5 * config.iteration))
+        made["evaluation"] = JsonOutput.of(evaluation(CHAMPION, BEFORE, first_seed=5 * config.iteration))
         return made
 
     run(workspace, evaluate=elsewhere)
@@ -94,7 +96,7 @@ def test_value_figures_stand_beside_those_of_the_controls(workspace: Workspace) 
     facts = gather(workspace, RUN).iterations[1].value
     assert facts is not None
     assert list(facts.figures) == ["viva", "clock", "state_only"]
-    assert [facts.figures[name]["auc_75"]["value"] for name in facts.figures] == [0.875, 0.5, 0.625]
+    assert [facts.figures[name]["auc_75"].value for name in facts.figures] == [0.875, 0.5, 0.625]
     assert facts.held_out
     assert facts.problems == ("values <hardly> differ",)
     assert "values &lt;hardly&gt; differ" in render(gather(workspace, RUN))
@@ -105,7 +107,8 @@ def test_shares_and_histograms_count_every_frame_once(workspace: Workspace) -> N
     facts = gather(workspace, RUN).iterations[1].advantage
     assert facts is not None
     assert (facts.threshold, facts.lookahead, facts.not_finite) == (0.0, 18, 0)
-    assert facts.health == {"achieved_share": 0.375, "ties": 2}
+    assert (facts.health["achieved_share"], facts.health["ties"]) == (0.375, 2)
+    assert not {"value_std", "threshold", "sources"} & set(facts.health)
     assert facts.shares == (
         AdvantageShare(source="demo", iteration=0, episodes=2, frames=60, positive=20, forced=0),
         AdvantageShare(source="rollout", iteration=1, episodes=3, frames=90, positive=30, forced=0),
@@ -128,7 +131,7 @@ def test_strips_are_a_success_a_marked_failure_and_a_correction(workspace: Works
     # The label of the success holds no key frame: what the simulator knows is shown as such.
     assert success.privileged_marks
     assert [m.name for m in success.film.marks] == ["dropped_privately"]
-    table = FrameTable.read(Store(workspace).path("value", node(data, "1/value").key) / "values")
+    table = FrameTable.read(Store(workspace).path("value_label", node(data, "1/viva/value_label").key) / "values")
     np.testing.assert_array_equal(failure.value, table.arrays["value"][table.rows_of(failure.film.episode_id)])
     assert np.flatnonzero(correction.intervened).tolist() == list(range(HUMAN.start, HUMAN.stop))
     assert correction.forced is not None
@@ -141,7 +144,7 @@ def test_strips_are_a_success_a_marked_failure_and_a_correction(workspace: Works
 
 
 def node(data: Any, name: str) -> Any:
-    return next(n for n in data.nodes if n.name == name)
+    return next(n for n in data.nodes if str(n.name) == name)
 
 
 def test_values_of_models_that_saw_the_episodes_are_not_called_held_out(workspace: Workspace) -> None:
@@ -154,10 +157,9 @@ def test_values_of_models_that_saw_the_episodes_are_not_called_held_out(workspac
         return made
 
     def judged(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
-        found = health(ctx, config, inputs)["value_health"].value
-        return {"value_health": JsonOutput({**found, "held_out": False})}
+        return {"value_health": JsonOutput.of(value_health(held_out=False))}
 
-    run(workspace, value=one_fold, health=judged)
+    run(workspace, value_label=one_fold, judge=judged)
     data = gather(workspace, RUN)
     assert not any(s.held_out for s in data.strips)
     text = " ".join(render(data).split())
@@ -173,7 +175,7 @@ def test_unfinished_loop_shows_what_there_is(workspace: Workspace) -> None:
         run(workspace, advantage=dies)
     data = gather(workspace, RUN)
     assert data.missing[0] == "1/advantage: failed"
-    assert "1/evaluate: not begun" in data.missing
+    assert "1/shirt_folding/evaluate: not begun" in data.missing
     assert data.iterations[1].value is not None
     assert [s.advantage for s in data.strips] == [None] * 3
     html = render(data)
