@@ -56,14 +56,16 @@ def line_chart(lines: Mapping[str, Curve], *, x_label: str, y_label: str, log_y:
         drawn = new_figure(WIDTH, 320)
         axes = new_axes(drawn, LEFT, 28, RIGHT, 274)
         for place, (name, points) in enumerate(shown.items()):
-            x, middle, lower, upper = _thin(points)
+            xs, middle, lower, upper = _thin(points)
             colour = LINES[place % len(LINES)]
-            if len(x) == 1:
+            if len(xs) == 1:
                 axes.axhline(middle[0], color=colour, label=name)
                 continue
             if not np.array_equal(lower, upper):
-                axes.fill([*x, *x[::-1]], [*upper, *lower[::-1]], color=colour, alpha=0.18, linewidth=0, clip_on=False)
-            axes.plot(x, middle, color=colour, label=name, clip_on=False)
+                axes.fill(
+                    [*xs, *xs[::-1]], [*upper, *lower[::-1]], color=colour, alpha=0.18, linewidth=0, clip_on=False
+                )
+            axes.plot(xs, middle, color=colour, label=name, clip_on=False)
         if log_y:
             axes.set_yscale("log")
         number_axis(axes.xaxis, 8, 6)
@@ -136,7 +138,7 @@ def histogram_picture(facts: AdvantageFacts) -> FrameArray | None:
 def _histogram(axes: Any, histogram: Histogram, facts: AdvantageFacts) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    base = np.zeros(len(facts.edges) - 1)
+    base: NDArray[np.float64] = np.zeros(len(facts.edges) - 1)
     counts = (histogram.negative, histogram.positive, histogram.forced)
     for count, colour in zip(counts, LABELS, strict=True):
         top = base + np.asarray(count) / histogram.frames

@@ -193,11 +193,11 @@ def _losses(curves: Mapping[str, Curve], *, log_y: bool) -> tuple[str, int]:
 
 def _value_losses(index: int, found: ValueTraining) -> dict[str, Curve]:
     """The loss of each fold of the model that labels."""
-    folds = {
-        "0" if name == "loss" else match[1]: curve
-        for name, curve in found.loss.items()
-        if name == "loss" or (match := _FOLD.fullmatch(name))
-    }
+    folds = {}
+    for name, curve in found.loss.items():
+        match = _FOLD.fullmatch(name)
+        if match or name == "loss":
+            folds[match[1] if match else "0"] = curve
     return {f"iteration {index}, fold {fold}": folds[fold] for fold in sorted(folds)}
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -143,6 +145,11 @@ def test_chart_labels_are_escaped() -> None:
     assert "<b>" not in markup
     assert "<x>" not in markup
     assert '&lt;b&gt;" $x$</text>' in markup
+
+
+def test_the_report_loads_matplotlib_only_to_draw() -> None:
+    code = "import sys, pipelines.report.overview; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_round_ends() -> None:
