@@ -59,7 +59,7 @@ def line_chart(lines: Mapping[str, Curve], *, x_label: str, y_label: str, log_y:
             xs, middle, lower, upper = _thin(points)
             colour = LINES[place % len(LINES)]
             if len(xs) == 1:
-                axes.axhline(middle[0], color=colour, label=name)
+                axes.axhline(middle[0], color=colour, label=name, clip_on=False)
                 continue
             if not np.array_equal(lower, upper):
                 axes.fill(
