@@ -88,9 +88,7 @@ def advantage_facts(
         )
         for place, kind in enumerate(kinds)
     )
-    lookahead = table.facts.get("lookahead")
-    if isinstance(lookahead, dict):  # one number for all tasks in older tables
-        lookahead = lookahead.get(task)
+    lookahead = table.facts["lookahead"].get(task)
     return AdvantageFacts(
         threshold=None if threshold is None else float(threshold),
         lookahead=None if lookahead is None else int(lookahead),

@@ -18,7 +18,6 @@ class RidgeConfig:
     chunk: int = setting(8, minimum=1, help="actions predicted at once (H)")
     execute: int = setting(4, minimum=1, help="actions of a chunk that are sent before the policy looks again")
     batch_size: int = setting(32, minimum=1, help="observations per batch that is read")
-    seed: int = setting(0, minimum=0, help="of the order in which frames are read")
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=40))
 
 
@@ -54,6 +53,6 @@ FAMILY = PolicyFamily(
     check=lambda config, *, prompts, robot: None,
     train=train,
     load=Ridge,
-    reguide=lambda *_: "",
+    with_guidance=lambda *_: "",
 )
 POLICIES.add(FAMILY.name, FAMILY)

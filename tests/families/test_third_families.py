@@ -42,7 +42,7 @@ def test_each_is_at_most_sixty_lines():
 
 def test_the_value_model_learns_and_labels(tmp_path):
     data = synthetic_values(tmp_path, episodes=4, length=16)
-    config = replace(VALUE_MODELS.get("neighbours").preset("tiny", steps=3), count=1)
+    config = replace(VALUE_MODELS.get("neighbours").config(), count=1)
     assert family_of(config).name == "neighbours"
     figures = train_value(config, data, tmp_path, episodes=(0, 1, 2))
     assert figures == {"frames": float(data.packed.offsets[3])}

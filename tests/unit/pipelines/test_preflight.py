@@ -21,8 +21,8 @@ from pipelines.dataset_import import import_dataset
 from pipelines.import_request import ImportRequest
 from pipelines.loop import build_graph
 from pipelines.preflight import check_ahead
-from recap.config import override as override_one
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.overrides import override as override_one
 from recap.types import Annotation, Outcome, Source
 from value_model.models import VALUE_MODELS
 

@@ -48,9 +48,9 @@ VALUE_MODELS.add(
     ValueFamily(
         name="viva",
         config=VivaConfig,
+        presets={"tiny": tiny_preset, "small": small_preset},
         train=_train,
         load=_load,
-        presets={"tiny": tiny_preset, "small": small_preset},
         image_size=image_size,
         check=check,
         check_files=_check_files,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recap.errors import ConfigError
 from recap.types import FloatArray
-from value_model.models import ValueData
+from value_model.models import Experience
 from value_model.models.viva.bundle import Parts, read_bundle
 from value_model.models.viva.checks import view_positions
 from value_model.models.viva.encoder import ENCODE_BATCH
@@ -33,7 +33,7 @@ class Viva:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label.
 
         Raises:
@@ -51,7 +51,7 @@ class Viva:
             noise_seed=noise_seed,
         )
 
-    def encode(self, data: ValueData, episode: int) -> Tensor:
+    def encode(self, data: Experience, episode: int) -> Tensor:
         """Latents [T, V, C, H, W] of one episode; what `label_latents` takes, worth keeping for a second labelling."""
         parts, packed = self.parts, data.packed
         views = view_positions(packed.cameras, parts.views)
@@ -100,7 +100,7 @@ class Viva:
             values[piece] = decode_value(denoised[:, :, -1]).unflatten(0, (-1, draws)).numpy()
         return values.mean(1), values.std(1)
 
-    def predicted_states(self, data: ValueData, episode: int, *, noise_seed: int) -> FloatArray:
+    def predicted_states(self, data: Experience, episode: int, *, noise_seed: int) -> FloatArray:
         """Predicted q_{t+K} [T, S] in robot units, one draw; ConfigError for a model without future state."""
         parts, packed = self.parts, data.packed
         if not parts.layout.future_state:
