@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recap.errors import ConfigError
 from recap.registry import Registry
+from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, IntArray
 from value_model.bundle import read_description
 
@@ -75,9 +76,9 @@ class ValueFamily:
     """Frozen configuration class."""
     train: Callable[..., dict[str, float]]
     """train(config, data: ValueData, episodes [n] positions to learn from, *, seed, scratch, out, journal,
-    data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
-    load: Callable[[Path], ValueModel]
-    """The model of a bundle folder."""
+    data_identity, runtime=CPU) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
+    load: Callable[..., ValueModel]
+    """load(path, *, runtime=CPU) -> the model of a bundle folder."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
@@ -104,14 +105,14 @@ def family_of(config: Any) -> ValueFamily:
     raise ConfigError(f"{type(config).__name__} belongs to no value model family; registered: {known}")
 
 
-def load_value_model(path: Path) -> ValueModel:
-    """The model of any bundle folder, by the family its value.json names.
+def load_value_model(path: Path, *, runtime: Runtime = CPU) -> ValueModel:
+    """The model of any bundle folder, by the family its value.json names, computing as `runtime` says.
 
     Raises:
         ArtifactCorrupt: the folder has no readable value.json.
         UnknownName: no such family.
     """
-    return VALUE_MODELS.get(read_description(path)["family"]).load(path)
+    return VALUE_MODELS.get(read_description(path)["family"]).load(path, runtime=runtime)
 
 
 def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]]) -> IntArray:

@@ -11,7 +11,7 @@ from policy.testing import last_candidate, train_synthetic
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny pi05 bundle after four gradient steps, conditioned on advantage tags."""
+    """A tiny pi05 bundle after four gradient steps, conditioned on advantage conditions."""
     folder = tmp_path_factory.mktemp("tiny")
-    train_synthetic("pi05", tiny_config(relative_actions=True), folder, tag=POSITIVE)
+    train_synthetic("pi05", tiny_config(relative_actions=True), folder, condition=POSITIVE)
     return last_candidate(folder)

@@ -35,7 +35,7 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.environ["RECAP_FAULT"] = fault
-        figures = train_synthetic("pi05", config, Path(folder), tag=POSITIVE, base=Path(base))
+        figures = train_synthetic("pi05", config, Path(folder), condition=POSITIVE, base=Path(base))
         os.write(tell, repr(figures["loss"]).encode())
         os._exit(0)
     os.close(tell)
