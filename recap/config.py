@@ -62,6 +62,7 @@ class SettingInfo:
 def setting(
     default: Any = MISSING,
     *,
+    default_factory: Any = MISSING,
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
@@ -73,7 +74,8 @@ def setting(
     """A dataclass field with rules that `validate` enforces.
 
     Args:
-        default: value when none is given; without it the field is required.
+        default: value when none is given; without it (and `default_factory`) the field is required.
+        default_factory: makes it, for values that can be changed.
         minimum: smallest allowed value (of each element, for a tuple).
         maximum: largest allowed value.
         above: the value must be strictly larger than this.
@@ -92,6 +94,8 @@ def setting(
         content=content,
         help=help,
     )
+    if default_factory is not MISSING:
+        return field(default_factory=default_factory, metadata={"recap": rules})
     return field(default=default, metadata={"recap": rules})
 
 
@@ -126,6 +130,9 @@ def content_settings(config: Any, *, prefix: str = "") -> Iterator[tuple[str, st
         rules = _rules(item)
         if dataclasses.is_dataclass(value):
             yield from content_settings(value, prefix=f"{path}.")
+        elif _holds_configs(value):
+            for name, inner in value.items():
+                yield from content_settings(inner, prefix=f"{path}.{name}.")
         elif rules is not None and rules.content and value:
             yield path, value
 
@@ -156,6 +163,12 @@ def override(config: ConfigT, path: str, text: str) -> ConfigT:
         `override(config, "policy.steps", "500")`; tuples are `1,2,3` or JSON, absent values are `none`.
     """
     name, _, rest = path.partition(".")
+    if isinstance(config, Mapping):
+        if name not in config:
+            raise UnknownName.among("name", name, config)
+        if not rest or not dataclasses.is_dataclass(config[name]):
+            raise ConfigError(f"{name}: expected one of its settings, {name}.SETTING")
+        return typing.cast("ConfigT", {**config, name: override(config[name], rest, text)})
     names = [item.name for item in dataclasses.fields(typing.cast("Any", config))]
     if name not in names:
         raise UnknownName.among(f"setting of {type(config).__name__}", name, names)
@@ -163,7 +176,7 @@ def override(config: ConfigT, path: str, text: str) -> ConfigT:
     where = f"{type(config).__name__}.{name}"
     value = getattr(config, name)
     if rest:
-        if not dataclasses.is_dataclass(value):
+        if not dataclasses.is_dataclass(value) and not _holds_configs(value):
             raise ConfigError(f"{where} is {_type_text(kind)} and has no setting '{rest}'")
         value = override(value, rest, text)
     elif dataclasses.is_dataclass(value) and not text.lstrip().startswith("{"):
@@ -172,6 +185,24 @@ def override(config: ConfigT, path: str, text: str) -> ConfigT:
     else:
         value = _parse(kind, text, where)
     return typing.cast("ConfigT", dataclasses.replace(typing.cast("Any", config), **{name: value}))
+
+
+def is_semantic(config: Any, path: str) -> bool:
+    """Whether the setting at dotted `path`, and all that it lies in, decides the result."""
+    name, _, rest = path.partition(".")
+    if isinstance(config, Mapping):
+        return not rest or is_semantic(config[name], rest)
+    rules = next(_rules(item) for item in dataclasses.fields(config) if item.name == name)
+    # The content behind a path is in the key by another way.
+    own = rules is None or rules.semantic or rules.content
+    inner = getattr(config, name)
+    return own and (
+        not rest or not (dataclasses.is_dataclass(inner) or _holds_configs(inner)) or is_semantic(inner, rest)
+    )
+
+
+def _holds_configs(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(dataclasses.is_dataclass(inner) for inner in value.values())
 
 
 def describe(config_type: type[Any], *, prefix: str = "") -> Iterator[SettingInfo]:

@@ -24,7 +24,7 @@ from value_model.returns import ReturnConfig, line_values, return_lines
 class LabelConfig:
     """How advantages become labels."""
 
-    positive_share: float | None = setting(
+    positive_fraction: float | None = setting(
         None,
         above=0,
         maximum=0.99,
@@ -114,7 +114,7 @@ def check_share(share: float) -> None:
     """Raises ConfigError for a positive share outside (0, 1)."""
     if not 0 < share < 1:
         raise ConfigError(
-            f"positive share {share}: expected between 0 and 1", hint="--set advantage.label.positive_share=0.4"
+            f"positive share {share}: expected between 0 and 1", hint="--set advantage.label.positive_fraction=0.4"
         )
 
 
@@ -229,9 +229,9 @@ def make_labels(
     targets: dict[str, float] = {}
     eps = np.zeros(len(tasks), dtype=np.float32)
     for place, task in enumerate(tasks):
-        share = shares.get(task) if config.positive_share is None else config.positive_share
+        share = shares.get(task) if config.positive_fraction is None else config.positive_fraction
         if share is None:
-            raise ConfigError(f"task {task}: no positive share", hint="set positive_share of the advantage step")
+            raise ConfigError(f"task {task}: no positive share", hint="set positive_fraction of the advantage step")
         targets[task] = share
         try:
             eps[place] = positive_threshold(advantage[basis & (task_of == place)], share)

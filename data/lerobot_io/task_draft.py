@@ -39,7 +39,7 @@ def draft_task(
         max_steps=max(entry.length for entry in entries),
         rate_hz=folder.fps,
         lookahead_s=LOOKAHEAD_S,
-        positive_share=POSITIVE_SHARE,
+        positive_fraction=POSITIVE_SHARE,
         reset_s=RESET_S,
         success="not described",
     )

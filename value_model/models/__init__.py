@@ -5,8 +5,8 @@ Owns what a family must offer and what it is given. Importing this package costs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,9 +76,14 @@ class ValueFamily:
     """Frozen configuration class."""
     train: Callable[..., dict[str, float]]
     """train(config, data: ValueData, episodes [n] positions to learn from, *, seed, scratch, out, journal,
-    data_identity, runtime=CPU) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
+    data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
     load: Callable[..., ValueModel]
-    """load(path, *, runtime=CPU) -> the model of a bundle folder."""
+    """load(path) -> the model of a bundle folder."""
+    networks: bool = False
+    """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
+    presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """{size: preset -> settings}: "tiny"(steps=) for tests, "small"(tasks=) for simulation. A family without a size is
+    used with its default settings."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
@@ -87,6 +92,10 @@ class ValueFamily:
     """The same for weights that it starts from, by names and shapes. May import torch."""
     privileged: bool = False
     """Reads the simulator's truth: a control, never a contender."""
+
+    def at(self, runtime: Runtime) -> dict[str, Runtime]:
+        """The argument that tells train and load where to compute; none for a family without networks."""
+        return {"runtime": runtime} if self.networks else {}
 
 
 VALUE_MODELS: Registry[ValueFamily] = Registry("value model", packages=("value_model.models",))
@@ -112,7 +121,8 @@ def load_value_model(path: Path, *, runtime: Runtime = CPU) -> ValueModel:
         ArtifactCorrupt: the folder has no readable value.json.
         UnknownName: no such family.
     """
-    return VALUE_MODELS.get(read_description(path)["family"]).load(path, runtime=runtime)
+    family = VALUE_MODELS.get(read_description(path)["family"])
+    return family.load(path, **family.at(runtime))
 
 
 def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]]) -> IntArray:

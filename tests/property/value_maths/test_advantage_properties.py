@@ -111,7 +111,7 @@ def test_healthy_labels_reach_their_share(made: EpisodeFacts, seed: int, levels:
     rng = np.random.default_rng(seed)
     value = (-rng.integers(0, levels, made.num_frames) / levels).astype(np.float32)
     made_labels = make_labels(
-        value, made, LabelConfig(positive_share=share), lookahead=5, returns=ReturnConfig(), shares={}
+        value, made, LabelConfig(positive_fraction=share), lookahead=5, returns=ReturnConfig(), shares={}
     )
     try:
         report = check_labels(value, made_labels, made, LabelHealthConfig())
@@ -127,7 +127,7 @@ def test_healthy_labels_reach_their_share(made: EpisodeFacts, seed: int, levels:
 def test_a_constant_critic_is_always_refused(made: EpisodeFacts, constant: float, lookahead: int) -> None:
     value = np.full(made.num_frames, constant, dtype=np.float32)
     made_labels = make_labels(
-        value, made, LabelConfig(positive_share=0.4), lookahead=lookahead, returns=ReturnConfig(), shares={}
+        value, made, LabelConfig(positive_fraction=0.4), lookahead=lookahead, returns=ReturnConfig(), shares={}
     )
     with pytest.raises(HealthError, match="hardly differ"):
         check_labels(value, made_labels, made, LabelHealthConfig())

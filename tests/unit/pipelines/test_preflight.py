@@ -122,7 +122,7 @@ def test_several_tasks_are_asked_for_each():
 
 def test_a_share_that_a_plug_in_got_wrong_is_refused_at_once(monkeypatch):
     pusht = TASKS.get("gym_pusht")
-    odd = replace(pusht, spec=replace(pusht.spec, positive_share=1.0))
+    odd = replace(pusht, spec=replace(pusht.spec, positive_fraction=1.0))
     monkeypatch.setitem(TASKS._items, "gym_pusht", odd)
     config = PRESETS.get("micro")("gym_pusht")
     with pytest.raises(ConfigError, match=r"positive share 1\.0") as refused:

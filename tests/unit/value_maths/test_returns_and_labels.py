@@ -146,7 +146,7 @@ def test_every_task_has_its_own_threshold() -> None:
     assert labels.positive[10:].sum() == 5
     assert labels.thresholds["fold"] != labels.thresholds["box"]
     assert labels.shares == {"fold": 0.3, "box": 0.5}
-    assert label_with(made, value, LabelConfig(positive_share=0.2), fold=0.3).shares == {"fold": 0.2, "box": 0.2}
+    assert label_with(made, value, LabelConfig(positive_fraction=0.2), fold=0.3).shares == {"fold": 0.2, "box": 0.2}
 
 
 def test_a_task_without_share_or_without_rollouts_is_refused() -> None:

@@ -43,7 +43,7 @@ def truth(made: EpisodeFacts) -> np.ndarray:
 
 def judge(values: np.ndarray, made: EpisodeFacts | None = None, **given: Any) -> ValueReport:
     made = made if made is not None else facts()
-    return evaluate_values(values, made, FAST, lookahead=K, returns=ReturnConfig(), positive_share=0.4, **given)
+    return evaluate_values(values, made, FAST, lookahead=K, returns=ReturnConfig(), positive_fraction=0.4, **given)
 
 
 def noisy(made: EpisodeFacts, scale: float, seed: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recap.training.runtime import CPU, Runtime
 from value_model.models import VALUE_MODELS, ValueFamily
 from value_model.models.viva.checks import check, image_size
-from value_model.models.viva.config import VivaConfig, full_config, small_config, tiny_config
+from value_model.models.viva.config import VivaConfig, full_config, small_config, small_preset, tiny_config, tiny_preset
 
 if TYPE_CHECKING:
     from value_model.models.viva.label import Viva
@@ -49,8 +49,10 @@ VALUE_MODELS.add(
     ValueFamily(
         name="viva",
         config=VivaConfig,
+        presets={"tiny": tiny_preset, "small": small_preset},
         train=_train,
         load=_load,
+        networks=True,
         image_size=image_size,
         check=check,
         check_files=_check_files,

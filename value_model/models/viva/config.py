@@ -115,6 +115,17 @@ def tiny_config(**changes: object) -> VivaConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+def small_preset(*, tasks: int) -> VivaConfig:
+    """`small_config` of a run that learns several tasks: as many gradient steps for each."""
+    base = small_config()
+    return replace(base, fit=replace(base.fit, steps=base.fit.steps * tasks))
+
+
+def tiny_preset(*, steps: int) -> VivaConfig:
+    """`tiny_config` of a run."""
+    return tiny_config(fit=FitConfig(steps=steps))
+
+
 def full_config(vae_folder: str, *, prompt_file: str, start: str, **changes: object) -> VivaConfig:
     """ViVa on Wan2.2-TI2V-5B as its authors train it; images are letterboxed to 384 x 320 by the pack.
 
