@@ -197,7 +197,7 @@ def learner_step(bundle: Path, batch: Mapping[str, Any], draws: int) -> Callable
     network.load_state_dict(weights.state_dict())
     learner = Pi05Learner(network, prompts=(TASK,), stats=info.stats, draws=draws, shift_pixels=2)
     generator = step_generator(0, 0)
-    return stepper(learner.parameters(), lambda: learner(batch, generator)[0])
+    return stepper(learner.parameters(), lambda: learner(learner.prepare(batch, generator))[0])
 
 
 def time_training(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, float]:

@@ -28,7 +28,7 @@ class PolicyFamily:
 
     name: str
     config: type[Any]
-    """Frozen configuration class, with `chunk`, `execute`, `batch_size`, `seed` and `fit` (FitConfig) fields."""
+    """Frozen configuration class, with `chunk`, `execute`, `batch_size` and `fit` (FitConfig) fields."""
     presets: Mapping[str, Callable[..., Any]]
     """{size: preset(steps=, fine=) -> settings}: "tiny" for tests, "small" for simulation; `fine`: for grasps within a
     few pixels. A family without a size is used with its default settings."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.models.pi05 import tiny_config
+from policy.models.pi05.config import tiny_config
 from policy.testing import last_candidate, train_synthetic
 from recap.hashing import digest_tree
 from recap.training.config import FitConfig
@@ -22,8 +22,8 @@ import json, os, sys
 from pathlib import Path
 import torch
 from policy.conditioning import POSITIVE
-from policy.models.pi05 import tiny_config
-from policy.models.pi05 import train as _
+from policy.models.pi05.config import tiny_config
+from policy.models.pi05.train import train as _
 from policy.testing import train_synthetic
 from recap.training.config import FitConfig
 

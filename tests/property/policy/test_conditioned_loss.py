@@ -90,9 +90,10 @@ def test_gradient_of_a_mixed_batch_is_the_sum_over_its_rows() -> None:
 
 
 def test_absent_and_none_conditions_are_the_same_bits() -> None:
-    plain, _ = LEARNER(BATCH, step_generator(0, 1))
-    none, _ = LEARNER({**BATCH, "condition": np.zeros(ROWS, np.int8)}, step_generator(0, 1))
-    positive, _ = LEARNER({**BATCH, "condition": np.ones(ROWS, np.int8)}, step_generator(0, 1))
+    plain, none, positive = (
+        LEARNER(LEARNER.prepare({**BATCH, **field}, step_generator(0, 1)))[0]
+        for field in ({}, {"condition": np.zeros(ROWS, np.int8)}, {"condition": np.ones(ROWS, np.int8)})
+    )
     assert plain.item() == none.item() != positive.item()
 
 

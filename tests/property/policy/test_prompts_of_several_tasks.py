@@ -51,7 +51,8 @@ BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=ROWS, chunk=CHUNK).batc
 
 
 def loss(prompts: tuple[str, ...], **fields: Any) -> float:
-    value, _ = learner(prompts)({**BATCH, **fields}, step_generator(0, 0))
+    made = learner(prompts)
+    value, _ = made(made.prepare({**BATCH, **fields}, step_generator(0, 0)))
     return float(value.detach())
 
 
@@ -71,7 +72,7 @@ def test_rows_of_two_tasks_weigh_alike() -> None:
         seen: list[torch.Tensor] = []
         whole = made.losses
         made.losses = lambda *a, **k: (seen.append(found := whole(*a, **k)), found)[1]  # type: ignore[method-assign]
-        made({**BATCH, **fields, "prompt": number}, step_generator(0, 0))
+        made(made.prepare({**BATCH, **fields, "prompt": number}, step_generator(0, 0)))
         return seen[0].detach().flatten(1).mean(1)
 
     mixed = each(PROMPTS, which)

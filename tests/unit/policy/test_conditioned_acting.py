@@ -15,11 +15,10 @@ from torch import Tensor
 
 from policy.conditioning import NEGATIVE, POSITIVE
 from policy.models import candidates, load_policy, with_guidance
-from policy.models.pi05 import tiny_config
 from policy.models.pi05.acting import Pi05Actor, chunk_noise
 from policy.models.pi05.acting import load_policy as load_actor
 from policy.models.pi05.bundle import read_bundle, read_info
-from policy.models.pi05.config import Pi05Config, candidate_steps
+from policy.models.pi05.config import Pi05Config, candidate_steps, tiny_config
 from policy.models.pi05.learner import float_images
 from policy.models.pi05.prompt import prompt_tokens
 from policy.models.pi05.sizes import small
@@ -181,12 +180,24 @@ def test_guidance_of_an_unconditioned_policy_is_refused(bundle: Path, tmp_path: 
     assert with_guidance(bundle, tmp_path / "one", 1.0) == read_info(bundle).policy_id
 
 
+def test_a_bundle_that_calls_its_condition_a_tag_still_acts(conditioned: Path, tmp_path: Path) -> None:
+    """Format 2, of exports made before the word changed."""
+    shutil.copytree(conditioned, tmp_path / "old")
+    raw = json.loads((conditioned / "recap.json").read_bytes())
+    raw |= {"format": 2, "tag": raw.pop("condition")}
+    (tmp_path / "old" / "recap.json").write_text(json.dumps(raw))
+    assert read_info(tmp_path / "old").condition == POSITIVE
+    seen = make_observation(0)
+    chunks = [load_policy(path).act(seen, noise_seed=1) for path in (conditioned, tmp_path / "old")]
+    np.testing.assert_array_equal(*chunks)
+
+
 def test_a_bundle_of_the_format_before_conditions_is_refused(conditioned: Path, tmp_path: Path) -> None:
     shutil.copytree(conditioned, tmp_path / "old")
     raw = json.loads((conditioned / "recap.json").read_bytes())
     old = {name: value for name, value in raw.items() if name not in ("condition", "guidance")} | {"format": 1}
     (tmp_path / "old" / "recap.json").write_text(json.dumps(old))
-    with pytest.raises(ArtifactCorrupt, match=r"format 1, expected pi05 2(.|\n)*train it again"):
+    with pytest.raises(ArtifactCorrupt, match=r"format 1, expected pi05 3(.|\n)*train it again"):
         load_policy(tmp_path / "old")
 
 
@@ -220,7 +231,7 @@ def test_an_early_candidate_is_the_average_at_that_step(tmp_path: Path) -> None:
 
 
 def test_zero_steps_from_a_base_are_the_base(conditioned: Path, tmp_path: Path) -> None:
-    train_synthetic("pi05", tiny_config(seed=9, fit=FitConfig(steps=0)), tmp_path, condition=POSITIVE, base=conditioned)
+    train_synthetic("pi05", tiny_config(fit=FitConfig(steps=0)), tmp_path, condition=POSITIVE, base=conditioned, seed=9)
     assert read_info(last_candidate(tmp_path)).policy_id == read_info(conditioned).policy_id
 
 
