@@ -73,9 +73,9 @@ def test_the_policy_leaves_out_what_is_labelled_negative(tmp_path, third):
         def batch(self, step):
             rng = np.random.default_rng(step)
             state = rng.normal(size=(32, 3)).astype(np.float32)
-            tag = np.tile([1, 2], 16).astype(np.int8)
-            action = np.where(tag == 2, -1, 1)[:, None, None] * state[:, None]
-            return {"state": state, "action": action, "tag": tag}
+            condition = np.tile([1, 2], 16).astype(np.int8)
+            action = np.where(condition == 2, -1, 1)[:, None, None] * state[:, None]
+            return {"state": state, "action": action, "condition": condition}
 
     ridge, _ = third
     ridge.train(ridge.RidgeConfig(chunk=1), Contrary(), {}, out=tmp_path)

@@ -14,7 +14,7 @@ import pytest
 
 from data.resize import letterbox
 from policy.models import POLICIES, load_policy
-from policy.models.pi05 import Pi05Config, small_config, tiny_config
+from policy.models.pi05.config import Pi05Config, small_config, tiny_config
 from policy.models.pi05.sizes import NetworkSizes, full, small, tiny
 from policy.testing import MemoryJournal, last_candidate, make_observation, train_synthetic
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
@@ -125,7 +125,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
 def test_starting_weights_depend_on_the_seed_only(tmp_path: Path) -> None:
     ids = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        train_synthetic("pi05", tiny_config(seed=seed, fit=FitConfig(steps=0)), tmp_path / name)
+        train_synthetic("pi05", tiny_config(fit=FitConfig(steps=0)), tmp_path / name, seed=seed)
         ids.append(load_policy(last_candidate(tmp_path / name)).policy_id)
     assert ids[0] == ids[1] != ids[2]
 
