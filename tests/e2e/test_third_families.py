@@ -1,4 +1,4 @@
-"""A policy, a value model and a task of somebody else go through a run by name, beside ours, and touch no line of it."""
+"""A policy, a value model and a task of somebody else go through a run by name and touch no line of it."""
 
 from __future__ import annotations
 
