@@ -48,12 +48,8 @@ def train(config, batches, stats, *, out, **_):
 FAMILY = PolicyFamily(
     name="ridge",
     config=RidgeConfig,
-    presets={},
-    relative_dims=lambda config, robot: (),
-    image_size=lambda config: (64, 64),
-    check=lambda config, *, prompts, robot: None,
+    image_size=lambda config: (48, 48),
     train=train,
     load=Ridge,
-    with_guidance=lambda *_: "",
 )
 POLICIES.add(FAMILY.name, FAMILY)

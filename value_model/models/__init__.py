@@ -104,8 +104,8 @@ class ValueFamily:
     networks: bool = False
     """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
     presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """{size: preset -> settings}: "tiny"(steps=) for tests, "small"(tasks=) for simulation. A family without a size is
-    used with its default settings."""
+    """{size: preset(steps=) -> settings}: "tiny" for tests, "small" for simulation, with so many gradient steps. A
+    family without a size is used with its default settings."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
