@@ -99,10 +99,10 @@ def _attempt(episode: str, outcome: Outcome | None, steps: int, human_steps: int
 
 
 def test_aborted_attempts_teach_nothing_and_shares_are_of_those_judged() -> None:
-    aborted = _attempt("b", Outcome.ABORTED, 1)
-    attempts = (_attempt("a", Outcome.SUCCESS, 3, human_steps=2), aborted, _attempt("c", None, 5))
+    aborted = _attempt("b" * 64, Outcome.ABORTED, 1)
+    attempts = (_attempt("a" * 64, Outcome.SUCCESS, 3, human_steps=2), aborted, _attempt("c" * 64, None, 5))
     recording = Recording(task="t", attempts=attempts, left_out={"of another task": ("d", "e")})
-    assert learned_from(recording).ids == ("a", "c")
+    assert learned_from(recording).ids == ("a" * 64, "c" * 64)
     assert _figures(recording) == {
         "episodes": 3.0,
         "frames": 9.0,
@@ -111,7 +111,7 @@ def test_aborted_attempts_teach_nothing_and_shares_are_of_those_judged() -> None
         "left_out": 2.0,
         "success_fraction": 0.5,
     }
-    assert "success_fraction" not in _figures(Recording(task="t", attempts=(_attempt("c", None, 5),)))
+    assert "success_fraction" not in _figures(Recording(task="t", attempts=(_attempt("c" * 64, None, 5),)))
     with pytest.raises(ConfigError, match="all 1 attempts at t were aborted"):
         learned_from(Recording(task="t", attempts=(aborted,)))
 

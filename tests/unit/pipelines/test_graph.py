@@ -39,7 +39,7 @@ def _nodes(config: RunConfig) -> dict[str, Node]:
 def test_every_preset_makes_a_whole_graph(preset: str) -> None:
     config = _config(preset)
     nodes = _nodes(config)
-    assert len(nodes) == 5 + (8 + 2 * len(config.values)) * config.iterations - config.iterations
+    assert len(nodes) == 5 + (9 + 2 * len(config.values)) * config.iterations
     for k in range(1, config.iterations + 1):
         assert nodes[f"{k}/policy"].inputs["base"].node == "0/pretrain"
         assert nodes[f"{k}/advantage"].inputs["value_health"].node == f"{k}/judge"

@@ -71,7 +71,7 @@ def test_an_edited_file_is_a_change_of_the_steps_that_read_it_and_explain_names_
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
         "0/checkpoint_selection",
-        *(f"1/{name}/{stage}" for name in VALUES for stage in ("value_train", "value_label")),
+        *(f"1/{name}/{stage}" for name in ("viva", "clock", "state_only") for stage in ("value_train", "value_label")),
         "1/judge",
         "1/advantage",
         "1/checkpoint_selection",
@@ -79,7 +79,7 @@ def test_an_edited_file_is_a_change_of_the_steps_that_read_it_and_explain_names_
     spec = TASKS.get("cubes").spec
     path.write_text(path.read_text().replace(f"rate_hz: {spec.rate_hz!r}", "rate_hz: 7.5"))
     plan = {node.node: node for node in explain(workspace, build_graph(_offline(recorded)), "r")}
-    assert (plan["0/cubes/record"].state, plan["0/cubes/record"].why) == ("run", f"context.tasks.cubes.rate_hz: {spec.rate_hz} -> 7.5")
+    assert (plan["0/cubes/record"].state, plan["0/cubes/record"].why) == ("run", f"tasks.cubes.rate_hz: {spec.rate_hz} -> 7.5")
 
 
 def test_a_file_of_someone_describes_the_task_and_is_kept_when_asked(recorded: Path, tmp_path: Path) -> None:
