@@ -78,7 +78,7 @@ def set_all(config: RunConfig, texts: Sequence[str]) -> RunConfig:
         if same:
             raise ConfigError(
                 f"--set {text}: it has no effect in this run ({_kind(config)}): no step would be given anything else",
-                hint=f"leave it out: --set {path} is for a run that has such a step (docs/loop.md)",
+                hint="leave it out; it is for a run that has such a step (docs/loop.md)",
             )
     return changed
 
