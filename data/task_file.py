@@ -22,10 +22,8 @@ from recap.task_folders import SUFFIXES
 from recap.texts import check_texts, escaped
 from recap.workspace import check_name
 
-_TASK_FIELDS = (
-    *("id", "prompt", "max_steps", "rate_hz", "lookahead_s"),
-    *("positive_fraction", "reset_s", "success", "robot"),
-)
+_TASK_FIELDS = tuple(name for name in TaskSpec.__dataclass_fields__ if name != "revision")
+_RENAMED = {"positive_share": "positive_fraction"}
 _ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
 
 
@@ -222,6 +220,10 @@ def _fields(value: Any, known: tuple[str, ...], path: Path, prefix: str) -> Mapp
         what = prefix.rstrip(".") or "the file"
         raise ConfigError(f"task file {path}: {what} is {type(value).__name__}, expected the fields {', '.join(known)}")
     for name in value:
+        if name in _RENAMED:
+            raise ConfigError(
+                f"task file {path}: {name} is now called {_RENAMED[name]}", hint=f"rename the field in {path}"
+            )
         if name not in known:
             raise UnknownName.among(f"field of task file {path}", f"{prefix}{name}", [f"{prefix}{n}" for n in known])
     missing = [f"{prefix}{name}" for name in known if name not in value]

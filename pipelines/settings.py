@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recap.config import content_settings, is_semantic, override, semantic_dict
+from recap.config import content_settings, semantic_dict
 from recap.errors import ConfigError, UnknownName
+from recap.overrides import is_semantic, override
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig

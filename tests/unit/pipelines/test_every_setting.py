@@ -1,4 +1,4 @@
-"""Every setting of a run is set to another legal value: some step gets another key, or the setting is refused by name."""
+"""Every setting of a run is set to another legal value: some step gets another key, or it is refused by name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pipelines.config import PRESETS, Models, RunConfig
 from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
 from pipelines.settings import MOVED, ONE_FOR_ALL, set_all
-from recap.config import content_settings, is_semantic
+from recap.config import content_settings
 from recap.errors import ConfigError, UnknownName
+from recap.overrides import is_semantic
 from recap.step import key_facts, key_of
 
 FREE = {
@@ -140,7 +141,7 @@ def test_every_setting_has_an_effect_or_is_refused_by_name(config: RunConfig, tm
 
 
 def test_the_free_settings_are_those_that_are_said_to_be(config: RunConfig) -> None:
-    assert FREE == {path for path, *_ in _leaves(config) if not is_semantic(config, path)}
+    assert {path for path, *_ in _leaves(config) if not is_semantic(config, path)} == FREE
 
 
 @pytest.mark.parametrize("old", sorted({*MOVED, *(f"evaluate.{name}" for name in ONE_FOR_ALL)}))
