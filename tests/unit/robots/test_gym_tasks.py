@@ -136,7 +136,7 @@ def test_what_a_task_lacks_is_refused_before_anything_runs():
     try:
         with pytest.raises(ConfigError, match="no expert takes over in its world, and 1 attempts with") as caught:
             build_graph(micro("half"))
-        assert caught.value.hint == "--set rollout.corrections=0"
+        assert caught.value.hint == "--set rollouts.corrections=0"
         config = micro("half")
         build_graph(replace(config, rollout=replace(config.rollout, corrections=0)))
     finally:
