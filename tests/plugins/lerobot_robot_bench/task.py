@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.sim.bench import robot_spec
+from data.sim.bimanual_env import robot_spec
 from data.tasks import TASKS
 from policy.models import POLICIES, PolicyFamily
 

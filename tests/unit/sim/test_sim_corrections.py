@@ -8,7 +8,7 @@ import pytest
 from data.corrections import CorrectionConfig, Supervisor, rollout_with_corrections
 from data.episodes import EpisodeStore
 from data.rollout import rollout
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.expert import ScriptedExpert
 from data.sim.flaws import CLEAN, FlawConfig
 from data.sim.garment import GarmentScenario
@@ -16,7 +16,7 @@ from recap.config import semantic_dict
 from recap.errors import ConfigError
 from recap.types import Attempt, EpisodeDraft, Event, FloatArray, Observation, Outcome, PrivilegedTruth, Source
 
-Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
+Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
 MARK = 0.9
 """Gripper command of the idle policy: open, and a number that the expert never sends."""

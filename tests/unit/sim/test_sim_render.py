@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from data.sim import backend
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.flaws import CLEAN
 from data.sim.garment import GarmentScenario
 
-Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
+Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
 
 def test_ray_images_show_the_scene(task: Task, robot: Robot) -> None:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from data.rollout import record_demo, rollout
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.flaws import CLEAN
 from data.sim.garment import GarmentScenario
 from recap.errors import ConfigError, RecapError
 from recap.types import FloatArray, Observation, Outcome, Source
 
-Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
+Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
 
 class Holding:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.sim import arms
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.flaws import CLEAN, PERFECT, FlawConfig
 from data.sim.garment import GarmentScenario
 from data.sim.scene import SLOTS_PER_GRIPPER
@@ -15,7 +15,7 @@ from data.tasks.shirt_folding import shirt
 from recap.errors import RecapError
 from recap.types import Outcome
 
-Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
+Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
 
 def drive(task: Task, robot: Robot, seed: int, flaws: FlawConfig, steps: int = 1000) -> str:

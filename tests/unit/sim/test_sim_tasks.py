@@ -10,8 +10,8 @@ import pytest
 
 from data.rollout import record_demo
 from data.sim import arms
-from data.sim.bench import Bench
-from data.sim.bench_task import BenchTask
+from data.sim.bimanual_env import BimanualEnv
+from data.sim.bimanual_task import BimanualTask
 from data.sim.expert import ScriptedExpert
 from data.sim.flaws import CLEAN, MODES, FlawConfig
 from data.tasks import (
@@ -28,21 +28,21 @@ from recap.errors import RecapError
 from recap.specs import Split, start_seeds
 from recap.types import Outcome
 
-NAMES = [name for name in TASKS.names() if isinstance(TASKS.get(name), BenchTask)]
+NAMES = [name for name in TASKS.names() if isinstance(TASKS.get(name), BimanualTask)]
 SEEDS = start_seeds(Split.VALIDATION, 6)
-Pair = tuple[SimTask, Bench]
+Pair = tuple[SimTask, BimanualEnv]
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     task = TASKS.get(request.param)
     robot = task.make_robot("ray", 16)
-    assert isinstance(robot, Bench)
+    assert isinstance(robot, BimanualEnv)
     yield task, robot
     robot.close()
 
 
-def play(robot: Bench, expert: Expert, steps: int = 1000) -> None:
+def play(robot: BimanualEnv, expert: Expert, steps: int = 1000) -> None:
     for _ in range(steps):
         if robot.finished or expert.done:
             return

@@ -38,7 +38,7 @@ class Scenario(Protocol):
     @property
     def grasp_points(self) -> GraspPoints: ...
 
-    def bind(self, bench: Bench) -> None:
+    def bind(self, bench: BimanualEnv) -> None:
         """Called once, when the model is compiled."""
         ...
 
@@ -82,7 +82,7 @@ def drive(data: Any, command: NDArray[Any]) -> None:
         data.ctrl[side * 8 + 6 : side * 8 + 8] = grip
 
 
-class Bench:
+class BimanualEnv:
     """A SimulatedRobot: two arms over a table with the objects of one scenario."""
 
     def __init__(

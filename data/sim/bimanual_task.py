@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from data.sim.bench import Bench, Scenario, robot_spec
+from data.sim.bimanual_env import BimanualEnv, Scenario, robot_spec
 from data.sim.expert import Planner, ScriptedExpert
 from data.sim.flaws import CLEAN, USUAL_SHARE, FlawConfig
 from data.tasks import flaws_of
@@ -19,7 +19,7 @@ from recap.specs import RobotSpec, TaskSpec
 SceneT = TypeVar("SceneT", bound=Scenario)
 
 
-class TaskBench(Bench, Generic[SceneT]):
+class TaskEnv(BimanualEnv, Generic[SceneT]):
     """The bench with the objects of one task on it."""
 
     def __init__(self, spec: TaskSpec, scenario: SceneT, *, renderer: str, image_size: int) -> None:
@@ -29,7 +29,7 @@ class TaskBench(Bench, Generic[SceneT]):
         )
 
 
-class BenchTask(Generic[SceneT]):
+class BimanualTask(Generic[SceneT]):
     """A SimTask, for the registry.
 
     Args:
@@ -52,9 +52,9 @@ class BenchTask(Generic[SceneT]):
         self.flawed_share = flawed_share
         self.robot: RobotSpec = robot_spec(64)
 
-    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> TaskBench[SceneT]:
+    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> TaskEnv[SceneT]:
         """A robot over a scene of its own. Close it."""
-        return TaskBench(self.spec, self._scenario(), renderer=renderer, image_size=image_size)
+        return TaskEnv(self.spec, self._scenario(), renderer=renderer, image_size=image_size)
 
     def make_expert(self, robot: SimulatedRobot, seed: int, flaws: FlawConfig) -> ScriptedExpert:
         """The expert on `robot`, from its present state on; `seed` decides its noise and its flaws.
@@ -73,8 +73,8 @@ class BenchTask(Generic[SceneT]):
         """
         return self.make_expert(robot, seed, CLEAN)
 
-    def _own(self, robot: SimulatedRobot) -> TaskBench[SceneT]:
-        if not isinstance(robot, TaskBench) or robot.task != self.spec.id:
+    def _own(self, robot: SimulatedRobot) -> TaskEnv[SceneT]:
+        if not isinstance(robot, TaskEnv) or robot.task != self.spec.id:
             raise RecapError(
                 f"the expert of '{self.spec.id}' cannot act on a {type(robot).__name__}"
                 f" of '{getattr(robot, 'task', 'no task')}'",
