@@ -12,7 +12,7 @@ from recap.errors import ConfigError
 from recap.specs import RobotSpec
 
 if TYPE_CHECKING:
-    from data.tasks import SimTask
+    from data.tasks import TaskDefinition
 
 SEPARATOR = ","
 
@@ -41,7 +41,7 @@ def task_ids(name: str) -> tuple[str, ...]:
     return ids
 
 
-def tasks_of(name: str) -> tuple[SimTask, ...]:
+def tasks_of(name: str) -> tuple[TaskDefinition, ...]:
     """The tasks that a name lists, in its order.
 
     Raises:

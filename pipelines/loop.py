@@ -57,18 +57,16 @@ def build_graph(config: LoopConfig) -> Graph:
 def _check_world(config: LoopConfig) -> None:
     """Refuses now what the world of the task could not do hours later."""
     from data.task_list import tasks_of
-    from data.tasks import ForeignTask
+    from data.tasks import capabilities_of
 
     for task in tasks_of(config.task):
-        if not isinstance(task, ForeignTask):
-            continue
-        name = task.spec.id
-        if not task.demonstrates:
+        name, can = task.spec.id, capabilities_of(task)
+        if not can.expert:
             raise ConfigError(
                 f"task '{name}': nobody demonstrates it in a simulated world, so there is nothing to imitate",
                 hint=f"recap run --task {name} --collect none --demos DIR --rollouts DIR   (recorded episodes)",
             )
-        if config.iterations and config.rollout.corrections and not task.takes_over:
+        if config.iterations and config.rollout.corrections and not can.takeover:
             raise ConfigError(
                 f"task '{name}': no expert takes over in its world, and {config.rollout.corrections} attempts with "
                 "corrections are asked for",

@@ -15,7 +15,7 @@ from recap.errors import ConfigError, EpisodeCorrupt
 
 if TYPE_CHECKING:
     from data.episode_file import Header
-    from data.tasks import SimTask
+    from data.tasks import TaskDefinition
 
 ROLES: Mapping[str, tuple[str, ...]] = {"demos": ("demo",), "rollouts": ("rollout", "correction")}
 """{option of the command line: sources of the episodes that it takes}."""
@@ -106,7 +106,7 @@ def why_other(header: Header, *, task: str, role: str) -> str:
     return ""
 
 
-def why_misfit(header: Header, task: SimTask) -> str:
+def why_misfit(header: Header, task: TaskDefinition) -> str:
     """Why an episode of the task cannot be learned from with the others: another robot; "" if it can."""
     spec, robot = task.spec, task.robot
     found = {
@@ -143,7 +143,7 @@ class Ingester:
     def run(self, job: str) -> dict[str, Any]:
         try:
             truth = self._source.truth(job) if self._source.has_truth(job) else None
-            episode = self._store.take_over(self._source.path(job), truth)
+            episode = self._store.import_episode(self._source.path(job), truth)
         except (EpisodeCorrupt, ConfigError) as error:
             return {"episode_id": job, "problem": error.message}
         assert episode.id == job, "the id is the digest of what was proved"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the policy model imports torch: only the worker's own proce
     from data.sim.flaws import FlawConfig
     from pipelines.attempts import Start
     from pipelines.steps.policy import PolicyConfig
-    from recap.protocols import BatchSource, Journal, Policy, SimulatedRobot
+    from recap.protocols import BatchSource, Journal, PolicyClient, SimulatedEnv
 
 
 class Collector:
@@ -25,8 +25,8 @@ class Collector:
         from data.episodes import EpisodeStore
         from data.tasks import TASKS
 
-        self._task = TASKS.get(task)
-        self._robot = self._task.make_robot(renderer=renderer, image_size=image_size)
+        self._task = TASKS.simulated(task)
+        self._env = self._task.make_env(renderer=renderer, image_size=image_size)
         self._flaws = flaws
         self._store = EpisodeStore(Path(store_root))
 
@@ -34,7 +34,7 @@ class Collector:
         from data.rollout import record_demo
         from data.tasks import flaws_of
 
-        draft, truth = record_demo(self._task, self._robot, job, self._flaws)
+        draft, truth = record_demo(self._task, self._env, job, self._flaws)
         episode_id = self._store.commit(draft, truth)
         return {
             "start_seed": job,
@@ -47,7 +47,7 @@ class Collector:
         }
 
     def close(self) -> None:
-        self._robot.close()
+        self._env.close()
 
 
 class RolloutCollector:
@@ -65,29 +65,25 @@ class RolloutCollector:
     ) -> None:
         from data.episodes import EpisodeStore
         from data.tasks import TASKS
+        from policy.client import LocalClient
         from policy.models import load_policy
 
-        self._task = TASKS.get(task)
-        self._robot = self._task.make_robot(renderer=renderer, image_size=image_size)
-        self._policy: Policy = load_policy(Path(policy_dir))
+        self._task = TASKS.simulated(task)
+        self._env = self._task.make_env(renderer=renderer, image_size=image_size)
+        self._client = LocalClient(load_policy(Path(policy_dir)))
         self._noise_seed = noise_seed
         self._correction = correction
         self._store = EpisodeStore(Path(store_root))
 
     def run(self, job: tuple[int, bool]) -> dict[str, Any]:
-        from data.corrections import rollout_with_corrections
         from data.rollout import rollout
 
         seed, supervised = job
-        play: dict[str, Any] = {"noise_seed": self._noise_seed, "execute": self._policy.execute}
-        if supervised:
-            attempt, draft, truth = rollout_with_corrections(
-                self._task, self._robot, self._policy, seed, correction=self._correction, **play
-            )
-        else:
-            attempt, recorded, truth = rollout(self._task, self._robot, self._policy, seed, record=True, **play)
-            assert recorded is not None, "record=True gives an episode"
-            draft = recorded
+        correction = self._correction if supervised else None
+        attempt, draft, truth = rollout(
+            self._task, self._env, self._client, seed, noise_seed=self._noise_seed, correction=correction
+        )
+        assert draft is not None, "it is recorded"
         return {
             "start_seed": seed,
             "episode_id": self._store.commit(draft, truth),
@@ -99,7 +95,7 @@ class RolloutCollector:
         }
 
     def close(self) -> None:
-        self._robot.close()
+        self._env.close()
 
 
 class Evaluator:
@@ -109,8 +105,8 @@ class Evaluator:
         from data.episodes import EpisodeStore
 
         self._renderer, self._image_size = renderer, image_size
-        self._robots: dict[str, SimulatedRobot] = {}
-        self._policies: dict[str, Policy] = {}
+        self._envs: dict[str, SimulatedEnv] = {}
+        self._clients: dict[str, PolicyClient] = {}
         self._noise_seed = noise_seed
         self._store = EpisodeStore(Path(store_root))
 
@@ -119,15 +115,9 @@ class Evaluator:
         from data.tasks import TASKS
 
         key, policy_dir, (task, seed), film = job
-        policy = self._policy(policy_dir)
+        client = self._client(policy_dir)
         attempt, draft, truth = rollout(
-            TASKS.get(task),
-            self._robot(task),
-            policy,
-            seed,
-            noise_seed=self._noise_seed,
-            execute=policy.execute,
-            record=film,
+            TASKS.simulated(task), self._env(task), client, seed, noise_seed=self._noise_seed, record=film
         )
         episode_id = self._store.commit(draft, truth) if draft is not None else None
         return {
@@ -139,30 +129,31 @@ class Evaluator:
             "human_steps": attempt.human_steps,
             "metrics": dict(attempt.metrics),
             "episode_id": episode_id,
-            "policy_id": policy.policy_id,
+            "policy_id": client.policy_id,
         }
 
-    def _robot(self, task: str) -> SimulatedRobot:
-        """The robot before a task's scene, made when the first attempt at it comes."""
+    def _env(self, task: str) -> SimulatedEnv:
+        """The environment of a task, made when the first attempt at it comes."""
         from data.tasks import TASKS
 
-        if task not in self._robots:
-            self._robots[task] = TASKS.get(task).make_robot(renderer=self._renderer, image_size=self._image_size)
-        return self._robots[task]
+        if task not in self._envs:
+            self._envs[task] = TASKS.simulated(task).make_env(renderer=self._renderer, image_size=self._image_size)
+        return self._envs[task]
 
-    def _policy(self, folder: str) -> Policy:
+    def _client(self, folder: str) -> PolicyClient:
         """The policy of a bundle; two are kept, because the gate plays two in turn."""
+        from policy.client import LocalClient
         from policy.models import load_policy
 
-        if folder not in self._policies:
-            while len(self._policies) >= 2:
-                del self._policies[next(iter(self._policies))]
-            self._policies[folder] = load_policy(Path(folder))
-        return self._policies[folder]
+        if folder not in self._clients:
+            while len(self._clients) >= 2:
+                del self._clients[next(iter(self._clients))]
+            self._clients[folder] = LocalClient(load_policy(Path(folder)))
+        return self._clients[folder]
 
     def close(self) -> None:
-        for robot in self._robots.values():
-            robot.close()
+        for env in self._envs.values():
+            env.close()
 
 
 def train_policy(

@@ -1,4 +1,4 @@
-"""A task on the simulated bench: a scenario (what lies there), a planner (what to do next) and a description.
+"""A task of the simulated bimanual robot: a scenario (what lies there), a planner (what to do next) and a description.
 
 Owns the wiring that `data.tasks.SimTask` asks for; what a task is about stays in its own file.
 """
@@ -8,24 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from data.sim.bimanual_env import BimanualEnv, Scenario, robot_spec
+from data.sim.backend import choose_renderer
+from data.sim.bimanual_env import CAPABILITIES, BimanualEnv, Scenario, robot_spec
 from data.sim.expert import Planner, ScriptedExpert
 from data.sim.flaws import CLEAN, USUAL_SHARE, FlawConfig
 from data.tasks import flaws_of
 from recap.errors import RecapError
-from recap.protocols import SimulatedRobot
+from recap.protocols import Env
 from recap.specs import RobotSpec, TaskSpec
 
 SceneT = TypeVar("SceneT", bound=Scenario)
 
 
 class TaskEnv(BimanualEnv, Generic[SceneT]):
-    """The bench with the objects of one task on it."""
+    """The bimanual robot with the objects of one task before it."""
 
     def __init__(self, spec: TaskSpec, scenario: SceneT, *, renderer: str, image_size: int) -> None:
         self.task, self.scenario = spec.id, scenario
         super().__init__(
-            scenario, max_steps=spec.max_steps, rate_hz=spec.rate_hz, renderer=renderer, image_size=image_size
+            scenario,
+            prompt=spec.prompt,
+            max_steps=spec.max_steps,
+            rate_hz=spec.rate_hz,
+            renderer=renderer,
+            image_size=image_size,
         )
 
 
@@ -48,36 +54,37 @@ class BimanualTask(Generic[SceneT]):
         planner: Callable[[SceneT], Planner],
         flawed_share: float = USUAL_SHARE,
     ) -> None:
+        self.capabilities = CAPABILITIES
         self.spec, self._scenario, self._planner = spec, scenario, planner
         self.flawed_share = flawed_share
         self.robot: RobotSpec = robot_spec(64)
 
-    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> TaskEnv[SceneT]:
-        """A robot over a scene of its own. Close it."""
+    def choose_renderer(self, asked: str) -> str:
+        """As `data.sim.backend.choose_renderer`."""
+        return choose_renderer(asked)
+
+    def make_env(self, renderer: str = "auto", image_size: int = 64) -> TaskEnv[SceneT]:
+        """The robot over a scene of its own. Close it."""
         return TaskEnv(self.spec, self._scenario(), renderer=renderer, image_size=image_size)
 
-    def make_expert(self, robot: SimulatedRobot, seed: int, flaws: FlawConfig) -> ScriptedExpert:
-        """The expert on `robot`, from its present state on; `seed` decides its noise and its flaws.
+    def make_expert(self, env: Env, seed: int, flaws: FlawConfig) -> ScriptedExpert:
+        """The expert in `env`, from its present state on; `seed` decides its noise and its flaws.
 
         Raises:
-            RecapError: `robot` was not made by this task.
+            RecapError: `env` was not made by this task.
         """
-        bench = self._own(robot)
-        return ScriptedExpert(bench, self._planner(bench.scenario), seed, flaws_of(self, flaws, seed))
+        own = self._own(env)
+        return ScriptedExpert(own, self._planner(own.scenario), seed, flaws_of(self, flaws, seed))
 
-    def make_takeover(self, robot: SimulatedRobot, seed: int) -> ScriptedExpert:
-        """The expert that saves an attempt under way; `seed` decides its 8 mm target noise.
+    def make_takeover(self, env: Env, seed: int) -> ScriptedExpert:
+        """The expert that saves an attempt under way; `seed` decides its 8 mm target noise. Raises as `make_expert`."""
+        return self.make_expert(env, seed, CLEAN)
 
-        Raises:
-            RecapError: `robot` was not made by this task.
-        """
-        return self.make_expert(robot, seed, CLEAN)
-
-    def _own(self, robot: SimulatedRobot) -> TaskEnv[SceneT]:
-        if not isinstance(robot, TaskEnv) or robot.task != self.spec.id:
+    def _own(self, env: Env) -> TaskEnv[SceneT]:
+        if not isinstance(env, TaskEnv) or env.task != self.spec.id:
             raise RecapError(
-                f"the expert of '{self.spec.id}' cannot act on a {type(robot).__name__}"
-                f" of '{getattr(robot, 'task', 'no task')}'",
-                hint=f"TASKS.get('{self.spec.id}').make_robot()",
+                f"the expert of '{self.spec.id}' cannot act on a {type(env).__name__}"
+                f" of '{getattr(env, 'task', 'no task')}'",
+                hint=f"TASKS.simulated('{self.spec.id}').make_env()",
             )
-        return robot
+        return env

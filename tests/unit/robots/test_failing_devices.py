@@ -84,7 +84,7 @@ def test_the_marks_are_proved_carried_to_another_store_and_enter_the_id(tmp_path
     assert list(verify(recording.store)) == []
     path = recording.store.path(episode.id)
     other = EpisodeStore(tmp_path / "other")
-    taken = other.load(other.take_over(path).id)
+    taken = other.load(other.import_episode(path).id)
     assert taken.id == episode.id
     np.testing.assert_array_equal(taken.stale, episode.stale)
     np.testing.assert_array_equal(taken.asked, episode.asked)

@@ -147,7 +147,7 @@ def test_what_a_task_lacks_is_refused_before_anything_runs():
     with pytest.raises(ConfigError, match="no expert that takes over"):
         BARE.make_takeover(robot, 0)
     assert replace(TASK, read_progress=None).takes_over is False, "a supervisor has to see progress"
-    with pytest.raises(RecapError, match="cannot act on a GymRobot"):
+    with pytest.raises(RecapError, match="cannot act on a GymEnv"):
         TASK.make_expert(robot, 0, CLEAN)
 
 
