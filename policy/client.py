@@ -9,8 +9,7 @@ from recap.types import FloatArray, Observation
 
 
 class LocalClient:
-    """A `recap.protocols.PolicyClient` over a policy in this process; one observation at a time, so nothing depends on
-    what else is asked for."""
+    """A `recap.protocols.PolicyClient` over a policy in this process, one observation at a time."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy

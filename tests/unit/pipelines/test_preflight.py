@@ -183,7 +183,7 @@ def test_starting_weights_of_another_network_are_refused_before_the_first_step(t
 
 def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
     config = override(PRESETS.get("micro")("shirt_folding"), {"rollout.renderer": "ray"})
-    monkeypatch.setattr("data.tasks.renderer_of", lambda task, asked: {"auto": "egl"}.get(asked, asked))
+    monkeypatch.setattr("data.sim.bimanual_task.choose_renderer", lambda asked: {"auto": "egl"}.get(asked, asked))
     with pytest.raises(ConfigError, match="drawn by 'egl' and rollouts by 'ray'") as refused:
         check_ahead(config, tmp_path / "w")
     check_ahead(_helped(config, refused.value.hint), tmp_path / "w")

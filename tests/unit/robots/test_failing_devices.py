@@ -120,7 +120,7 @@ def test_a_robot_that_reports_nothing_is_recorded_as_asked_and_it_is_said_once(t
 def test_a_teleoperator_without_a_key_pressed_holds_the_last_command(tmp_path, nothing):
     recording = Recording(tmp_path, setup={"handover_s": 0.0, "stale_steps": 0})
     arms = recording.device
-    start = arms.bench.state()
+    start = arms.bench.observe(draw=False).state
     recording.leader.device.spoil = lambda action: action if 3 <= len(arms.received) < 6 else nothing
     recording.run(between=[b"\r", b"q"], during=[{9: b"f"}])
     episode = recording.only()

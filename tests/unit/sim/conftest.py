@@ -17,6 +17,6 @@ def task() -> BimanualTask[GarmentScenario]:
 @pytest.fixture(scope="module")
 def robot(task: BimanualTask[GarmentScenario]) -> Iterator[TaskEnv[GarmentScenario]]:
     """One robot per module: resets must leave nothing behind, so sharing it is part of the test."""
-    bench = task.make_robot("ray")
+    bench = task.make_env("ray")
     yield bench
     bench.close()

@@ -24,7 +24,7 @@ def box_task() -> BimanualTask[BoxScenario]:
 
 @pytest.fixture(scope="module")
 def box(box_task: BimanualTask[BoxScenario]) -> Iterator[Box]:
-    bench = box_task.make_robot("ray", image_size=16)
+    bench = box_task.make_env("ray", image_size=16)
     yield bench
     bench.close()
 
@@ -40,7 +40,7 @@ def drive(task: BimanualTask[BoxScenario], robot: Box, seed: int, flaws: FlawCon
 
 
 def stay(robot: Box, steps: int) -> None:
-    hold = robot.state()
+    hold = robot.observe(draw=False).state
     hold[[6, 13]] = 1.0
     for _ in range(steps):
         robot.step(hold)
@@ -93,7 +93,7 @@ def build(robot: Box, *flaps: int) -> None:
 def grip(robot: Box, flap: int, side: int, *, opening: float) -> None:
     """Brings a tool to the flap's free edge, closed or open."""
     x, y, z = (float(value) for value in robot.scenario.tips()[flap])
-    action = robot.state()
+    action = robot.observe(draw=False).state
     action[side * 7 : side * 7 + 6] = arms.inverse(side, arms.Pose(x=x, y=y, z=z))
     action[[6, 13]] = 1.0
     for _ in range(12):
@@ -119,7 +119,7 @@ def test_a_flap_pulled_open_is_undone(box: Box) -> None:
     box.reset(0)
     build(box, LEFT)
     grip(box, LEFT, 0, opening=0.0)
-    action = box.state()
+    action = box.observe(draw=False).state
     x, y, _ = (float(value) for value in box.scenario.tips()[LEFT])
     action[:6] = arms.inverse(0, arms.Pose(x=x - 0.06, y=y, z=0.02))
     action[6] = 0.0
@@ -179,7 +179,7 @@ def test_every_flap_reaches_its_predecessors_first() -> None:
 
 
 def test_the_expert_refuses_the_robot_of_another_task(box_task: BimanualTask[BoxScenario]) -> None:
-    shirt = TASKS.get("shirt_folding").make_robot("ray", 16)
+    shirt = TASKS.get("shirt_folding").make_env("ray", 16)
     with pytest.raises(RecapError, match="expert of 'box_assembly' cannot act"):
         box_task.make_expert(shirt, 0, CLEAN)
     shirt.close()

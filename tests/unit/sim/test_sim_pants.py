@@ -27,7 +27,7 @@ def pants_task() -> BimanualTask[GarmentScenario]:
 
 @pytest.fixture(scope="module")
 def robot(pants_task: BimanualTask[GarmentScenario]) -> Iterator[Pants]:
-    bench = pants_task.make_robot("ray", image_size=16)
+    bench = pants_task.make_env("ray", image_size=16)
     yield bench
     bench.close()
 

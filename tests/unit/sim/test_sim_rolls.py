@@ -33,7 +33,7 @@ def roll_task() -> BimanualTask[RollScenario]:
 
 @pytest.fixture(scope="module")
 def rolls(roll_task: BimanualTask[RollScenario]) -> Iterator[Rolls]:
-    bench = roll_task.make_robot("ray", image_size=16)
+    bench = roll_task.make_env("ray", image_size=16)
     yield bench
     bench.close()
 
@@ -50,14 +50,14 @@ def stand(
 
 
 def stay(robot: Rolls, steps: int) -> None:
-    hold = robot.state()
+    hold = robot.observe(draw=False).state
     hold[[6, 13]] = 1.0
     for _ in range(steps):
         robot.step(hold)
 
 
 def move(robot: Rolls, side: int, x: float, y: float, z: float, *, opening: float, steps: int = 15) -> None:
-    action = robot.state()
+    action = robot.observe(draw=False).state
     action[side * 7 : side * 7 + 6] = arms.inverse(side, arms.Pose(x=x, y=y, z=z))
     action[side * 7 + 6] = opening
     action[(1 - side) * 7 + 6] = 1.0
