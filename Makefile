@@ -46,7 +46,7 @@ env-aloha: setup  ## The same in .envs/aloha for gym_aloha
 	@sh scripts/env.sh aloha
 
 accept-golden: setup  ## Accept changed step code as output-neutral (or after a version bump)
-	$(PY) -m recap.testing.accept_golden
+	$(PY) -m recap.code
 
 lock: setup  ## Re-solve requirements.lock from pyproject.toml
 	.uv/bin/uv pip compile pyproject.toml --extra dev --python-version 3.12 --python-platform x86_64-manylinux_2_28 \

@@ -34,7 +34,7 @@ _SETTINGS = {
     "viva": (),
     "oracle": ("--value-model", "oracle", *_CONTROL),
     "clock": ("--value-model", "clock", *_CONTROL),
-    # ViVa's labels, dealt out at random within each source: shares, data and everything else stay.
+    # ViVa's labels, permuted within each source: shares, data and everything else stay.
     "random": ("--set", "advantage.label.shuffle_seed=0"),
 }
 """What each arm adds to the command line."""

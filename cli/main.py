@@ -13,15 +13,16 @@ import io
 import locale
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.annotate import annotate
 from cli.data import data_app
 from cli.gc import gc
-from cli.options import DEFAULT_WORKSPACE, Workspace
+from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
 from cli.schedule import schedule_app
 
 app = typer.Typer(
@@ -41,70 +42,24 @@ _INTERRUPTED = 130
 
 
 @app.command()
+@with_run_options()
 def run(
-    task: Annotated[
-        str | None,
-        typer.Option(help="What to learn; several, with commas between, share one policy.  [default: shirt_folding]"),
-    ] = None,
-    preset: Annotated[str, typer.Option(help="Size of the run: sim, smoke or micro.")] = "sim",
-    name: Annotated[
-        str | None, typer.Option(help="Name of the run; by default made from task, preset and seed.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
-    iterations: Annotated[
-        int | None, typer.Option(help="RECAP iterations after imitation; by default the preset's.")
-    ] = None,
-    value_model: Annotated[
-        str | None, typer.Option(help="viva, clock, state_only, ...; by default the preset's.")
-    ] = None,
-    unlabelled: Annotated[
-        str | None, typer.Option(help="stop (and wait for labels) or skip episodes without a label.")
-    ] = None,
-    collect: Annotated[
-        str | None,
-        typer.Option(help="simulation, or none: learn from the recorded episodes of --demos and --rollouts."),
-    ] = None,
-    demos: Annotated[
-        Path | None, typer.Option(help="With --collect none: demonstrations (a workspace or an episode store).")
-    ] = None,
-    rollouts: Annotated[
-        Path | None, typer.Option(help="With --collect none: rollouts and corrections (the same).")
-    ] = None,
+    typed: dict[str, Any],
     task_file: Annotated[
         Path | None, typer.Option(help="Description of a task without a simulator; kept in the workspace.")
     ] = None,
-    executor: Annotated[str | None, typer.Option(help="ray or local; by default the preset's.")] = None,
-    tracker: Annotated[str | None, typer.Option(help="mlflow, none, or by default the preset's.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, e.g. --set policy.model.fit.steps=500. Repeatable.")
-    ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the loop on a task. Re-issue the same command to go on after any interruption."""
     from cli.views import run_and_show
-    from pipelines.invocation import Invocation, default_task
+    from pipelines.invocation import Invocation
 
-    task = task if task is not None else default_task(workspace, name)
     if task_file is not None:
         from pipelines.task_files import name_task_file
 
-        name_task_file(workspace, task_file, task=task)
-    invocation = Invocation.of(
-        task=task,
-        preset=preset,
-        name=name,
-        seed=seed,
-        executor=executor,
-        tracker=tracker,
-        settings=settings or [],
-        iterations=iterations,
-        value_model=value_model,
-        unlabelled=unlabelled,
-        collect=collect,
-        demos=demos,
-        rollouts=rollouts,
-    )
+        name_task_file(workspace, task_file, task=typed["task"])
+    invocation = Invocation.of(workspace=workspace, **typed)
     run_and_show(workspace, invocation, as_json=as_json, task_file=task_file)
 
 
@@ -112,7 +67,7 @@ def run(
 def resume(
     name: Annotated[str | None, typer.Argument(help="Run to go on with; by default the latest.")] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Go on with a run, with the settings it was started with."""
     from cli.views import run_and_show
@@ -125,7 +80,7 @@ def resume(
 def status(
     name: Annotated[str | None, typer.Argument(help="Run to show; by default the latest.")] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which steps of a run are done, running or to come. Works while the run is live."""
     from cli.views import show_status
@@ -136,7 +91,7 @@ def status(
 @app.command("list")
 def list_runs(
     workspace: Workspace = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the runs of a workspace."""
     from cli.views import show_runs
@@ -145,49 +100,25 @@ def list_runs(
 
 
 @app.command()
-def explain(
-    task: Annotated[str | None, typer.Option(help="Task, as for run; with no option at all the latest run.")] = None,
-    preset: Annotated[str, typer.Option(help="Preset, as for run.")] = "sim",
-    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
-    iterations: Annotated[int | None, typer.Option(help="Iterations, as for run.")] = None,
-    value_model: Annotated[str | None, typer.Option(help="Value model, as for run.")] = None,
-    unlabelled: Annotated[str | None, typer.Option(help="Episodes without a label, as for run.")] = None,
-    collect: Annotated[str | None, typer.Option(help="As for run.")] = None,
-    demos: Annotated[Path | None, typer.Option(help="As for run.")] = None,
-    rollouts: Annotated[Path | None, typer.Option(help="As for run.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Settings, as for run.")] = None,
-    workspace: Workspace = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
-) -> None:
-    """Say which steps a run would reuse, which it would run, and why. Changes nothing."""
+@with_run_options()
+def explain(typed: dict[str, Any], workspace: Workspace = DEFAULT_WORKSPACE, as_json: AsJson = False) -> None:
+    """Say which steps a run (with no option the latest) would reuse, which it would run, and why. Changes nothing."""
     from cli.views import show_plan
-    from pipelines.invocation import Invocation, default_task
+    from pipelines.invocation import Invocation
 
-    given = (preset != "sim", seed, iterations is not None, value_model, unlabelled, collect, demos, rollouts, settings)
-    if task is None and not any(given):
+    name = typed["name"]
+    usual = {item.name: item.default for item in fields(Invocation)}
+    if all(value == usual[option] or not value for option, value in typed.items() if option != "name"):
         invocation = Invocation.load(workspace, name)
     else:
-        invocation = Invocation.of(
-            task=task if task is not None else default_task(workspace, name),
-            preset=preset,
-            name=name,
-            seed=seed,
-            settings=settings or [],
-            iterations=iterations,
-            value_model=value_model,
-            unlabelled=unlabelled,
-            collect=collect,
-            demos=demos,
-            rollouts=rollouts,
-        )
+        invocation = Invocation.of(workspace=workspace, **typed)
     show_plan(workspace, invocation, as_json=as_json)
 
 
 @app.command()
 def verify(
     workspace: Workspace = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read every step output and every episode in full. Exit 5 if anything is not what was committed."""
     from cli.views import show_verification

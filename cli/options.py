@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,3 +39,45 @@ Workspace = Annotated[
     typer.Option("--workspace", "-w", help="Folder that holds runs and experience.", callback=with_its_tasks),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def with_run_options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command all options of `recap run`, as `Invocation` declares them; it gets them as one `typed` mapping.
+
+    Args:
+        defaults: by field, where a command's differ from those of `run`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        from pipelines.invocation import Invocation
+
+        own = inspect.signature(command, eval_str=True)
+        options = [
+            inspect.Parameter(
+                item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(item.name, None if item.name == "settings" else item.default),
+                annotation=Annotated[
+                    item.metadata["kind"], typer.Option(item.metadata["flag"], help=item.metadata["help"])
+                ],
+            )
+            for item in fields(Invocation)
+        ]
+        names = {option.name for option in options}
+
+        @wraps(command)
+        def wrapped(**given: Any) -> None:
+            command(
+                typed={name: value for name, value in given.items() if name in names},
+                **{name: value for name, value in given.items() if name not in names},
+            )
+
+        rest = [
+            one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own.parameters.values() if one.name != "typed"
+        ]
+        signature: Any = wrapped
+        signature.__signature__ = own.replace(parameters=[*options, *rest])
+        signature.__annotations__ = {one.name: one.annotation for one in (*options, *rest)}
+        return wrapped
+
+    return decorate

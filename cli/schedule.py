@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cli.options import DEFAULT_WORKSPACE, with_its_tasks
+from cli.options import DEFAULT_WORKSPACE, AsJson, with_its_tasks, with_run_options
 
 schedule_app = typer.Typer(help="Start a run every day.", no_args_is_help=True, rich_markup_mode=None)
 
 OneWorkspace = Annotated[
     Path | None, typer.Option("--workspace", "-w", help="Only this workspace; by default all of them.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @schedule_app.command()
+@with_run_options(unlabelled="skip")  # nobody is there at night to label
 def add(
+    typed: dict[str, Any],
     at: Annotated[str, typer.Option(help="Time of day, HH:MM, in the machine's local time.")],
-    task: Annotated[str | None, typer.Option(help="As for run.")] = None,
-    preset: Annotated[str, typer.Option(help="As for run.")] = "sim",
-    name: Annotated[str | None, typer.Option(help="As for run; also the name of the job.")] = None,
-    seed: Annotated[int, typer.Option(help="As for run.")] = 0,
-    iterations: Annotated[int | None, typer.Option(help="As for run.")] = None,
-    value_model: Annotated[str | None, typer.Option(help="As for run.")] = None,
-    unlabelled: Annotated[str, typer.Option(help="As for run; nobody is there at night to label.")] = "skip",
-    collect: Annotated[str | None, typer.Option(help="As for run.")] = None,
-    demos: Annotated[Path | None, typer.Option(help="As for run.")] = None,
-    rollouts: Annotated[Path | None, typer.Option(help="As for run; what was added by then is learned from.")] = None,
-    executor: Annotated[str | None, typer.Option(help="As for run.")] = None,
-    tracker: Annotated[str | None, typer.Option(help="As for run.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="As for run. Repeatable.")] = None,
     workspace: Annotated[
         Path,
         typer.Option(
@@ -43,24 +31,10 @@ def add(
 ) -> None:
     """Start a run every day at a time. The same run again replaces its entry. Exit 2 if it was not installed."""
     from cli.hints import typed_here
-    from pipelines.invocation import Invocation, default_task
+    from pipelines.invocation import Invocation
     from pipelines.schedule.jobs import add_job
 
-    invocation = Invocation.of(
-        task=task if task is not None else default_task(workspace, name),
-        preset=preset,
-        name=name,
-        seed=seed,
-        executor=executor,
-        tracker=tracker,
-        settings=settings or [],
-        iterations=iterations,
-        value_model=value_model,
-        unlabelled=unlabelled,
-        collect=collect,
-        demos=demos,
-        rollouts=rollouts,
-    )
+    invocation = Invocation.of(workspace=workspace, **typed)
     made = add_job(workspace, invocation, at, install=not print_only)
     typer.echo(made.entry, nl=False)
     if print_only:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from recap.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.import_request import ImportRequest
+    from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 
@@ -31,46 +31,46 @@ def run_and_show(root: Path, invocation: Invocation, *, as_json: bool, task_file
         _json(result)
         return
     typer.echo("")
-    for node, figures in result.evaluations.items():
+    for node, found in result.evaluations.items():
+        success, throughput, paired = found.success, found.throughput, found.to_imitation
         typer.echo(f"{node}  (simulated)")
         typer.echo(
-            f"  success     {figures['successes']}/{figures['attempts']} = {figures['success']:.1%}"
-            f"   95 % interval {figures['success_low']:.1%} .. {figures['success_high']:.1%}"
+            f"  success     {success.successes}/{success.attempts} = {success.success:.1%}"
+            f"   95 % interval {success.success_low:.1%} .. {success.success_high:.1%}"
         )
         typer.echo(
-            f"  throughput  {figures['throughput_per_hour']:.1f}/h"
-            f"   95 % interval {figures['throughput_low']:.1f} .. {figures['throughput_high']:.1f}"
+            f"  throughput  {throughput.throughput_per_hour:.1f}/h"
+            f"   95 % interval {throughput.throughput_low:.1f} .. {throughput.throughput_high:.1f}"
         )
-        if "to_imitation" in figures:
-            paired = figures["to_imitation"]
+        if paired is not None:
             typer.echo(
-                f"  minus imitation on the same {paired['starts']} starts  {100 * paired['difference']:+.1f} points"
-                f"   95 % interval {100 * paired['low']:+.1f} .. {100 * paired['high']:+.1f}"
+                f"  minus imitation on the same {paired.starts} starts  {100 * paired.difference:+.1f} points"
+                f"   95 % interval {100 * paired.low:+.1f} .. {100 * paired.high:+.1f}"
             )
-    for node, figures in result.replays.items():
-        _show_replay(node, figures)
-    for statement in dict.fromkeys(figures["statement"] for figures in result.replays.values()):
+    for node, open_loop in result.open_loop.items():
+        _show_open_loop(node, open_loop)
+    for statement in dict.fromkeys(one.statement for one in result.open_loop.values()):
         typer.echo(statement)
     for node, decision in result.decisions.items():
-        typer.echo(f"{node}  {decision['verdict'].upper()}: {decision['reason']}")
+        typer.echo(f"{node}  {decision.verdict.upper()}: {decision.reason}")
     typer.echo(f"steps run {len(result.executed)}, cached {len(result.cached)}, in {_span(result.seconds)}")
     typer.echo(f"report  {result.report}")
-    if result.replays:
+    if result.open_loop:
         typer.echo(f"policy  {result.policy}   (LeRobot loads this folder)")
     if result.tracking_uri is not None:
         typer.echo(f"mlflow  {_browse(result.tracking_uri)}")
     typer.echo(f"again   {result.command}")
 
 
-def _show_replay(node: str, figures: Mapping[str, Any]) -> None:
-    typer.echo(f"{node}  {figures['frames']} recorded frames of {figures['episodes']} episodes replayed")
-    for name, group in figures["groups"].items():
-        for unit, mean in group["mean"].items():
-            kept = mean["keep_state_error"]
+def _show_open_loop(node: str, found: OpenLoopEval) -> None:
+    typer.echo(f"{node}  the policy acted on {found.frames} recorded frames of {found.episodes} episodes")
+    for name, group in found.groups.items():
+        for unit, mean in group.mean.items():
+            kept = mean.keep_state_error
             beside = "" if kept is None else f"   keeping the state: {kept:.4f}"
-            frames = f"{name} ({group['frames']})"
-            typer.echo(f"  {frames:<16} mean error {mean['error']:.4f} {unit}{beside}")
-    typer.echo(f"  beyond the recorded range  {figures['contract']['outside_share']:.1%} of the actions")
+            frames = f"{name} ({group.frames})"
+            typer.echo(f"  {frames:<16} mean error {mean.error:.4f} {unit}{beside}")
+    typer.echo(f"  beyond the recorded range  {found.contract.outside_fraction:.1%} of the actions")
 
 
 def show_status(root: Path, name: str | None, *, as_json: bool) -> None:
@@ -123,7 +123,7 @@ def show_runs(root: Path, *, as_json: bool) -> None:
 
 def show_plan(root: Path, invocation: Invocation, *, as_json: bool) -> None:
     """What a run would reuse and what it would run, with the reason."""
-    from pipelines.loop import build_graph
+    from pipelines.graph import build_graph
     from recap.explain import explain
 
     plans = explain(Workspace.open(root, create=False), build_graph(invocation.config()), invocation.name)

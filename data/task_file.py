@@ -21,7 +21,8 @@ from recap.task_folders import SUFFIXES
 from recap.texts import check_texts, escaped
 from recap.workspace import check_name
 
-_TASK_FIELDS = ("id", "prompt", "max_steps", "rate_hz", "lookahead_s", "positive_share", "reset_s", "success", "robot")
+_TASK_FIELDS = tuple(name for name in TaskSpec.__dataclass_fields__ if name != "revision")
+_RENAMED = {"positive_share": "positive_fraction"}
 _ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
 
 
@@ -82,8 +83,8 @@ def _parsed(text: str, path: Path) -> RecordedTask:
         max_steps=_checked(fields, "max_steps", lambda v: type(v) is int and v > 0, "a whole number > 0", path),
         rate_hz=float(_checked(fields, "rate_hz", _is_positive, "a number > 0", path)),
         lookahead_s=float(_checked(fields, "lookahead_s", _is_positive, "seconds > 0", path)),
-        positive_share=float(
-            _checked(fields, "positive_share", lambda v: _is_positive(v) and v < 1, "a number within (0, 1)", path)
+        positive_fraction=float(
+            _checked(fields, "positive_fraction", lambda v: _is_positive(v) and v < 1, "a number within (0, 1)", path)
         ),
         reset_s=float(_checked(fields, "reset_s", lambda v: v == 0 or _is_positive(v), "seconds >= 0", path)),
         success=_checked(fields, "success", _is_text, "the success definition, in words", path),
@@ -111,7 +112,7 @@ prompt: {_text(spec.prompt)}
 max_steps: {spec.max_steps}   # T_max: an attempt not done by then has failed; no recorded episode may be longer
 rate_hz: {spec.rate_hz!r}   # control rate of the recordings
 lookahead_s: {spec.lookahead_s!r}   # of the advantage
-positive_share: {spec.positive_share!r}   # of autonomous frames
+positive_fraction: {spec.positive_fraction!r}   # of autonomous frames
 reset_s: {spec.reset_s!r}   # between attempts
 success: {_text(spec.success)}
 robot:
@@ -186,6 +187,10 @@ def _fields(value: Any, known: tuple[str, ...], path: Path, prefix: str) -> Mapp
         what = prefix.rstrip(".") or "the file"
         raise ConfigError(f"task file {path}: {what} is {type(value).__name__}, expected the fields {', '.join(known)}")
     for name in value:
+        if name in _RENAMED:
+            raise ConfigError(
+                f"task file {path}: {name} is now called {_RENAMED[name]}", hint=f"rename the field in {path}"
+            )
         if name not in known:
             raise UnknownName.among(f"field of task file {path}", f"{prefix}{name}", [f"{prefix}{n}" for n in known])
     missing = [f"{prefix}{name}" for name in known if name not in value]

@@ -1,11 +1,9 @@
-"""One or several tasks under one name: "shirt_folding", or "shirt_folding,box_assembly" for a model that learns both.
-
-Owns how such a name is read and what tasks must have in common to be learned together: the robot and its control rate.
-"""
+"""Tasks that are learned together: what they must have in common is the robot and its control rate."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recap.errors import ConfigError
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
 SEPARATOR = ","
 
 
-def task_ids(name: str) -> tuple[str, ...]:
-    """The ids that a name lists, in its order.
+def task_ids(text: str) -> tuple[str, ...]:
+    """The ids that a person typed with commas between, in that order.
 
     Example:
         >>> task_ids("shirt_folding,box_assembly")
@@ -27,45 +25,45 @@ def task_ids(name: str) -> tuple[str, ...]:
     Raises:
         ConfigError: an id is empty or listed twice.
     """
-    ids = tuple(part.strip() for part in name.split(SEPARATOR))
+    ids = tuple(part.strip() for part in text.split(SEPARATOR))
     if not all(ids):
         raise ConfigError(
-            f"task {name!r}: expected ids divided by commas", hint="recap run --task shirt_folding,box_assembly"
+            f"task {text!r}: expected ids divided by commas", hint="recap run --task shirt_folding,box_assembly"
         )
     twice = sorted({task for task in ids if ids.count(task) > 1})
     if twice:
         raise ConfigError(
-            f"task {name!r}: {', '.join(twice)} is listed more than once",
+            f"task {text!r}: {', '.join(twice)} is listed more than once",
             hint=f"recap run --task {shlex.quote(SEPARATOR.join(dict.fromkeys(ids)))}",
         )
     return ids
 
 
-def tasks_of(name: str) -> tuple[TaskDefinition, ...]:
-    """The tasks that a name lists, in its order.
+def tasks_of(ids: Sequence[str]) -> tuple[TaskDefinition, ...]:
+    """The tasks of these ids, in that order.
 
     Raises:
         UnknownName: no such task.
-        ConfigError: an id is empty or listed twice, or their robots or control rates differ.
+        ConfigError: their robots or control rates differ.
     """
     from data.tasks import TASKS
 
-    tasks = tuple(TASKS.get(task) for task in task_ids(name))
+    tasks = tuple(TASKS.get(task) for task in ids)
     if len({(task.spec.rate_hz, _joints_and_cameras(task.robot)) for task in tasks}) > 1:
         listed = "; ".join(
             f"{task.spec.id}: {task.robot.id} at {task.spec.rate_hz:g} Hz, cameras {', '.join(task.robot.camera_names)}"
             for task in tasks
         )
         raise ConfigError(
-            f"tasks {name} do not stand before the same robot at the same rate ({listed})",
+            f"tasks {', '.join(ids)} do not stand before the same robot at the same rate ({listed})",
             hint=f"one policy drives one robot: recap run --task {tasks[0].spec.id}",
         )
     return tasks
 
 
-def robot_of(name: str) -> RobotSpec:
-    """The robot of the tasks that a name lists; errors as `tasks_of`."""
-    return tasks_of(name)[0].robot
+def robot_of(ids: Sequence[str]) -> RobotSpec:
+    """The robot that all of these tasks are done with; errors as `tasks_of`."""
+    return tasks_of(ids)[0].robot
 
 
 def _joints_and_cameras(robot: RobotSpec) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Attempts at a task, each played once and kept: what collect, rollout, select, evaluate and promote share.
+"""Attempts at a task, each played once and kept: what recording, checkpoint selection, gate and evaluation share.
 
 Owns the resumable loop (ledger, what is missing, workers, progress) and the rule that one node never mixes image
 backends. Knows no policy and no statistics.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.facts import ActingFacts
 from pipelines.ledger import Ledger
 from recap.errors import ConfigError
 from recap.step import Artifact, StepContext
@@ -21,15 +22,9 @@ Start = tuple[str, int]
 """(task id, start seed)"""
 
 
-def starts_of(task: str, seeds: Sequence[int]) -> dict[str, Start]:
-    """{key: start} of every task that `task` lists, seed by seed, so that any first part holds all tasks alike.
-
-    The key is the seed, with the task before it where there are several.
-    """
-    from data.task_list import task_ids
-
-    ids = task_ids(task)
-    return {(f"{one}/{seed}" if len(ids) > 1 else str(seed)): (one, seed) for seed in seeds for one in ids}
+def starts_of(tasks: Sequence[str], seeds: Sequence[int]) -> dict[str, Start]:
+    """{"TASK/SEED": start} of every task, seed by seed, so that any first part holds all tasks alike."""
+    return {f"{task}/{seed}": (task, seed) for seed in seeds for task in tasks}
 
 
 def play_missing(
@@ -70,32 +65,26 @@ def play_missing(
     return {key: done[key] for key in jobs}
 
 
-def pin_renderer(ctx: StepContext, task: str, asked: str, *, setting: str) -> str:
+def pin_renderer(ctx: StepContext, facts: ActingFacts) -> str:
     """The image backend of a step; "auto" is decided once per workspace and robot: what is compared was drawn alike.
-
-    Args:
-        ctx: of the running step.
-        task: task id, or several of one robot with commas between.
-        asked: "auto" or a renderer by name.
-        setting: name of the setting, for the message.
 
     Raises:
         ConfigError: the renderer does not work on this machine.
     """
-    renderer = renderer_here(ctx.workspace.root, task, asked, setting=setting)
-    marker = _renderer_marker(ctx.workspace.root, task)
-    if asked == "auto" and not marker.exists():
+    renderer = renderer_here(ctx.workspace.root, facts.tasks, facts.env.renderer)
+    marker = _renderer_marker(ctx.workspace.root, facts.tasks)
+    if facts.env.renderer == "auto" and not marker.exists():
         marker.parent.mkdir(exist_ok=True)
         write_atomic(marker, renderer.encode())
     return renderer
 
 
-def renderer_here(root: Path, task: str, asked: str, *, setting: str) -> str:
+def renderer_here(root: Path, tasks: Sequence[str], asked: str) -> str:
     """The image backend that `pin_renderer` gives in the workspace at `root`; raises like it and writes nothing."""
     from data.task_list import tasks_of
     from data.tasks import simulated
 
-    found, marker = simulated(tasks_of(task)[0]), _renderer_marker(root, task)
+    found, marker = simulated(tasks_of(tasks)[0]), _renderer_marker(root, tasks)
     if asked != "auto" or not marker.exists():
         return found.choose_renderer(asked)
     pinned = marker.read_text()
@@ -103,15 +92,15 @@ def renderer_here(root: Path, task: str, asked: str, *, setting: str) -> str:
         return found.choose_renderer(pinned)
     except ConfigError as error:
         raise ConfigError(
-            f"{setting}: this workspace's images are drawn by '{pinned}', which does not work here: {error.message}",
-            hint=f"use another workspace (--workspace DIR), or mix image backends knowingly: --set {setting}=ray",
+            f"env.renderer: this workspace's images are drawn by '{pinned}', which does not work here: {error.message}",
+            hint="use another workspace (--workspace DIR), or mix image backends knowingly: --set env.renderer=ray",
         ) from error
 
 
-def _renderer_marker(root: Path, task: str) -> Path:
+def _renderer_marker(root: Path, tasks: Sequence[str]) -> Path:
     from data.task_list import robot_of
 
-    return root / "renderers" / robot_of(task).id
+    return root / "renderers" / robot_of(tasks).id
 
 
 def lost_episodes(workspace: Workspace, episodes: Artifact) -> str:
@@ -122,29 +111,6 @@ def lost_episodes(workspace: Workspace, episodes: Artifact) -> str:
     ids = EpisodeSet.from_json(episodes.json())
     lost = set(ids) - set(EpisodeStore(workspace.episodes).files())
     return f"{len(lost)} of {len(ids)} episodes are gone, {min(lost)[:12]} first" if lost else ""
-
-
-def usable_ids(attempts: Sequence[Mapping[str, Any]], task: str) -> list[str]:
-    """Ids of the recorded attempts that something may be learned from.
-
-    Aborted attempts (broken physics) stay on disk and in the summary, but nothing is learned from them.
-
-    Raises:
-        ConfigError: every attempt was aborted.
-    """
-    usable = [row["episode_id"] for row in attempts if row["outcome"] != "aborted"]
-    if not usable:
-        raise ConfigError(f"all {len(attempts)} attempts at {task} were aborted: nothing to learn from")
-    return usable
-
-
-def attempt_shares(attempts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What the journal is told of a collection."""
-    return {
-        "episodes": float(len(attempts)),
-        "frames": float(sum(row["steps"] for row in attempts)),
-        "success_share": sum(row["outcome"] == "success" for row in attempts) / len(attempts),
-    }
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -1,72 +1,117 @@
-"""LoopConfig: everything that one `recap run` is made of, and where presets are found."""
+"""RunConfig: everything that one `recap run` is made of, and where presets are found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from pipelines.steps.advantage import AdvantageConfig
-from pipelines.steps.annotate import AnnotateConfig
-from pipelines.steps.collect import CollectConfig
-from pipelines.steps.evaluate import EvaluateConfig
-from pipelines.steps.health import HealthConfig
-from pipelines.steps.ingest import IngestConfig
-from pipelines.steps.policy import PolicyConfig
-from pipelines.steps.promote import PromoteConfig
-from pipelines.steps.replay import ReplayConfig
-from pipelines.steps.rollout import RolloutConfig
-from pipelines.steps.select import SelectConfig
-from pipelines.steps.value import ValueConfig
+from pipelines.facts import EnvConfig
+from pipelines.steps.advantage.step import AdvantageConfig
+from pipelines.steps.annotate.step import AnnotateConfig
+from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig
+from pipelines.steps.evaluate.step import EvaluateConfig
+from pipelines.steps.judge.step import JudgeConfig
+from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
+from pipelines.steps.policy.step import PolicyConfig
+from pipelines.steps.record.step import DemosConfig, ImportedConfig, RolloutsConfig
+from pipelines.steps.value_label.step import ValueLabelConfig
 from recap.config import setting, validate
-from recap.errors import ConfigError
+from recap.errors import ConfigError, UnknownName
+from recap.gate import GateConfig
 from recap.registry import Registry
+from value_model.returns import ReturnConfig
 
 _OFFLINE = "--collect none --demos DIR --rollouts DIR   (or imitation alone: --collect none --demos DIR --iterations 0)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LoopConfig:
-    """One run of the loop, complete. `--set policy.model.fit.steps=500` changes one field of it."""
+class ExecutorConfig:
+    """Where steps run. None of it changes a result."""
 
-    task: str
-    """Task id."""
-    iterations: int = setting(1, minimum=0, maximum=1000, help="RECAP iterations after imitation")
-    collect: CollectConfig
-    pretrain: PolicyConfig
-    """Training of the base weights, without tags; every later training starts from them."""
-    policy: PolicyConfig
-    """Every other training: imitation and each iteration, with the same number of gradient steps."""
-    select: SelectConfig
-    evaluate: EvaluateConfig
-    rollout: RolloutConfig
-    annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
-    value: ValueConfig
-    health: HealthConfig
-    advantage: AdvantageConfig
-    promote: PromoteConfig
-    ingest: IngestConfig
-    replay: ReplayConfig
-    demos: str = setting("", semantic=False, help="offline start: folder of recorded demonstrations")
-    rollouts: str = setting("", semantic=False, help="offline start: folder of recorded rollouts and corrections")
-    gate: bool = setting(True, help="let the gate decide who collects next; off: imitation's policy stays champion")
-    executor: str = setting("ray", choices=("ray", "local"), semantic=False, help="where steps run")
-    tracker: str = setting("mlflow", choices=("mlflow", "none"), semantic=False, help="where metrics are mirrored")
+    name: str = setting("ray", choices=("ray", "local"), semantic=False, help="ray or this process")
+    address: str | None = setting(
+        None, semantic=False, help="Ray cluster to attach to (auto, HOST:PORT); none: a private one on this machine"
+    )
+    num_cpus: int | None = setting(None, minimum=1, semantic=False, help="CPUs that a private Ray offers")
+    role_resources: Mapping[str, Mapping[str, float]] = setting(
+        default_factory=dict, semantic=False, help='Ray resources per role, e.g. {"trainer": {"num_gpus": 1}}'
+    )
     dashboard: bool = setting(True, semantic=False, help="start Ray's dashboard (loopback only)")
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """The starting weights of every later training: the policy of the run, trained without advantage condition."""
+
+    steps: int = setting(2000, minimum=0, help="gradient steps")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """One run of the loop, complete. `--set policy.model.fit.steps=500` changes one field of it."""
+
+    tasks: tuple[str, ...]
+    """Ids; several share one policy and one value model."""
+    iterations: int = setting(1, minimum=0, maximum=1000, help="RECAP iterations after imitation")
+    seed: int = setting(0, minimum=0, help="of trainings, but for that of the starting weights, and of rollouts' noise")
+    noise_seed: int = setting(0, minimum=0, help="of the policies' noise where success is measured")
+    env: EnvConfig = field(default_factory=EnvConfig)
+    demos: DemosConfig = field(default_factory=DemosConfig)
+    rollouts: RolloutsConfig = field(default_factory=RolloutsConfig)
+    imported: ImportedConfig = field(default_factory=ImportedConfig)
+    demos_from: str = setting("", semantic=False, help="offline start: folder of recorded demonstrations")
+    rollouts_from: str = setting("", semantic=False, help="offline start: folder of recorded rollouts and corrections")
+    annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    policy: PolicyConfig
+    """Of imitation and of every iteration, with the same number of gradient steps."""
+    value: str = setting("viva", help="name of the value model whose values label")
+    values: Mapping[str, Any]
+    """{name: settings of a value model}; those that do not label stand beside it, on the same folds."""
+    cross_fit: int = setting(2, minimum=1, maximum=20, help="folds by episode; 1: a model labels what it has seen")
+    returns: ReturnConfig = field(default_factory=ReturnConfig)
+    value_label: ValueLabelConfig = field(default_factory=ValueLabelConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
+    checkpoint_selection: CheckpointSelectionConfig = field(default_factory=CheckpointSelectionConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    gated: bool = setting(True, help="let the gate decide who collects next; off: imitation's policy stays champion")
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    open_loop_eval: OpenLoopEvalConfig = field(default_factory=OpenLoopEvalConfig)
+    workers: int = setting(2, minimum=1, maximum=1024, semantic=False, help="workers of a role at once")
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    tracker: str = setting("mlflow", choices=("mlflow", "none"), semantic=False, help="where metrics are mirrored")
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if not self.tasks:
+            raise ConfigError("RunConfig.tasks: no task, expected at least one")
+        if self.value not in self.values:
+            raise UnknownName.among("value model of this run", self.value, self.values)
         if self.offline:
             self._check_offline()
 
     @property
     def offline(self) -> bool:
-        """Whether it learns from recorded episodes alone (pipelines/offline.py)."""
-        return bool(self.demos or self.rollouts)
+        """Whether it learns from recorded episodes alone."""
+        return bool(self.demos_from or self.rollouts_from)
 
     def _check_offline(self) -> None:
-        if not self.demos:
+        if not self.demos_from:
             raise ConfigError(
                 "--rollouts without --demos: the base weights are trained on demonstrations", hint=_OFFLINE
+            )
+        if len(self.tasks) > 1:
+            raise ConfigError(
+                f"--task {','.join(self.tasks)} with --collect none: an offline run learns one task",
+                hint="recap run --task NAME --collect none --demos DIR --rollouts DIR",
             )
         if self.iterations > 1:
             raise ConfigError(
@@ -74,11 +119,29 @@ class LoopConfig:
                 "a second one needs attempts by the first one's policy",
                 hint="record them, then run again with --rollouts on both",
             )
-        if self.iterations == 1 and not self.rollouts:
+        if self.iterations == 1 and not self.rollouts_from:
             raise ConfigError("--demos without --rollouts: there is nothing to improve on", hint=_OFFLINE)
-        if self.iterations == 0 and self.rollouts:
+        if self.iterations == 0 and self.rollouts_from:
             raise ConfigError("--rollouts with 0 iterations: nothing would read them", hint="leave --rollouts out")
 
 
-PRESETS: Registry[Callable[[str], LoopConfig]] = Registry("preset", packages=("pipelines.presets",))
-"""Preset name -> function from a task id to the full configuration."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Models:
+    """Which families a run is made of, by name."""
+
+    policy: str = "pi05"
+    value: str = "viva"
+    """Whose values label."""
+    beside: tuple[str, ...] = ("clock", "state_only")
+    """Value models that stand beside it."""
+
+
+class Preset(Protocol):
+    """A size of the loop."""
+
+    def __call__(self, tasks: tuple[str, ...], models: Models) -> RunConfig:
+        """The full configuration."""
+        ...
+
+
+PRESETS: Registry[Preset] = Registry("preset", packages=("pipelines.presets",))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.node_names import NodeName
 from recap.errors import ConfigError
+from recap.graph import NodeName
 from recap.task_folders import offer
 from recap.workspace import Workspace
 
@@ -120,7 +120,6 @@ def export_dataset(
 def _labels_of(workspace: Workspace, run: str) -> _Labels:
     """Labels of the latest iteration of a run that has any."""
     from data.annotation import Annotations
-    from data.episode_set import EpisodeSet
     from data.frame_table import FrameTable
     from recap.provenance import run_status
     from recap.store import Store
@@ -132,23 +131,18 @@ def _labels_of(workspace: Workspace, run: str) -> _Labels:
             continue
         iteration = NodeName.parse(name).iteration
         made: dict[str, Any] = {}
-        # The last collection of the iteration lists all experience; there is one per task.
-        collect = next(
-            other
-            for title, other in reversed(nodes.items())
-            if NodeName.parse(title).iteration == iteration and other.step in ("rollout", "ingest")
-        )
-        for other in (node, nodes[f"{iteration}/annotate"], collect):
+        for other in (node, nodes[str(NodeName(iteration, "annotate"))]):
             found = store.load(other.step, other.key or "")
             if found is None:
                 raise ConfigError(f"{other.name} of run '{run}' is no longer stored", hint=f"recap resume {run}")
             made |= found
+        annotations = Annotations.from_json(made["annotations"].json())
         return _Labels(
             run=run,
             node=name,
             table=FrameTable.read(made["labels"].path),
-            annotations=Annotations.from_json(made["annotations"].json()),
-            experience=len(EpisodeSet.from_json(made["experience"].json())),
+            annotations=annotations,
+            experience=len(annotations.by_id) + len(annotations.missing),
         )
     raise ConfigError(f"run '{run}' has no labels yet", hint=f"recap resume {run}   (or leave --run out)")
 

@@ -79,10 +79,16 @@ def intervened_rows(store: EpisodeStore, ids: Sequence[str]) -> BoolArray:
     return np.concatenate([store.numbers(episode)[2] for episode in ids])
 
 
-def pack(
-    store: EpisodeStore, ids: Sequence[str], cache: Any, task: str, journal: Any, *, image_size: tuple[int, int]
+def view_at(
+    store: EpisodeStore,
+    ids: Sequence[str],
+    cache: Any,
+    tasks: Sequence[str],
+    journal: Any,
+    *,
+    image_size: tuple[int, int],
 ) -> PackedExperience:
-    """The packed frames of `ids` with the cameras of the robot of one or several tasks; built if they are not there.
+    """The packed frames of `ids` with the cameras of the tasks' robot; those that are not packed yet are.
 
     Pictures of another size than `image_size` (h, w) are letterboxed to it.
     """
@@ -93,28 +99,34 @@ def pack(
         store,
         ids,
         cache,
-        cameras=robot_of(task).camera_names,
+        cameras=robot_of(tasks).camera_names,
         image_size=image_size,
         progress=lambda done, total: journal.progress(done, total, "episodes packed"),
     )
 
 
-def picture_size(store: EpisodeStore, ids: Sequence[str], task: str, models: Iterable[Any] = ()) -> tuple[int, int]:
-    """(h, w) that holds every recorded picture and that value models of these configurations take."""
-    from data.task_list import robot_of
+def view_for(
+    store: EpisodeStore, ids: Sequence[str], cache: Any, tasks: Sequence[str], journal: Any, *, model: Any
+) -> PackedExperience:
+    """The same at the size that a value model takes them."""
     from value_model.models import family_of
 
-    cameras = robot_of(task).camera_names
-    recorded = [
+    size = family_of(model).image_size(model, *recorded_size(store, ids, tasks))
+    return view_at(store, ids, cache, tasks, journal, image_size=size)
+
+
+def recorded_size(store: EpisodeStore, ids: Sequence[str], tasks: Sequence[str]) -> tuple[int, int]:
+    """(h, w) that holds every recorded picture."""
+    from data.task_list import robot_of
+
+    cameras = robot_of(tasks).camera_names
+    sizes = [
         size
         for row in store.rows(ids)
         for camera, size in zip(row.cameras, row.image_sizes, strict=True)
         if camera in cameras
     ]
-    size = max(h for h, _ in recorded), max(w for _, w in recorded)
-    for config in models:
-        size = family_of(config).image_size(config, *size)
-    return size
+    return max(h for h, _ in sizes), max(w for _, w in sizes)
 
 
 def prompts_of(rows: Sequence[Any]) -> tuple[str, ...]:

@@ -1,104 +1,105 @@
-"""What a person typed, kept with the run so that `recap resume` can issue it again."""
+"""What a person typed, kept with the run so that `recap resume` can issue it again.
+
+The fields of `Invocation` are the options of `recap run`, of all that is issued like it, and of the command line that a
+run prints: each is declared here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recap.errors import ConfigError, UnknownName
 from recap.workspace import Workspace, check_name, write_atomic
 
 if TYPE_CHECKING:  # the settings of all steps cost 0.1 s and more, which `recap status` need not pay
-    from pipelines.config import LoopConfig
+    from pipelines.config import RunConfig
 
 _FILE = "invocation.json"
 DEFAULT_TASK = "shirt_folding"
 
 
+def _option(flag: str, text: str, *, kind: Any = str | None, default: Any = None) -> Any:
+    """A field that is an option: how it is typed, and its help. Of tuples the parts are typed with commas between."""
+    return field(default=default, metadata={"flag": flag, "help": text, "kind": kind})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Invocation:
-    """One `recap run` command line."""
+    """One `recap run` command line. None: the preset's."""
 
-    task: str
-    preset: str
-    name: str
-    """Run name; one directory under the workspace's runs."""
-    seed: int
-    """Training seed."""
-    executor: str | None
-    """None: the preset's."""
-    tracker: str | None
-    """None: the preset's."""
-    settings: tuple[str, ...]
-    """As typed: "policy.model.fit.steps=500"."""
-    iterations: int | None = None
-    """None: the preset's."""
-    value_model: str | None = None
-    """Name of a value model family with its default settings; None: the preset's model."""
-    unlabelled: str | None = None
-    """"stop" or "skip"; None: the preset's."""
-    collect: str | None = None
-    """"none": an offline start, from `demos` and `rollouts`; None or "simulation": experience is recorded."""
-    demos: str | None = None
-    """Absolute path."""
-    rollouts: str | None = None
-    """Absolute path."""
+    task: tuple[str, ...] = _option(
+        "--task", f"What to learn; several, with commas between, share one policy.  [default: {DEFAULT_TASK}]"
+    )
+    preset: str = _option("--preset", "Size of the run: sim, smoke or micro.", kind=str, default="sim")
+    name: str = _option("--name", "Name of the run; by default made from task, preset and seed.")
+    seed: int = _option("--seed", "Training seed.", kind=int, default=0)
+    iterations: int | None = _option(
+        "--iterations", "RECAP iterations after imitation; by default the preset's.", kind=int | None
+    )
+    policy: str | None = _option("--policy", "Policy family; by default pi05.")
+    value: str | None = _option("--value", "Value model whose values label; by default viva.")
+    values: tuple[str, ...] | None = _option(
+        "--values", "Value models that stand beside it, with commas between; none: no other.  [clock,state_only]"
+    )
+    unlabelled: str | None = _option("--unlabelled", "stop (and wait for labels) or skip episodes without a label.")
+    collect: str | None = _option(
+        "--collect", "simulation, or none: learn from the recorded episodes of --demos and --rollouts."
+    )
+    demos: str | None = _option(
+        "--demos", "With --collect none: demonstrations (a workspace or an episode store).", kind=Path | None
+    )
+    rollouts: str | None = _option("--rollouts", "With --collect none: rollouts and corrections.", kind=Path | None)
+    executor: str | None = _option("--executor", "ray or local; by default the preset's.")
+    tracker: str | None = _option("--tracker", "mlflow, none, or by default the preset's.")
+    settings: tuple[str, ...] = _option(
+        "--set", "One setting, e.g. --set policy.model.fit.steps=500. Repeatable.", kind=list[str] | None, default=()
+    )
 
     @classmethod
-    def of(
-        cls,
-        *,
-        task: str,
-        preset: str = "sim",
-        name: str | None = None,
-        seed: int = 0,
-        executor: str | None = None,
-        tracker: str | None = None,
-        settings: Sequence[str] = (),
-        iterations: int | None = None,
-        value_model: str | None = None,
-        unlabelled: str | None = None,
-        collect: str | None = None,
-        demos: Path | None = None,
-        rollouts: Path | None = None,
-    ) -> Invocation:
-        """The invocation with its name filled in: task, then preset, "offline" and seed where they are not the default.
+    def of(cls, *, workspace: Path | None = None, **typed: Any) -> Invocation:
+        """The invocation of what was typed, with task and name filled in.
+
+        The name is task, then preset, policy, value, "offline" and seed where they are not the default.
+
+        Args:
+            workspace: where it would run; a run of that name may be of another task than the one left out.
+            typed: by field, as the command line gives it.
 
         Raises:
-            UnknownName: no such task or preset.
+            UnknownName: no such task, preset, policy or value model.
             ConfigError: options that do not go together.
         """
-        from data.task_list import SEPARATOR, tasks_of
+        from data.task_list import task_ids, tasks_of
         from pipelines.config import PRESETS
 
-        ids = [one.spec.id for one in tasks_of(task)]
-        PRESETS.get(preset)
-        offline = _is_offline(collect, demos, rollouts)
+        given = {name: value for name, value in typed.items() if value is not None}
+        ids = task_ids(given["task"]) if "task" in given else (_default_task(workspace, given.get("name")),)
+        tasks_of(ids)
+        stored: dict[str, Any] = {**given, "task": ids, "name": "", "settings": tuple(given.get("settings", ()))}
+        if "values" in given:
+            stored["values"] = _names(given["values"])
+        stored |= {name: str(Path(given[name]).absolute()) for name in ("demos", "rollouts") if name in given}
+        asked = cls(**stored)
+        PRESETS.get(asked.preset)
+        asked._check_offline()
+        return replace(asked, name=check_name("run", given.get("name", asked._usual_name)))
+
+    @property
+    def _usual_name(self) -> str:
         parts = [
-            "-and-".join(ids),
-            *([preset] if preset != "sim" else []),
-            *(["offline"] if offline else []),
-            *([f"seed{seed}"] if seed else []),
+            "-and-".join(self.task),
+            *([self.preset] if self.preset != "sim" else []),
+            *([self.policy] if self.policy else []),
+            *([self.value] if self.value else []),
+            *(["offline"] if self.collect == "none" else []),
+            *([f"seed{self.seed}"] if self.seed else []),
         ]
-        return cls(
-            task=SEPARATOR.join(ids),
-            preset=preset,
-            name=check_name("run", name if name is not None else "-".join(parts)),
-            seed=seed,
-            executor=executor,
-            tracker=tracker,
-            settings=tuple(settings),
-            iterations=iterations,
-            value_model=value_model,
-            unlabelled=unlabelled,
-            collect=collect,
-            demos=None if demos is None else str(demos.absolute()),
-            rollouts=None if rollouts is None else str(rollouts.absolute()),
-        )
+        return "-".join(parts)
 
     @classmethod
     def load(cls, workspace: Path, name: str | None) -> Invocation:
@@ -116,8 +117,7 @@ class Invocation:
             name = max(found, key=lambda run: found[run].stat().st_mtime)
         if name not in found:
             raise UnknownName.among("run", name, found, hint="recap list")
-        fields = json.loads(found[name].read_text())
-        return cls(**{**fields, "settings": tuple(fields["settings"])})
+        return _read(found[name])
 
     def save(self, workspace: Workspace) -> None:
         """Keeps it beside the run."""
@@ -125,118 +125,95 @@ class Invocation:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / _FILE, json.dumps(asdict(self), indent=1).encode())
 
-    def config(self) -> LoopConfig:
-        """The full configuration: the preset, then the seed, then each --set in order.
+    def config(self) -> RunConfig:
+        """The full configuration: the preset, then the options, then each --set in order.
 
         Raises:
-            UnknownName: no such setting; ConfigError: not of its type or out of range, or not `name=value`.
+            UnknownName: no such setting or family.
+            ConfigError: a setting not of its type or out of range, without effect in this run, or not `name=value`.
         """
-        from pipelines.config import PRESETS
-        from recap.config import override
+        from pipelines.config import PRESETS, Models
+        from pipelines.settings import set_all
 
-        config = _seeded(PRESETS.get(self.preset)(self.task), self.seed)
+        models = Models()
+        beside = tuple(name for name in models.beside if name != self.value) if self.values is None else self.values
+        models = replace(models, policy=self.policy or models.policy, value=self.value or models.value, beside=beside)
+        config = replace(PRESETS.get(self.preset)(self.task, models), seed=self.seed)
         if self.collect == "none":
             # A preset's later iterations need attempts by the policies of the earlier ones.
             turns = min(config.iterations, 1) if self.iterations is None else self.iterations
-            config = replace(config, iterations=turns, demos=self.demos or "", rollouts=self.rollouts or "")
+            config = replace(config, iterations=turns, demos_from=self.demos or "", rollouts_from=self.rollouts or "")
         elif self.iterations is not None:
             config = replace(config, iterations=self.iterations)
-        if self.value_model is not None:
-            from value_model.models import VALUE_MODELS
-
-            model = VALUE_MODELS.get(self.value_model).config()
-            config = replace(config, value=replace(config.value, model=model))
         if self.unlabelled is not None:
             config = replace(config, annotate=replace(config.annotate, unlabelled=self.unlabelled))
         if self.executor is not None:
-            config = replace(config, executor=self.executor)
+            config = replace(config, executor=replace(config.executor, name=self.executor))
         if self.tracker is not None:
             config = replace(config, tracker=self.tracker)
-        for text in self.settings:
-            path, equals, value = text.partition("=")
-            if not equals:
-                raise ConfigError(f"--set {text!r}: expected name=value", hint="--set policy.model.fit.steps=500")
-            config = override(config, path.strip(), value.strip())
-        return config
+        return set_all(config, self.settings)
 
     def command(self, workspace: Path) -> str:
         """The command line that issues this run again."""
-        parts = ["recap", "run", "--task", self.task]
-        for flag, value, usual in (
-            ("--preset", self.preset, "sim"),
-            ("--seed", str(self.seed), "0"),
-            ("--executor", self.executor, None),
-            ("--tracker", self.tracker, None),
-            ("--iterations", self.iterations, None),
-            ("--value-model", self.value_model, None),
-            ("--unlabelled", self.unlabelled, None),
-            ("--collect", self.collect, None),
-            ("--demos", self.demos, None),
-            ("--rollouts", self.rollouts, None),
-        ):
-            if value is not None and value != usual:
-                parts += [flag, str(value)]
-        usual_name = Invocation.of(
-            task=self.task,
-            preset=self.preset,
-            seed=self.seed,
-            collect=self.collect,
-            demos=None if self.demos is None else Path(self.demos),
-            rollouts=None if self.rollouts is None else Path(self.rollouts),
-        ).name
-        if self.name != usual_name:
-            parts += ["--name", self.name]
-        for text in self.settings:
-            parts += ["--set", text]
+        parts = ["recap", "run"]
+        for item in fields(self):
+            value = getattr(self, item.name)
+            usual = self._usual_name if item.name == "name" else item.default
+            if item.name == "settings":
+                parts += [part for text in value for part in ("--set", text)]
+            elif value != usual:
+                text = (",".join(value) or "none") if isinstance(value, tuple) else str(value)
+                parts += [item.metadata["flag"], text]
         if workspace != Path("runs"):
             parts += ["--workspace", str(workspace)]
         return shlex.join(parts)
 
+    def _check_offline(self) -> None:
+        if self.collect not in (None, "simulation", "none"):
+            raise ConfigError(f"--collect {self.collect!r}: expected one of 'simulation', 'none'")
+        for option, folder in (("--demos", self.demos), ("--rollouts", self.rollouts)):
+            if self.collect != "none" and folder is not None:
+                raise ConfigError(
+                    f"{option} without --collect none: this run would record its own experience and not read {folder}",
+                    hint=f"recap run ... --collect none --demos DIR --rollouts DIR   (or leave {option} out)",
+                )
+        if self.collect == "none" and self.demos is None:
+            raise ConfigError(
+                "--collect none without --demos: the base weights are trained on demonstrations",
+                hint="recap run ... --collect none --demos DIR --rollouts DIR",
+            )
 
-def default_task(workspace: Path, name: str | None) -> str:
+
+def _names(text: str) -> tuple[str, ...]:
+    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _read(path: Path) -> Invocation:
+    found: dict[str, Any] = json.loads(path.read_text())
+    if isinstance(found["task"], str):
+        # Of a recap in which several tasks were one text, and the labelling value model had another name.
+        found["task"] = found["task"].split(",")
+        found["value"] = found.pop("value_model", None)
+    known: Mapping[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }
+    return Invocation(**known)
+
+
+def _default_task(workspace: Path | None, name: str | None) -> str:
     """The task of a run whose command names none.
 
     Raises:
         ConfigError: there is a run of that name, of another task: it would be replaced by one that nobody meant.
     """
-    if name is None:
+    if name is None or workspace is None:
         return DEFAULT_TASK
     file = workspace / "runs" / check_name("run", name) / _FILE
-    task = json.loads(file.read_text())["task"] if file.is_file() else DEFAULT_TASK
-    if task != DEFAULT_TASK:
+    tasks = _read(file).task if file.is_file() else (DEFAULT_TASK,)
+    if tasks != (DEFAULT_TASK,):
+        listed = ",".join(tasks)
         raise ConfigError(
-            f"run '{name}' is of task {task}, and --task was left out, which means {DEFAULT_TASK}",
-            hint=f"recap resume {name}   (or --task {task})",
+            f"run '{name}' is of task {listed}, and --task was left out, which means {DEFAULT_TASK}",
+            hint=f"recap resume {name}   (or --task {listed})",
         )
     return DEFAULT_TASK
-
-
-def _is_offline(collect: str | None, demos: Path | None, rollouts: Path | None) -> bool:
-    """Whether the options ask for an offline start; ConfigError if they contradict each other."""
-    if collect not in (None, "simulation", "none"):
-        raise ConfigError(f"--collect {collect!r}: expected one of 'simulation', 'none'")
-    for option, folder in (("--demos", demos), ("--rollouts", rollouts)):
-        if collect != "none" and folder is not None:
-            raise ConfigError(
-                f"{option} without --collect none: this run would record its own experience and not read {folder}",
-                hint=f"recap run ... --collect none --demos DIR --rollouts DIR   (or leave {option} out)",
-            )
-    if collect == "none" and demos is None:
-        raise ConfigError(
-            "--collect none without --demos: the base weights are trained on demonstrations",
-            hint="recap run ... --collect none --demos DIR --rollouts DIR",
-        )
-    return collect == "none"
-
-
-def _seeded(config: LoopConfig, seed: int) -> LoopConfig:
-    """`seed` for every training but that of the base weights, and for the noise of rollouts.
-
-    The base plays the part of published weights: the same for all arms and seeds.
-    """
-    return replace(
-        config,
-        policy=replace(config.policy, model=replace(config.policy.model, seed=seed)),
-        value=replace(config.value, seed=seed, noise_seed=seed),
-        rollout=replace(config.rollout, noise_seed=seed),
-    )

@@ -1,82 +1,71 @@
 """The offline start as a graph of steps: recorded experience in, a policy out. No robot, no simulator, no gate.
 
-    0/collect (ingest demos) -> 0/pretrain -> 0/policy -> 0/select (the last candidate) -> 0/replay
-    1/collect (ingest rollouts) -> 1/annotate -> 1/value -> 1/advantage -> 1/policy (from base) -> 1/select -> 1/replay
+    0/TASK/record (imported demos) -> 0/pretrain -> 0/policy -> 0/checkpoint_selection (the last candidate)
+      -> 0/TASK/open_loop_eval
+    1/TASK/record (imported rollouts) -> 1/annotate -> values, labels -> 1/policy (from base) -> ...
 
 Composition only. Nothing in it measures success: that takes attempts.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pipelines.config import RunConfig
+from pipelines.facts import EnvConfig
+from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig, SelectionFacts
+from pipelines.steps.record.folder import contents, open_recorded
+from pipelines.steps.record.step import RecordFacts
+from pipelines.wiring import add_imitation, add_training, join, task_facts
+from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 
-from data.task_list import task_ids
-from pipelines.config import LoopConfig
-from pipelines.recorded import contents, open_recorded
-from pipelines.wiring import add_imitation, add_training
-from recap.errors import ConfigError
-from recap.graph import Graph, NodeHandle, OutputRef
 
-
-def build_offline_graph(config: LoopConfig) -> Graph:
+def build_offline_graph(config: RunConfig) -> Graph:
     """The steps of an offline run, wired; looks at the names of the recorded episodes.
 
     Raises:
-        ConfigError: a folder is not there or holds no episode, or several tasks.
+        ConfigError: a folder is not there or holds no episode.
     """
-    if len(task_ids(config.task)) > 1:
-        raise ConfigError(
-            f"--task {config.task} with --collect none: an offline run learns one task",
-            hint="recap run --task NAME --collect none --demos DIR --rollouts DIR",
-        )
     graph = Graph()
-    demos = _ingest(graph, config, 0)
+    demos = _import(graph, config, 0)
+    experience, annotations, rollouts = demos, None, None
     # Added before the training of iteration 0: a swapped folder or missing labels should not come after hours.
-    rollouts = _rollouts(graph, config, demos) if config.iterations else None
-    base, policy = add_imitation(graph, config, demos["episodes"])
-    chosen = _select(graph, config, 0, policy)
-    _replay(graph, config, 0, policy=chosen, experience=demos["episodes"])
-    if rollouts is not None:
-        _improvement(graph, config, *rollouts, base)
+    if config.iterations:
+        rollouts = _import(graph, config, 1)
+        experience = join(graph, 1, "experience", {"demos": demos, "rollouts": rollouts})
+        annotate = graph.add(NodeName(1, "annotate"), "annotate", config.annotate, experience=experience)
+        annotations = annotate["annotations"]
+    base, policy = add_imitation(graph, config, demos)
+    _measure(graph, config, 0, policy, experience=demos)
+    if rollouts is not None and annotations is not None:
+        policy, labels = add_training(
+            graph, config, 1, episodes=rollouts, experience=experience, annotations=annotations, base=base
+        )
+        _measure(graph, config, 1, policy, experience=experience, labels=labels)
     return graph
 
 
-def _rollouts(graph: Graph, config: LoopConfig, demos: NodeHandle) -> tuple[NodeHandle, OutputRef]:
-    """The rollouts taken over, and what is said of all episodes."""
-    collect = _ingest(graph, config, 1, previous=demos["experience"])
-    annotate = graph.add("1/annotate", "annotate", config.annotate, experience=collect["experience"])
-    return collect, annotate["annotations"]
+def import_facts(config: RunConfig, role: str) -> RecordFacts:
+    """Of the import of one folder."""
+    folder = config.demos_from if role == "demos" else config.rollouts_from
+    return RecordFacts(tasks=config.tasks, env=EnvConfig(), workers=config.workers, role=role, folder=folder)
 
 
-def _improvement(
-    graph: Graph, config: LoopConfig, collect: NodeHandle, annotations: OutputRef, base: OutputRef
-) -> None:
-    policy, labels = add_training(
-        graph,
-        config,
-        1,
-        episodes=collect["episodes"],
-        experience=collect["experience"],
-        annotations=annotations,
-        base=base,
-    )
-    chosen = _select(graph, config, 1, policy)
-    _replay(graph, config, 1, policy=chosen, experience=collect["experience"], labels=labels)
+def _import(graph: Graph, config: RunConfig, k: int) -> OutputRef:
+    facts = import_facts(config, "demos" if k == 0 else "rollouts")
+    found = contents(open_recorded(facts.folder, option=facts.option), option=facts.option)
+    source = graph.constant(NodeName(k, "source"), found)
+    name = NodeName(k, "record", config.tasks[0])
+    return graph.add(name, "record", config.imported, facts, source=source)["episodes"]
 
 
-def _ingest(graph: Graph, config: LoopConfig, k: int, **previous: OutputRef) -> NodeHandle:
-    role, folder = ("demos", config.demos) if k == 0 else ("rollouts", config.rollouts)
-    settings = replace(config.ingest, task=config.task, role=role, folder=folder)
-    found = contents(open_recorded(folder, option=settings.option), option=settings.option)
-    source = graph.constant(f"{k}/source", found)
-    return graph.add(f"{k}/collect", "ingest", settings, source=source, **previous)
-
-
-def _select(graph: Graph, config: LoopConfig, k: int, policy: NodeHandle) -> OutputRef:
-    # Nothing to compare candidates by without attempts: the one trained longest, acting by its tag alone.
-    settings = replace(config.select, task=config.task, attempts=0, guidance=(1.0,))
-    return graph.add(f"{k}/select", "select", settings, candidates=policy["candidates"])["policy"]
-
-
-def _replay(graph: Graph, config: LoopConfig, k: int, **inputs: OutputRef) -> None:
-    graph.add(f"{k}/replay", "replay", replace(config.replay, task=config.task), **inputs)
+def _measure(graph: Graph, config: RunConfig, k: int, policy: NodeHandle, **inputs: OutputRef) -> None:
+    # Nothing to compare candidates by without attempts: the one trained longest, acting by its condition alone.
+    facts = SelectionFacts(tasks=config.tasks, env=EnvConfig(), compare=False, guide=False)
+    chosen = graph.add(
+        NodeName(k, "checkpoint_selection"),
+        "checkpoint_selection",
+        CheckpointSelectionConfig(attempts=0),
+        facts,
+        candidates=policy["candidates"],
+    )["policy"]
+    name = NodeName(k, "open_loop_eval", config.tasks[0])
+    graph.add(name, "open_loop_eval", config.open_loop_eval, task_facts(config), policy=chosen, **inputs)

@@ -6,12 +6,13 @@ Part of `preflight`. Decodes no picture and writes nothing, not even into the in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import LoopConfig
-from pipelines.recorded import ROLES, contents, open_recorded
+from pipelines.config import RunConfig
+from pipelines.offline import import_facts
+from pipelines.steps.record.folder import ROLES, contents, open_recorded
 from recap.errors import ConfigError
 from recap.types import Outcome, Source
 
@@ -37,7 +38,7 @@ class _Seen:
         return self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
 
 
-def check_recordings(config: LoopConfig, root: Path) -> None:
+def check_recordings(config: RunConfig, root: Path) -> None:
     """Raises what recorded episodes would be refused for.
 
     Args:
@@ -49,13 +50,13 @@ def check_recordings(config: LoopConfig, root: Path) -> None:
         Corrupt: a header, truth or label book is not what was written.
     """
     from data.tasks import TASKS
-    from pipelines.attempts import usable_ids
-    from pipelines.preflight import check_models
+    from pipelines.model_checks import check_models
 
-    task = TASKS.get(config.task)
-    found = {role: _look(config, root, role) for role in ROLES if getattr(config, role)}
+    task = TASKS.get(config.tasks[0])
+    found = {role: _look(config, root, role) for role in ROLES if getattr(config, f"{role}_from")}
     for seen in found.values():
-        usable_ids([{"episode_id": one.row.id, "outcome": one.outcome} for one in seen], config.task)
+        if all(one.outcome is Outcome.ABORTED for one in seen):
+            raise ConfigError(f"all {len(seen)} attempts at {task.spec.id} were aborted: nothing to learn from")
     usable = {role: [one for one in seen if one.outcome is not Outcome.ABORTED] for role, seen in found.items()}
     told = sorted({one.row.instruction for seen in usable.values() for one in seen if one.row.instruction is not None})
     check_models(config, told=(task.spec.prompt, *told), prompts=(task.spec.prompt,))
@@ -67,18 +68,18 @@ def check_recordings(config: LoopConfig, root: Path) -> None:
         _check_learned(config, learned)
 
 
-def _look(config: LoopConfig, root: Path, role: str) -> list[_Seen]:
+def _look(config: RunConfig, root: Path, role: str) -> list[_Seen]:
     """The episodes of one folder that fit the task, with what is said of each."""
     from data.annotation import LabelBook, annotation_from_json
     from data.annotation.gather import within
     from data.episodes import EpisodeStore
     from data.index import row_of
-    from pipelines.steps.ingest import fitting
+    from pipelines.steps.record.imported import fitting
 
-    settings = replace(config.ingest, task=config.task, role=role, folder=getattr(config, role))
-    recorded = open_recorded(settings.folder, option=settings.option)
-    source = contents(recorded, option=settings.option)
-    ids, _ = fitting(recorded, source["episodes"], settings)
+    facts = import_facts(config, role)
+    recorded = open_recorded(facts.folder, option=facts.option)
+    source = contents(recorded, option=facts.option)
+    ids, _ = fitting(recorded, source["episodes"], config.imported, facts)
     store, truths = EpisodeStore(recorded.store), set(source["truths"])
     imported = {i: annotation_from_json(i, source["labels"][i]) for i in ids if i in source["labels"]}
     said: Mapping[str, Annotation] = {**imported, **LabelBook(root / "labels").annotations()}
@@ -88,14 +89,14 @@ def _look(config: LoopConfig, root: Path, role: str) -> list[_Seen]:
         row = row_of(store.header(episode), b"")
         outcome = None
         if episode in said:
-            outcome = within(said[episode], row.length, settings.option).outcome
+            outcome = within(said[episode], row.length, facts.option).outcome
         elif episode in truths and config.annotate.detector:
             outcome = store.truth(episode).outcome
         seen.append(_Seen(row=row, store=store, has_truth=episode in truths, outcome=outcome))
     return seen
 
 
-def _check_learned(config: LoopConfig, learned: Mapping[str, Sequence[_Seen]]) -> None:
+def _check_learned(config: RunConfig, learned: Mapping[str, Sequence[_Seen]]) -> None:
     """What values, labels and the training on them would be refused for."""
     from pipelines.experience import refuse_none_labelled
     from value_model.folds import check_folds
@@ -104,11 +105,11 @@ def _check_learned(config: LoopConfig, learned: Mapping[str, Sequence[_Seen]]) -
     refuse_none_labelled(len(everything))
     if not any(map(_has_autonomous_steps, learned["rollouts"])):
         raise ConfigError(
-            f"--rollouts {config.rollouts}: no labelled episode with a step in which a policy acted alone, and labels "
-            f"take their threshold from those ({len(learned['rollouts'])} labelled episodes there)",
+            f"--rollouts {config.rollouts_from}: no labelled episode with a step in which a policy acted alone, and "
+            f"labels take their threshold from those ({len(learned['rollouts'])} labelled episodes there)",
             hint="recap annotate --all, or give another --rollouts DIR",
         )
-    check_folds(len(everything), config.value.cross_fit)
+    check_folds(len(everything), config.cross_fit)
     _check_lengths(config, [one.row for one in everything])
     _check_truths(config, everything)
     _check_pack(config, everything)
@@ -119,18 +120,16 @@ def _has_autonomous_steps(one: _Seen) -> bool:
     return one.row.source is Source.ROLLOUT or not bool(one.store.numbers(one.row.id)[2].all())
 
 
-def _check_lengths(config: LoopConfig, rows: Sequence[EpisodeRow]) -> None:
+def _check_lengths(config: RunConfig, rows: Sequence[EpisodeRow]) -> None:
     import numpy as np
 
     from data.tasks import TASKS
     from value_model.returns import check_lengths
 
-    task = TASKS.get(config.task)
+    task = TASKS.get(config.tasks[0])
     lengths = np.array([row.length for row in rows], dtype=np.int64)
     try:
-        check_lengths(
-            lengths, np.full_like(lengths, task.spec.max_steps), config.value.returns, ids=[row.id for row in rows]
-        )
+        check_lengths(lengths, np.full_like(lengths, task.spec.max_steps), config.returns, ids=[row.id for row in rows])
     except ConfigError as error:
         path: Any = getattr(task, "path", None)
         if path is None:
@@ -140,27 +139,27 @@ def _check_lengths(config: LoopConfig, rows: Sequence[EpisodeRow]) -> None:
         ) from error
 
 
-def _check_truths(config: LoopConfig, seen: Sequence[_Seen]) -> None:
+def _check_truths(config: RunConfig, seen: Sequence[_Seen]) -> None:
     import numpy as np
 
     from value_model.models import family_of
 
-    family = family_of(config.value.model)
-    if not family.privileged:
+    privileged = [name for name, model in config.values.items() if family_of(model).privileged]
+    if not privileged:
         return
     blind = [one for one in seen if not one.has_truth or bool(np.isnan(one.store.truth(one.row.id).progress).any())]
     if blind:
         raise ConfigError(
-            f"--value-model {family.name}: {len(blind)} of {len(seen)} episodes hold no simulator truth with a "
+            f"--value {privileged[0]}: {len(blind)} of {len(seen)} episodes hold no simulator truth with a "
             "measure of progress, which that control reads",
-            hint="--value-model viva",
+            hint="--value viva",
         )
 
 
-def _check_pack(config: LoopConfig, seen: Sequence[_Seen]) -> None:
+def _check_pack(config: RunConfig, seen: Sequence[_Seen]) -> None:
     from data.framecache import check_pack
     from data.task_list import robot_of
     from policy.models import family_of
 
     size = family_of(config.policy.model).image_size(config.policy.model)
-    check_pack([one.row for one in seen], image_size=size, cameras=robot_of(config.task).camera_names)
+    check_pack([one.row for one in seen], image_size=size, cameras=robot_of(config.tasks).camera_names)

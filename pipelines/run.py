@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.crown import CrownObserver
+from pipelines.champion import ChampionObserver
+from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
 from pipelines.leftovers import OF_MLFLOW, OF_RAY, not_used
-from pipelines.loop import build_graph
 from pipelines.preflight import check_ahead
+from pipelines.steps.evaluate.outputs import Evaluation, SuccessSummary, ThroughputSummary, Timing
+from pipelines.steps.gate.outputs import GateResult
+from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 from pipelines.task_files import keep_task_file
 from pipelines.watch import Watch
 from recap.explain import is_finished
@@ -29,15 +32,27 @@ from recap.runner import Runner, RunSummary
 from recap.workspace import Workspace
 
 if TYPE_CHECKING:  # protocols imports numpy, which a run of cached steps never needs
-    from pipelines.config import LoopConfig
+    from pipelines.config import RunConfig
+    from pipelines.steps.evaluate.summary import PairedDifference
     from pipelines.trackers import Tracker
+    from recap.gate import GateDecision
     from recap.protocols import Executor
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LoopResult:
+class Evaluated:
+    """What an evaluation found."""
+
+    success: SuccessSummary
+    throughput: ThroughputSummary
+    to_imitation: PairedDifference | None
+    """After iteration 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
     """What a run left behind."""
 
     run: str
@@ -49,14 +64,14 @@ class LoopResult:
     report: Path
     tracking_uri: str | None
     """None: no tracker."""
-    evaluations: Mapping[str, Mapping[str, Any]]
-    """{node: summary figures} of every evaluation, in order; after iteration 0 with the paired difference to it."""
-    decisions: Mapping[str, Mapping[str, Any]]
-    """{node: verdict, reason and figures} of every promotion decision, in order."""
+    evaluations: Mapping[str, Evaluated]
+    """{node: figures} of every evaluation, in order."""
+    decisions: Mapping[str, GateDecision]
+    """{node: decision} of every gate, in order."""
     command: str
     """Issues this run again."""
-    replays: Mapping[str, Mapping[str, Any]]
-    """{node: figures} of every replay of an offline run, in order."""
+    open_loop: Mapping[str, OpenLoopEval]
+    """{node: figures} of every open-loop evaluation of an offline run, in order."""
     policy: Path
     """Bundle of the champion, or where no gate decides of the policy chosen last; LeRobot loads this folder."""
 
@@ -73,7 +88,7 @@ class JournalObserver:
         self._journal.at(str(event.get("node", ""))).event(str(event["kind"]), **fields)
 
 
-def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | None = None) -> LoopResult:
+def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | None = None) -> RunResult:
     """Brings a run up to date and returns where it stands.
 
     Args:
@@ -100,7 +115,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
             runner = Runner(
                 workspace,
                 lambda: _executor(config, invocation, watch.on_event, say),
-                [JournalObserver(journal), CrownObserver(workspace, invocation.name), watch],
+                [JournalObserver(journal), ChampionObserver(workspace, invocation.name), watch],
                 journal_factory=journal.at,
                 resume_command=invocation.command(root),
             )
@@ -111,7 +126,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
             if summary.executed or not report.exists():
                 report = report_of(root, invocation.name)
                 watch.finished(report)
-    return LoopResult(
+    return RunResult(
         run=invocation.name,
         executed=tuple(summary.executed),
         cached=tuple(summary.cached),
@@ -119,9 +134,9 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
         report=report,
         tracking_uri=_tracking_uri(workspace) if config.tracker == "mlflow" else None,
         evaluations=_evaluations(summary),
-        decisions=_decisions(summary),
+        decisions={node: made["decision"].read(GateResult).decision for node, made in summary.of("gate").items()},
         command=invocation.command(root),
-        replays={node: made["replay"].json() for node, made in summary.outputs.items() if "replay" in made},
+        open_loop={node: made["open_loop"].read(OpenLoopEval) for node, made in summary.of("open_loop_eval").items()},
         policy=_final_policy(summary),
     )
 
@@ -135,18 +150,26 @@ def report_of(root: Path, run: str) -> Path:
 
 
 def _executor(
-    config: LoopConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None], say: Say
+    config: RunConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None], say: Say
 ) -> Executor:
     from pipelines.executors import EXECUTORS, ExecutorSettings
 
-    if config.executor == "ray":
+    asked = config.executor
+    if asked.name == "ray":
         for line in not_used(os.environ, OF_RAY, "a run starts its own Ray on this machine"):
             say(line)
-    settings = ExecutorSettings(namespace=invocation.name, dashboard=config.dashboard, on_event=on_event)
-    return EXECUTORS.get(config.executor)(settings)
+    settings = ExecutorSettings(
+        namespace=invocation.name,
+        address=asked.address,
+        num_cpus=asked.num_cpus,
+        role_resources=asked.role_resources,
+        dashboard=asked.dashboard,
+        on_event=on_event,
+    )
+    return EXECUTORS.get(asked.name)(settings)
 
 
-def _tracker(workspace: Workspace, config: LoopConfig, invocation: Invocation, say: Say) -> Tracker:
+def _tracker(workspace: Workspace, config: RunConfig, invocation: Invocation, say: Say) -> Tracker:
     from pipelines.trackers import TRACKERS, TrackerSettings
     from recap.config import to_json
 
@@ -158,7 +181,7 @@ def _tracker(workspace: Workspace, config: LoopConfig, invocation: Invocation, s
             workspace=workspace.root,
             run_name=invocation.name,
             uri=_tracking_uri(workspace),
-            params={"task": invocation.task, "preset": invocation.preset, "seed": invocation.seed},
+            params={"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed},
             tags={"command": shlex.join(sys.argv), "config": json.dumps(to_json(config))},
             warn=say,
         )
@@ -173,36 +196,21 @@ def _tracking_uri(workspace: Workspace) -> str:
 
 def _final_policy(summary: RunSummary) -> Path:
     """The champion where a gate decided, else the policy chosen last."""
-    made = [
-        outputs["champion" if "decision" in outputs else "policy"].path
-        for outputs in summary.outputs.values()
-        if "selection" in outputs or "decision" in outputs
-    ]
-    return made[-1]
+    gates = list(summary.of("gate").values())
+    if gates:
+        return gates[-1]["champion"].path
+    return list(summary.of("checkpoint_selection").values())[-1]["policy"].path
 
 
-def _evaluations(summary: RunSummary) -> dict[str, dict[str, Any]]:
-    from pipelines.summary import paired_summary
+def _evaluations(summary: RunSummary) -> dict[str, Evaluated]:
+    from pipelines.steps.evaluate.summary import paired_difference
 
-    found: dict[str, dict[str, Any]] = {}
-    first: dict[str, list[Mapping[str, Any]]] = {}
-    for node, outputs in summary.outputs.items():
-        if "evaluation" not in outputs:
-            continue
-        evaluation = outputs["evaluation"].json()
-        found[node] = evaluation["summary"] | outputs["timing"].json()["summary"]
-        task = evaluation["task"]
-        if task in first:
-            found[node]["to_imitation"] = paired_summary(evaluation["attempts"], first[task])
-        else:
-            first[task] = evaluation["attempts"]
+    found: dict[str, Evaluated] = {}
+    first: dict[str, Evaluation] = {}
+    for node, made in summary.of("evaluate").items():
+        evaluation = made["evaluation"].read(Evaluation)
+        imitation = first.setdefault(evaluation.task, evaluation)
+        paired = None if imitation is evaluation else paired_difference(evaluation.attempts, imitation.attempts)
+        throughput = made["timing"].read(Timing).summary
+        found[node] = Evaluated(success=evaluation.summary, throughput=throughput, to_imitation=paired)
     return found
-
-
-def _decisions(summary: RunSummary) -> dict[str, dict[str, Any]]:
-    shown = ("verdict", "reason", "pairs", "difference")
-    return {
-        node: {name: value for name, value in outputs["decision"].json().items() if name in shown}
-        for node, outputs in summary.outputs.items()
-        if "decision" in outputs
-    }

@@ -1,68 +1,60 @@
-"""The parts of the graph that a run with a robot and an offline run have in common. Composition only."""
+"""What a run with an environment and an offline run have in common: values, labels and trainings. Composition only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from pipelines.config import LoopConfig
-from pipelines.node_names import NodeName
-from recap.errors import ConfigError
-from recap.graph import Graph, NodeHandle, OutputRef
+from pipelines.config import RunConfig
+from pipelines.facts import TaskFacts
+from pipelines.steps.judge.step import ValuesFacts
+from pipelines.steps.policy.step import PolicyFacts
+from pipelines.steps.value_label.step import ValueLabelFacts
+from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
+from recap.graph import Graph, NodeHandle, NodeName, OutputRef
+
+BASE_SEED = 1_000_003
+"""Of the starting weights' training. No `--seed` that anybody would type: with an equal one, imitation would meet the
+very batches and noise again that its base was trained on."""
 
 
-def lookahead_steps(config: LoopConfig) -> int:
-    """N = K = round(lookahead_s * rate_hz), at least the executed part of an action chunk.
-
-    Raises:
-        ConfigError: several tasks that do not agree on it; one value model has one look-ahead.
-    """
+def lookaheads(config: RunConfig) -> dict[str, int]:
+    """{task: N = K = round(lookahead_s * rate_hz)}, control steps, at least the executed part of an action chunk."""
     from data.task_list import tasks_of
 
-    steps = {task.spec.id: round(task.spec.lookahead_s * task.spec.rate_hz) for task in tasks_of(config.task)}
-    if len(set(steps.values())) > 1:
-        raise ConfigError(
-            f"tasks {config.task} look ahead by different numbers of steps: {steps}",
-            hint=f"recap run --task {next(iter(steps))}   (one after the other)",
-        )
-    return max(*steps.values(), config.policy.model.execute)
+    return {
+        task.spec.id: max(round(task.spec.lookahead_s * task.spec.rate_hz), config.policy.model.execute)
+        for task in tasks_of(config.tasks)
+    }
 
 
-def node_name(config: LoopConfig, k: int, stage: str, task: str) -> str:
-    """Name of a node of iteration `k` that works on one task: "1/collect", or "1/TASK/collect" among several tasks."""
-    return str(NodeName(k, stage, "" if task == config.task else task))
-
-
-def join(graph: Graph, k: int, stage: str, sets: Sequence[OutputRef]) -> OutputRef:
-    """The union of sets of episodes; one set is itself.
-
-    Args:
-        graph: to add to.
-        k: iteration.
-        stage: name of the last node; those before it carry a number.
-        sets: at least one.
-    """
-    joined = sets[0]
-    for place, other in enumerate(sets[1:], start=2):
-        name = f"{k}/{stage}" if place == len(sets) else f"{k}/{stage}-{place}"
-        joined = graph.add(name, "join", None, first=joined, second=other)["episodes"]
-    return joined
-
-
-def add_imitation(graph: Graph, config: LoopConfig, demos: OutputRef) -> tuple[OutputRef, NodeHandle]:
+def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[OutputRef, NodeHandle]:
     """Weights to start from, and imitation with every frame positive; (base, policy node)."""
-    task = config.task
-    pretrain = graph.add("0/pretrain", "policy", replace(config.pretrain, task=task, tags="none"), experience=demos)
+    from policy.models import family_of
+
+    base_model = family_of(config.policy.model).base(config.policy.model, config.pretrain.steps)
+    pretrain = graph.add(
+        NodeName(0, "pretrain"),
+        "policy",
+        replace(config.policy, model=base_model, dropout=0.0),
+        PolicyFacts(tasks=config.tasks, condition="none", seed=BASE_SEED),
+        experience=demos,
+    )
     base = pretrain["candidates"]
     policy = graph.add(
-        "0/policy", "policy", replace(config.policy, task=task, tags="positive"), experience=demos, base=base
+        NodeName(0, "policy"),
+        "policy",
+        config.policy,
+        PolicyFacts(tasks=config.tasks, condition="positive", seed=config.seed),
+        experience=demos,
+        base=base,
     )
     return base, policy
 
 
 def add_training(
     graph: Graph,
-    config: LoopConfig,
+    config: RunConfig,
     k: int,
     *,
     episodes: OutputRef,
@@ -81,36 +73,74 @@ def add_training(
         annotations: of all experience.
         base: weights that the policy starts from.
     """
-    task = config.task
-    values = graph.add(
-        f"{k}/value",
-        "value",
-        replace(config.value, task=task, lookahead=lookahead_steps(config)),
-        experience=experience,
-        annotations=annotations,
-    )
-    judged = graph.add(
-        f"{k}/health",
-        "health",
-        replace(config.health, task=task, returns=config.value.returns),
-        values=values["values"],
-        annotations=annotations,
-    )
+    values = add_values(graph, config, k, experience=experience, annotations=annotations)
+    facts = ValuesFacts(tasks=config.tasks, name=config.value, lookahead=lookaheads(config), returns=config.returns)
+    judged = graph.add(NodeName(k, "judge"), "judge", config.judge, facts, values=values, annotations=annotations)
     labels = graph.add(
-        f"{k}/advantage",
+        NodeName(k, "advantage"),
         "advantage",
-        replace(config.advantage, task=task, returns=config.value.returns),
-        values=values["values"],
+        config.advantage,
+        facts,
+        values=values[config.value],
         value_health=judged["value_health"],
         annotations=annotations,
         episodes=episodes,
     )["labels"]
     policy = graph.add(
-        f"{k}/policy",
+        NodeName(k, "policy"),
         "policy",
-        replace(config.policy, task=task, tags="labels"),
+        config.policy,
+        PolicyFacts(tasks=config.tasks, condition="labels", seed=config.seed),
         experience=experience,
         labels=labels,
         base=base,
     )
     return policy, labels
+
+
+def add_values(
+    graph: Graph, config: RunConfig, k: int, *, experience: OutputRef, annotations: OutputRef
+) -> dict[str, OutputRef]:
+    """{name: values of every frame} of every value model of the run, each trained and labelling on its own."""
+    values = {}
+    for name, model in config.values.items():
+        trained = graph.add(
+            NodeName(k, "value_train", name),
+            "value_train",
+            ValueTrainConfig(model=model, cross_fit=config.cross_fit, returns=config.returns),
+            ValueTrainFacts(
+                tasks=config.tasks,
+                workers=config.workers,
+                lookahead=lookaheads(config),
+                seed=config.seed,
+            ),
+            experience=experience,
+            annotations=annotations,
+        )
+        values[name] = graph.add(
+            NodeName(k, "value_label", name),
+            "value_label",
+            config.value_label,
+            ValueLabelFacts(
+                tasks=config.tasks,
+                workers=config.workers,
+                model=model,
+                noise_seed=config.seed,
+                again=name == config.value,
+            ),
+            models=trained["models"],
+            training=trained["training"],
+        )["values"]
+    return values
+
+
+def join(graph: Graph, k: int, stage: str, sets: Mapping[str, OutputRef]) -> OutputRef:
+    """The union of sets of episodes; one set is itself."""
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    return graph.add(NodeName(k, stage), "join", None, sets=sets)["episodes"]
+
+
+def task_facts(config: RunConfig) -> TaskFacts:
+    """Of a step that works on what was recorded of all tasks."""
+    return TaskFacts(tasks=config.tasks, workers=config.workers)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recap.code import Code
 from recap.contents import Contents
 from recap.errors import ArtifactCorrupt
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
@@ -67,8 +68,16 @@ def _plan(
     if waits:
         return _made(node, "unknown", f"input from {', '.join(waits)} will be recomputed"), None
     identities = {name: known[ref.node][ref.output] for name, ref in node.inputs.items()}
-    contents = Contents(workspace, remember=False).of(node.config)
-    facts = key_facts(node.spec, node.config, identities, contents=contents, run_name=run_name, node=node.name)
+    facts = key_facts(
+        node.spec,
+        node.config,
+        identities,
+        facts=node.facts,
+        contents=Contents(workspace, remember=False).of(node.config),
+        code=Code(workspace, remember=False).unaccepted(node.spec, node.config),
+        run_name=run_name,
+        node=node.name,
+    )
     key = key_of(facts)
     corrupt = ""
     try:
@@ -119,9 +128,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], node: Node) -> I
             yield f"config {path}: {before.get(path, _ABSENT)} -> {after.get(path, _ABSENT)}"
     for name, changed in _differing(old.get("contents"), new.get("contents")):
         yield f"content of {name} {changed}"
-    was, now = dict(_leaves(old.get("world"))), dict(_leaves(new.get("world")))
-    for name, _ in _differing(was, now):
-        yield f"{name}: {was.get(name, _ABSENT)} -> {now.get(name, _ABSENT)}"
+    for kind in ("facts", "context"):
+        was, now = dict(_leaves(old.get(kind))), dict(_leaves(new.get(kind)))
+        for name, _ in _differing(was, now):
+            yield f"{name}: {was.get(name, _ABSENT)} -> {now.get(name, _ABSENT)}"
+    if old.get("code") != new.get("code"):
+        yield "its code (changed and not accepted: recap.code)"
     for name in sorted({*old["inputs"], *new["inputs"]}):
         if old["inputs"].get(name) != new["inputs"].get(name):
             source = f" (from {node.inputs[name]})" if name in node.inputs else ""

@@ -10,8 +10,7 @@ b_1 <= ... <= b_K are therefore a walk with known steps, and the smallest c_k wi
 is computed exactly, for a spending function alpha(t) with alpha(1) = alpha and t_k = starts at look k / cap (Lan and
 DeMets 1983). So the chance to promote a challenger that is no better is at most alpha over all looks together.
 
-Pure functions of the results so far: who plays the starts and how results survive a kill is not known here. No numpy at
-import: a run of cached steps reads GateConfig only.
+Pure functions of the results so far: who plays the starts and how results survive a kill is not known here.
 """
 
 from __future__ import annotations
@@ -25,11 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from recap.config import setting, validate
 from recap.errors import ConfigError
+from recap.stats import Estimate
 
-if TYPE_CHECKING:  # numpy, see above
+if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-    from recap.stats import Estimate
 
 # Room for rounding in sums of a few hundred binomial terms; far below any alpha.
 _ROUNDING = 1e-12

@@ -4,8 +4,8 @@ Owns the shape only: no key, no file, no execution.
 
 Example:
     >>> graph = Graph()
-    >>> demos = graph.add("0/collect", "collect", CollectConfig(task="shirt_folding"))  # doctest: +SKIP
-    >>> graph.add("0/policy", "policy", PolicyConfig(), demos=demos["demos"])  # doctest: +SKIP
+    >>> numbers = graph.add(NodeName(0, "numbers"), "numbers", NumbersConfig())  # doctest: +SKIP
+    >>> graph.add(NodeName(0, "scale"), "scale", ScaleConfig(), numbers=numbers["numbers"])  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -22,6 +22,38 @@ from recap.step import STEPS, StepContext, StepSpec
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
 CONSTANT_OUTPUT = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeName:
+    """What a node is called: iteration, subject (the task or model that its stage works on alone), stage.
+
+    As text "1/SUBJECT/stage", or "1/stage" of one that works on all.
+    """
+
+    iteration: int
+    stage: str
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (str(self.iteration), self.subject, self.stage) if part)
+
+    @classmethod
+    def parse(cls, name: str) -> NodeName:
+        """The parts of a name as it stands in records, journals and on the command line.
+
+        Raises:
+            GraphError: it is not the name of a node.
+
+        Example:
+            >>> NodeName.parse("1/box_assembly/record")
+            NodeName(iteration=1, stage='record', subject='box_assembly')
+        """
+        first, _, rest = name.partition("/")
+        subject, _, stage = rest.rpartition("/")
+        if not (first.isdecimal() and stage) or not _NODE_NAME.fullmatch(name):
+            raise GraphError(f"node name '{name}': expected ITERATION/STAGE or ITERATION/SUBJECT/STAGE")
+        return cls(int(first), stage, subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +82,12 @@ class NodeHandle:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """A step with its settings and where its inputs come from."""
+    """A step with its settings, what the graph derived for it, and where its inputs come from."""
 
     name: str
     spec: StepSpec
     config: Any
+    facts: Any = None
     inputs: Mapping[str, OutputRef]
     value: Any = None
     """Of a constant node: its JSON value."""
@@ -73,11 +106,12 @@ CONSTANT = StepSpec(
     name="constant",
     version=1,
     config=None,
+    facts=None,
     inputs=(),
     optional=(),
+    several=(),
     outputs=(CONSTANT_OUTPUT,),
     libraries=(),
-    code=(),
     recorded=False,
     function=_no_function,
 )
@@ -90,37 +124,62 @@ class Graph:
         self._steps = steps
         self._nodes: dict[str, Node] = {}
 
-    def add(self, name: str, step_name: str, config: Any, /, **inputs: OutputRef) -> NodeHandle:
-        """Adds a node that runs `step_name` with `config`; each input is an output of another node.
+    def add(
+        self,
+        name: str | NodeName,
+        step_name: str,
+        config: Any,
+        facts: Any = None,
+        /,
+        **inputs: OutputRef | Mapping[str, OutputRef],
+    ) -> NodeHandle:
+        """Adds a node that runs `step_name`.
+
+        Args:
+            name: of the node; one of a kind.
+            step_name: as registered.
+            config: settings, of the step's class.
+            facts: what the graph derives for it, of the step's class.
+            inputs: each an output of another node, or for those that are several {name: output}.
 
         Raises:
-            GraphError: the name is taken or malformed, the config is of another type, inputs are missing or unknown.
+            GraphError: the name is taken or malformed, settings or facts are of another type, inputs are missing or
+                unknown.
             UnknownName: no such step.
         """
-        spec = self._steps.get(step_name)
-        config_name = "None" if spec.config is None else spec.config.__name__
-        if config is not None if spec.config is None else not isinstance(config, spec.config):
-            raise GraphError(f"node '{name}': step '{step_name}' takes {config_name}, got {type(config).__name__}")
+        spec, name = self._steps.get(step_name), str(name)
+        for kind, given, wanted in (("settings", config, spec.config), ("facts", facts, spec.facts)):
+            if given is not None if wanted is None else not isinstance(given, wanted):
+                expected = getattr(wanted, "__name__", str(wanted))
+                raise GraphError(
+                    f"node '{name}': step '{step_name}' takes {kind} of {expected}, got {type(given).__name__}"
+                )
         missing = [needed for needed in spec.inputs if needed not in inputs]
         if missing:
             raise GraphError(f"node '{name}': step '{step_name}' needs the input {', '.join(missing)}")
-        known = spec.inputs + spec.optional
+        known = spec.inputs + spec.optional + spec.several
+        flat: dict[str, Any] = {}
         for given, ref in inputs.items():
             if given not in known:
                 problem = UnknownName.among(f"input of step '{step_name}'", given, known)
                 raise GraphError(f"node '{name}': {problem.message}")
+            if given in spec.several and isinstance(ref, Mapping):
+                flat |= {f"{given}/{one}": inner for one, inner in ref.items()}
+            else:
+                flat[given] = ref
+        for given, ref in flat.items():
             if not isinstance(ref, OutputRef):
                 raise GraphError(f"node '{name}', input {given}: expected handle['output'], got {type(ref).__name__}")
-        return self._keep(Node(name=name, spec=spec, config=config, inputs=dict(inputs)))
+        return self._keep(Node(name=name, spec=spec, config=config, facts=facts, inputs=flat))
 
-    def constant(self, name: str, value: Any) -> OutputRef:
+    def constant(self, name: str | NodeName, value: Any) -> OutputRef:
         """Adds a JSON value from outside the graph, usable as an input.
 
         Raises:
             ConfigError: `value` is not plain JSON.
         """
         kept = plain_json(value, where=f"constant '{name}'")
-        return self._keep(Node(name=name, spec=CONSTANT, config=None, inputs={}, value=kept))[CONSTANT_OUTPUT]
+        return self._keep(Node(name=str(name), spec=CONSTANT, config=None, inputs={}, value=kept))[CONSTANT_OUTPUT]
 
     def order(self) -> list[Node]:
         """Every node after those it needs; among free ones, in the order of adding.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recap import faults
+from recap.code import Code
 from recap.contents import Contents
 from recap.errors import ArtifactCorrupt, ConfigError, RecapError, StepFailed, WaitingForLabels
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
@@ -36,6 +37,12 @@ class RunSummary:
     """Nodes whose result was there already."""
     outputs: dict[str, dict[str, Artifact]] = field(default_factory=dict)
     """{node: {output: artifact}}"""
+    steps: dict[str, str] = field(default_factory=dict)
+    """{node: its step}"""
+
+    def of(self, step: str) -> dict[str, dict[str, Artifact]]:
+        """{node: {output: artifact}} of the nodes that run `step`, in order."""
+        return {node: made for node, made in self.outputs.items() if self.steps[node] == step}
 
 
 class SilentJournal:
@@ -71,6 +78,7 @@ class Runner:
         self._workspace = workspace
         self._store = Store(workspace)
         self._contents = Contents(workspace)
+        self._code = Code(workspace)
         self._executor_factory = executor_factory
         self._executor: Executor | None = None
         self._observers = tuple(observers)
@@ -124,14 +132,21 @@ class Runner:
 
     def _bring(self, node: Node, record: RunRecord, summary: RunSummary) -> None:
         """Adds the outputs of one node to the summary, from the store or by running its step."""
+        summary.steps[node.name] = node.spec.name
         if node.is_constant:
             summary.outputs[node.name] = self._constant(node, record)
             return
         inputs = {name: summary.outputs[ref.node][ref.output] for name, ref in node.inputs.items()}
         identities = {name: artifact.identity for name, artifact in inputs.items()}
-        contents = self._contents.of(node.config)
         facts = key_facts(
-            node.spec, node.config, identities, contents=contents, run_name=summary.run_name, node=node.name
+            node.spec,
+            node.config,
+            identities,
+            facts=node.facts,
+            contents=self._contents.of(node.config),
+            code=self._code.unaccepted(node.spec, node.config),
+            run_name=summary.run_name,
+            node=node.name,
         )
         key = key_of(facts)
         stored = self._stored(node, key)
@@ -204,7 +219,8 @@ class Runner:
         faults.enter(name)
         try:
             faults.point("runner.before_step")
-            returned = spec.function(self._context(node, key, draft.out, run_name), node.config, inputs)
+            derived = () if spec.facts is None else (node.facts,)
+            returned = spec.function(self._context(node, key, draft.out, run_name), node.config, *derived, inputs)
             stored = self._store.commit(draft, _checked(node, returned), facts)
         except BaseException as error:
             self._store.abandon(draft)

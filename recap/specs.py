@@ -58,7 +58,7 @@ class TaskSpec:
     """Control rate."""
     lookahead_s: float
     """Look-ahead of the advantage, seconds."""
-    positive_share: float
+    positive_fraction: float
     """Share of autonomous frames labelled positive, (0, 1)."""
     reset_s: float
     """Seconds to reset the scene between attempts, counted by throughput."""

@@ -1,4 +1,4 @@
-"""What a step is: a function with typed settings, named inputs and outputs, and a version.
+"""What a step is: a function with typed settings, typed facts, named inputs and outputs, and a version.
 
 Owns the decorator, the records a step sees and returns, and the key that says whether its result is known already.
 It must not know how or where steps are run or stored.
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from recap.config import semantic_dict
+from recap.config import from_json, semantic_dict, to_json
 from recap.errors import ConfigError
 from recap.hashing import canonical_json, plain_json, sha256_hex
 from recap.registry import Registry
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     # protocols imports numpy (0.1 s), which a run of cached steps never needs.
     from recap.protocols import Executor, Journal
     from recap.workspace import Workspace
+
+OutputT = TypeVar("OutputT")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +40,25 @@ class Artifact:
         """The value of a JSON output."""
         return json.loads(self.path.read_bytes())
 
+    def read(self, output_class: type[OutputT]) -> OutputT:
+        """A JSON output as the class that its step wrote (see `JsonOutput.of`).
+
+        Raises:
+            ConfigError: it is of another form, of an older recap for example.
+        """
+        return from_json(output_class, self.json())
+
 
 @dataclass(frozen=True, slots=True)
 class JsonOutput:
     """A step's output that is a plain JSON value."""
 
     value: Any
+
+    @classmethod
+    def of(cls, output: Any) -> JsonOutput:
+        """A typed output, a frozen dataclass; `Artifact.read` gives it back."""
+        return cls(to_json(output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +71,9 @@ class DirOutput:
 
 
 Output = JsonOutput | DirOutput
-StepFunction = Callable[["StepContext", Any, Mapping[str, Artifact]], Mapping[str, Any]]
+StepFunction = Callable[..., Mapping[str, Any]]
 StepCheck = Callable[["Workspace", Mapping[str, Artifact]], str]
-StepWorld = Callable[[Any], Mapping[str, Any]]
+KeyContext = Callable[[Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,24 +111,28 @@ class StepSpec:
     name: str
     version: int
     """Raised by whoever changes what the step outputs; a golden fingerprint of `code` asks for it."""
-    config: type[Any] | None
+    config: Any
+    """Class, or union of classes, of its settings: what a person may set. None: it has none."""
+    facts: type[Any] | None
+    """Class of what the graph derives for it: tasks, seeds, look-aheads. Part of the key as settings are, and set by
+    nobody. None: nothing."""
     inputs: tuple[str, ...]
     optional: tuple[str, ...]
     """Inputs that a node may leave out."""
+    several: tuple[str, ...]
+    """Inputs that are any number of outputs, each with a name of its own: "values" is given as "values/viva", ..."""
     outputs: tuple[str, ...]
     libraries: tuple[str, ...]
     """Distributions whose major.minor version is part of the key."""
-    code: tuple[str, ...]
-    """Modules and packages whose source decides the output, besides the step's own module."""
     recorded: bool | Callable[[Any], bool]
     """True, or a function of the config: the step acts on the outside world and is never re-run implicitly."""
     function: StepFunction = field(compare=False)
     check: StepCheck | None = field(default=None, compare=False)
     """Says why a committed result can no longer be used, "" if it can: for outputs that refer to things outside the
     artifact store, such as episodes. None: never asked."""
-    world: StepWorld | None = field(default=None, compare=False)
-    """What else decides the output besides settings, inputs and code, as JSON: the definition of the task that a
-    setting names, for example. Part of the key. None: nothing."""
+    context: KeyContext | None = field(default=None, compare=False)
+    """Of the facts, what else decides the output, as JSON: the definition of the tasks that they name, for example.
+    Part of the key. None: nothing."""
 
     def is_recorded(self, config: Any) -> bool:
         """Whether this configuration acts on the outside world."""
@@ -128,17 +147,20 @@ def step(
     name: str,
     version: int,
     outputs: tuple[str, ...],
-    config: type[Any] | None = None,
+    config: Any = None,
+    facts: type[Any] | None = None,
     inputs: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    several: tuple[str, ...] = (),
     libraries: tuple[str, ...] = (),
-    code: tuple[str, ...] = (),
     recorded: bool | Callable[[Any], bool] = False,
     check: StepCheck | None = None,
-    world: StepWorld | None = None,
+    context: KeyContext | None = None,
     registry: Registry[StepSpec] = STEPS,
 ) -> Callable[[StepFunction], StepFunction]:
     """Registers `function(ctx, config, inputs) -> {output: JsonOutput | DirOutput}` and returns it unchanged.
+
+    With `facts` the function is called (ctx, config, facts, inputs).
 
     Raises:
         ConfigError: a name that cannot be part of a path, or a name given twice.
@@ -146,7 +168,7 @@ def step(
     from recap.workspace import check_name
 
     check_name("step", name)
-    for kind, names in (("input", inputs + optional), ("output", outputs)):
+    for kind, names in (("input", inputs + optional + several), ("output", outputs)):
         for one in names:
             check_name(kind, one)
         if len(set(names)) != len(names):
@@ -159,15 +181,16 @@ def step(
             name=name,
             version=version,
             config=config,
+            facts=facts,
             inputs=inputs,
             optional=optional,
+            several=several,
             outputs=outputs,
             libraries=libraries,
-            code=code,
             recorded=recorded,
             function=function,
             check=check,
-            world=world,
+            context=context,
         )
         registry.add(name, spec)
         return function
@@ -180,7 +203,9 @@ def key_facts(
     config: Any,
     identities: Mapping[str, str],
     *,
+    facts: Any = None,
     contents: Mapping[str, str] | None = None,
+    code: str = "",
     run_name: str = "",
     node: str = "",
 ) -> dict[str, Any]:
@@ -190,24 +215,35 @@ def key_facts(
         spec: the step.
         config: its settings, of type spec.config.
         identities: {input: identity} of the inputs given.
+        facts: what the graph derived, of type spec.facts.
         contents: {setting: identity} of the files that settings point at (recap.contents).
+        code: fingerprint of code that nobody has accepted yet (recap.code); "" for a step as it was released.
         run_name: run and node name a recorded step's result, which no settings could bring back.
         node: see run_name.
     """
-    facts: dict[str, Any] = {
+    found: dict[str, Any] = {
         "step": spec.name,
         "version": spec.version,
-        "config": None if config is None else semantic_dict(config),
+        "config": None if config is None else semantic_dict(config) | _class_of(spec, config),
         "inputs": dict(identities),
         "libraries": {library: library_version(library) for library in spec.libraries},
     }
-    if spec.world is not None:
-        facts["world"] = plain_json(dict(spec.world(config)), where=f"world of step '{spec.name}'")
+    if facts is not None:
+        found["facts"] = semantic_dict(facts)
+    if spec.context is not None:
+        found["context"] = plain_json(dict(spec.context(facts)), where=f"key context of step '{spec.name}'")
     if contents:
-        facts["contents"] = dict(contents)
+        found["contents"] = dict(contents)
+    if code:
+        found["code"] = code
     if spec.is_recorded(config):
-        facts["recorded"] = [run_name, node]
-    return facts
+        found["recorded"] = [run_name, node]
+    return found
+
+
+def _class_of(spec: StepSpec, config: Any) -> dict[str, str]:
+    """The class of the settings, where the step takes several: two of equal fields must not look alike."""
+    return {} if spec.config is type(config) else {"type": type(config).__name__}
 
 
 def key_of(facts: Mapping[str, Any]) -> str:

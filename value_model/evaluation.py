@@ -81,7 +81,7 @@ class _Held:
     episode: IntArray
     """[N]."""
     lookahead: int
-    positive_share: float
+    positive_fraction: float
 
     @property
     def step(self) -> IntArray:
@@ -106,7 +106,7 @@ def evaluate_values(
     *,
     lookahead: int,
     returns: ReturnConfig,
-    positive_share: float,
+    positive_fraction: float,
     progress: FloatArray | None = None,
     key_frames: Marks | None = None,
     redrawn: FloatArray | None = None,
@@ -120,7 +120,7 @@ def evaluate_values(
         config: how.
         lookahead: K of the labels, control steps.
         returns: the return that the values were trained on.
-        positive_share: of the labels.
+        positive_fraction: of the labels.
         progress: [N] true progress in [0, 1], NaN on the frames of episodes without truth.
         key_frames: E lists of events or marked frames.
         redrawn: [N] the same values from other noise.
@@ -134,7 +134,7 @@ def evaluate_values(
         HealthError: a value that is NaN or infinite.
     """
     held, keep, rows = _prepare(
-        values, facts, lookahead=lookahead, returns=returns, positive_share=positive_share, progress=progress
+        values, facts, lookahead=lookahead, returns=returns, positive_fraction=positive_fraction, progress=progress
     )
     boot = Bootstrap(seed=config.seed, resamples=config.resamples, confidence=config.confidence)
     per_episode = _episode_rows(held)
@@ -164,7 +164,7 @@ def evaluate_tasks(
     facts: EpisodeFacts,
     config: EvaluationConfig,
     *,
-    lookahead: int,
+    lookahead: Mapping[str, int],
     returns: ReturnConfig,
     shares: Mapping[str, float],
     progress: FloatArray | None = None,
@@ -172,20 +172,24 @@ def evaluate_tasks(
     redrawn: FloatArray | None = None,
     train_values: FloatArray | None = None,
 ) -> dict[str, ValueReport]:
-    """{task: `evaluate_values`} of episodes of several tasks; `shares` gives each task's positive share."""
+    """{task: `evaluate_values`} of episodes of several tasks.
+
+    `lookahead` gives each task's K in control steps, `shares` its positive fraction.
+    """
     reports = {}
     for task in facts.task_ids:
         keep = facts.of_task(task)
         rows = facts.rows(keep)
-        if task not in shares:
-            raise ConfigError(f"task {task}: no positive share among those of {', '.join(sorted(shares)) or 'no task'}")
+        for what, given in (("look-ahead", lookahead), ("positive fraction", shares)):
+            if task not in given:
+                raise ConfigError(f"task {task}: no {what}, only of {', '.join(sorted(given)) or 'no task'}")
         reports[task] = evaluate_values(
             values[rows],
             facts.subset(keep),
             config,
-            lookahead=lookahead,
+            lookahead=lookahead[task],
             returns=returns,
-            positive_share=shares[task],
+            positive_fraction=shares[task],
             progress=None if progress is None else progress[rows],
             key_frames=None if key_frames is None else [key_frames[place] for place in np.flatnonzero(keep)],
             redrawn=None if redrawn is None else redrawn[rows],
@@ -200,7 +204,7 @@ def _prepare(
     *,
     lookahead: int,
     returns: ReturnConfig,
-    positive_share: float,
+    positive_fraction: float,
     progress: FloatArray | None,
 ) -> tuple[_Held, BoolArray, BoolArray]:
     """What is judged, which episodes [E] that is and which rows [N]."""
@@ -233,7 +237,7 @@ def _prepare(
         progress=np.full(len(value), np.nan) if known is None else known,
         episode=episode,
         lookahead=lookahead,
-        positive_share=positive_share,
+        positive_fraction=positive_fraction,
     )
     return held, keep, rows
 
@@ -315,7 +319,7 @@ def _progress_figures(held: _Held, boot: Bootstrap) -> dict[str, Figure]:
     episode = held.episode[rows]
     note = f"{len(rows)} frames whose look-ahead of {held.lookahead} steps stays within the episode"
     figures["difference_correlation"] = boot.pooled_pearson("difference_correlation", rise, gain, episode, note=note)
-    best = gain > positive_threshold(gain.astype(np.float32), held.positive_share)
+    best = gain > positive_threshold(gain.astype(np.float32), held.positive_fraction)
     note += f", {best.mean():.1%} positive by the oracle (ties fall below)"
     figures["oracle_auc"] = boot.pooled_auc("oracle_auc", held.advantage[rows], best, episode, note=note)
     return figures
@@ -354,9 +358,10 @@ def _flip_rate(held: _Held, redrawn: Floats | None, returns: ReturnConfig, boot:
     shape = (facts.offsets, facts.success, facts.max_steps)
     again = advantages(redrawn.astype(np.float32), *shape, held.lookahead, returns, ids=facts.ids)
     first, second = (
-        drawn > positive_threshold(drawn, held.positive_share) for drawn in (held.advantage.astype(np.float32), again)
+        drawn > positive_threshold(drawn, held.positive_fraction)
+        for drawn in (held.advantage.astype(np.float32), again)
     )
-    chance = 2 * held.positive_share * (1 - held.positive_share)
+    chance = 2 * held.positive_fraction * (1 - held.positive_fraction)
     return boot.ratio(
         "flip_rate",
         held.per_episode((first != second).astype(np.float64)),

@@ -67,7 +67,7 @@ class TaskLabelHealth:
     """Over the threshold frames."""
     not_finite: int
     """Values or advantages that are NaN or infinite, over all frames of episodes that were not aborted."""
-    positive_share: float | None
+    positive_fraction: float | None
     """Of all frames, forced ones included, aborted ones not."""
     sources: Mapping[str, SourceShare]
     """{"rollout/autonomous", "correction/human", ...: share}; only kinds that occur."""
@@ -155,7 +155,7 @@ def _task_health(
         value_std_within=_median_std_within(values, spread, facts),
         advantage_std=_std(labels.advantage[spread]),
         not_finite=int(np.sum(rows & ~finite)),
-        positive_share=_share(labels.positive[rows]),
+        positive_fraction=_share(labels.positive[rows]),
         sources=_sources(labels.positive, rows, facts),
     )
 
@@ -186,7 +186,7 @@ def _problems(task: str, health: TaskLabelHealth, config: LabelHealthConfig) -> 
         )
     ends = {0.0: "no frame is", 1.0: "every frame is"}
     # "In all" covers demonstrations and older rollouts, which the threshold was not taken from.
-    for where, share in (("on the threshold frames", achieved), ("in all", health.positive_share)):
+    for where, share in (("on the threshold frames", achieved), ("in all", health.positive_fraction)):
         if share in ends:
             found.append(f"{task}: {ends[share]} positive {where}: labels say nothing")
     return found

@@ -57,7 +57,7 @@ SPEC = TaskSpec(
     max_steps=400,
     rate_hz=10.0,
     lookahead_s=1.8,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=15.0,
     success=(
         "all four walls and the lid are folded and latched, each after the flaps that must lie beneath it, and nobody "

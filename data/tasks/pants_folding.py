@@ -30,7 +30,7 @@ SPEC = TaskSpec(
     max_steps=180,
     rate_hz=10.0,
     lookahead_s=1.8,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=10.0,
     success=(
         "the pants lie on the table, held by nobody, and their vertices are on average less than 35 mm from the ideal "

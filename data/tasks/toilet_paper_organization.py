@@ -62,7 +62,7 @@ SPEC = TaskSpec(
     max_steps=220,
     rate_hz=10.0,
     lookahead_s=1.8,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=10.0,
     success=(
         "each ring of the tray holds one roll, upright and wholly inside it, and nobody holds a roll, for half a second"

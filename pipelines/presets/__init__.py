@@ -1,4 +1,4 @@
-"""Sizes of the same loop, one file each: a function from a task id to a full LoopConfig. Nothing else differs.
+"""Sizes of the same loop, one file each: a function from tasks and families to a full RunConfig. Nothing else differs.
 
 micro   one process, seconds: tests and a first look
 smoke   Ray actors, a minute or two: the whole machinery

@@ -2,24 +2,24 @@
 
 from dataclasses import replace
 
-from pipelines.config import PRESETS, LoopConfig
-from pipelines.presets.sim import sim
+from pipelines.config import PRESETS, ExecutorConfig, Models, RunConfig
 from pipelines.presets.tiny import tiny
+from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig
+from pipelines.steps.evaluate.step import EvaluateConfig
 
 
 @PRESETS.register("micro")
-def micro(task: str) -> LoopConfig:
+def micro(tasks: tuple[str, ...], models: Models) -> RunConfig:
     """3 demonstrations, tiny networks for a few steps, one iteration of 3 attempts, 2 test starts."""
-    base = tiny(sim(task), policy_steps=12, value_steps=8)
+    base = tiny(tasks, models, policy_steps=12, value_steps=8)
     return replace(
         base,
-        collect=replace(base.collect, episodes=3, workers=1),
-        rollout=replace(base.rollout, attempts=2, corrections=1, workers=1),
-        select=replace(base.select, attempts=1, guidance=(1.0,), workers=1),
-        value=replace(base.value, workers=1),
-        promote=replace(base.promote, gate=replace(base.promote.gate, block=1, cap=1, min_pairs=1), workers=1),
-        evaluate=replace(base.evaluate, attempts=2, films=1, workers=1),
-        executor="local",
+        demos=replace(base.demos, episodes=3),
+        rollouts=replace(base.rollouts, attempts=2, corrections=1),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=1, guidance=(1.0,)),
+        gate=replace(base.gate, block=1, cap=1, min_pairs=1),
+        evaluate=EvaluateConfig(attempts=2, films=1),
+        workers=1,
+        executor=ExecutorConfig(name="local", dashboard=False),
         tracker="none",
-        dashboard=False,
     )

@@ -2,24 +2,23 @@
 
 from dataclasses import replace
 
-from pipelines.config import PRESETS, LoopConfig
-from pipelines.presets.sim import sim
+from pipelines.config import PRESETS, ExecutorConfig, Models, RunConfig
 from pipelines.presets.tiny import tiny
-from recap.training.config import FitConfig
+from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig
+from pipelines.steps.evaluate.step import EvaluateConfig
 
 
 @PRESETS.register("smoke")
-def smoke(task: str) -> LoopConfig:
+def smoke(tasks: tuple[str, ...], models: Models) -> RunConfig:
     """16 demonstrations, tiny networks, two iterations of 6 attempts, 8 test starts."""
-    base = tiny(sim(task), policy_steps=60, value_steps=40)
+    base = tiny(tasks, models, policy_steps=60, value_steps=40)
     return replace(
         base,
         iterations=2,
-        collect=replace(base.collect, episodes=16),
-        pretrain=replace(base.pretrain, model=replace(base.pretrain.model, fit=FitConfig(steps=60))),
-        rollout=replace(base.rollout, attempts=4, corrections=2),
-        select=replace(base.select, attempts=2, guidance=(1.0, 2.0)),
-        promote=replace(base.promote, gate=replace(base.promote.gate, block=4, cap=4, min_pairs=2)),
-        evaluate=replace(base.evaluate, attempts=8, films=2),
-        dashboard=False,
+        demos=replace(base.demos, episodes=16),
+        rollouts=replace(base.rollouts, attempts=4, corrections=2),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=2, guidance=(1.0, 2.0)),
+        gate=replace(base.gate, block=4, cap=4, min_pairs=2),
+        evaluate=EvaluateConfig(attempts=8, films=2),
+        executor=ExecutorConfig(dashboard=False),
     )

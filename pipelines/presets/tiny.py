@@ -2,24 +2,23 @@
 
 from dataclasses import replace
 
-from pipelines.config import LoopConfig
-from policy.models.pi05.config import tiny_config
-from recap.training.config import FitConfig
-from value_model.models.viva.config import tiny_config as tiny_viva
+from pipelines.config import Models, PretrainConfig, RunConfig
+from pipelines.presets.families import policy_model, value_models
+from pipelines.presets.sim import sim
+from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
+from pipelines.steps.policy.step import PolicyConfig
+from pipelines.steps.value_label.step import ValueLabelConfig
 
 
-def tiny(base: LoopConfig, *, policy_steps: int, value_steps: int) -> LoopConfig:
-    """`base` with tiny networks; a value model of a few steps knows nothing, so only broken values fail."""
-    model = tiny_config(fit=FitConfig(steps=policy_steps))
+def tiny(tasks: tuple[str, ...], models: Models, *, policy_steps: int, value_steps: int) -> RunConfig:
+    """`sim` with tiny networks; a value model of a few steps knows nothing, so only broken values fail."""
+    base = sim(tasks, models)
     return replace(
         base,
-        pretrain=replace(base.pretrain, model=replace(model, candidates=1, seed=base.pretrain.model.seed)),
-        policy=replace(base.policy, model=replace(model, candidates=2)),
-        value=replace(
-            base.value,
-            model=tiny_viva(fit=FitConfig(steps=value_steps)),
-            sample=2,
-        ),
-        health=replace(base.health, bounds=replace(base.health.bounds, min_spearman=None)),
-        replay=replace(base.replay, frames=6),
+        pretrain=PretrainConfig(steps=policy_steps),
+        policy=PolicyConfig(model=policy_model(models.policy, "tiny", steps=policy_steps, fine=False)),
+        values=value_models(models, "tiny", steps=value_steps),
+        value_label=ValueLabelConfig(sample=2),
+        judge=replace(base.judge, bounds=replace(base.judge.bounds, min_spearman=None)),
+        open_loop_eval=OpenLoopEvalConfig(frames=6),
     )

@@ -14,7 +14,6 @@ from typing import Any
 
 from data.episodes import EpisodeStore
 from data.tasks import TASKS
-from pipelines.node_names import NodeName
 from pipelines.report.footage import choose, cut
 from pipelines.report.formats import when
 from pipelines.report.model import Command, DataFacts, Node, NodeState, Provenance, ReportData
@@ -23,6 +22,7 @@ from pipelines.report.strips import value_strips
 from pipelines.report.turns import build, episode_ids, filmed, loss_curves
 from pipelines.trackers import sqlite_uri
 from recap.errors import ArtifactCorrupt
+from recap.graph import NodeName
 from recap.journal import read_journal
 from recap.provenance import NodeStatus, RunStatus, attempts_at, last_attempt, read_run, run_status
 from recap.specs import TaskSpec
@@ -30,6 +30,7 @@ from recap.store import Store
 from recap.types import Source
 from recap.workspace import Workspace
 
+_OF_ONE_TASK = ("record", "evaluate", "open_loop_eval")
 _UNFINISHED = {
     NodeState.PENDING: "not begun",
     NodeState.RUNNING: "still running",
@@ -58,11 +59,11 @@ def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> R
         ConfigError: an output lacks a field that the report reads.
     """
     status = run_status(workspace, run_name)
-    statuses = [node for node in status.nodes if node.step != "constant" and _concerns(node.name, only)]
+    statuses = [node for node in status.nodes if node.step != "constant" and _concerns(node, only)]
     nodes, attempts = _nodes(workspace, run_name, statuses)
     outputs, missing = _outputs(workspace, statuses, nodes)
     store = EpisodeStore(workspace.episodes)
-    task = _task(outputs, attempts) if only is None else TASKS.get(only).spec
+    task = _task(status) if only is None else TASKS.get(only).spec
     task_id = task.id if task is not None else ""
     iterations, incomplete = build(
         nodes, outputs, loss_curves(workspace, run_name), task=task_id, several=only is not None
@@ -93,13 +94,14 @@ def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> R
 
 
 def _tasks_of(status: RunStatus) -> tuple[str, ...]:
-    names = [NodeName.parse(node.name) for node in status.nodes]
-    return tuple(dict.fromkeys(name.task for name in names if name.task))
+    recorded = [NodeName.parse(node.name).subject for node in status.nodes if node.step == "record"]
+    found = tuple(dict.fromkeys(recorded))
+    return found if len(found) > 1 else ()
 
 
-def _concerns(node: str, task: str | None) -> bool:
+def _concerns(node: NodeStatus, task: str | None) -> bool:
     """Whether a node works on this task, or on all."""
-    return task is None or NodeName.parse(node).task in ("", task)
+    return task is None or node.step not in _OF_ONE_TASK or NodeName.parse(node.name).subject == task
 
 
 def _nodes(
@@ -171,12 +173,10 @@ def _outputs(
     return found, missing
 
 
-def _task(outputs: Mapping[str, Outputs], attempts: Mapping[str, Mapping[str, Any]]) -> TaskSpec | None:
-    """The task that the steps were told to work on; None before the first step has begun."""
-    named = [(attempt["facts"]["config"] or {}).get("task") for attempt in attempts.values()]
-    named += [made["summary"].json().get("task") for made in outputs.values() if "summary" in made]
-    task = next((name for name in named if name), None)
-    return TASKS.get(task).spec if task is not None else None
+def _task(status: RunStatus) -> TaskSpec | None:
+    """The task that the run works on; None of a run that an older recap made."""
+    named = [NodeName.parse(node.name).subject for node in status.nodes if node.step == "record"]
+    return TASKS.get(named[0]).spec if named else None
 
 
 def _data_facts(store: EpisodeStore, wanted: set[str], *, only: str | None) -> tuple[DataFacts | None, list[str]]:

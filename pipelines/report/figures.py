@@ -97,10 +97,11 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueTraining:
-    """How the value models were trained."""
+    """How the labelling value model was trained."""
 
-    facts: Mapping[str, Any]
-    """What the step recorded of it, as JSON values."""
+    model: str
+    folds: tuple[Mapping[str, Any], ...]
+    """Figures of each fold's model."""
     seconds: float | None
     """Of all attempts at the step in this run; None where another run had made it."""
     loss: Mapping[str, tuple[tuple[int, float], ...]]
@@ -225,7 +226,7 @@ class AdvantageFacts:
     threshold: float | None
     """Of the run's task."""
     lookahead: int | None
-    """N, control steps."""
+    """N of the task, control steps."""
     edges: tuple[float, ...]
     """[B + 1] ends of the bins; the outer bins also hold what lies beyond."""
     histograms: tuple[Histogram, ...]
@@ -262,8 +263,8 @@ class ReplayFacts:
     frames: int
     episodes: int
     groups: tuple[ReplayGroup, ...]
-    outside_share: float | None
-    """Share of actions beyond the recorded range."""
+    outside_fraction: float | None
+    """Fraction of actions beyond the recorded range."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

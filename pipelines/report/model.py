@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pipelines.node_names import NodeName
 from pipelines.report.figures import Iteration
 from pipelines.report.pictures import Film, ValueStrip
+from recap.graph import NodeName
 
 
 class NodeState(StrEnum):

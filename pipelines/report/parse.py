@@ -1,13 +1,10 @@
-"""Reads what the steps of the loop committed as JSON into the report's figures.
-
-Owns which fields the report reads of which output, and says by name which one is not there. Knows no graph and no page.
-"""
+"""Turns the typed outputs of steps into the report's figures. Knows no graph and no page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
+from data.annotation import Annotations
 from pipelines.report.figures import (
     Candidate,
     Difference,
@@ -22,84 +19,93 @@ from pipelines.report.figures import (
     Training,
     Trial,
     ValueFacts,
+    ValueTraining,
 )
-from pipelines.summary import paired_summary
-from recap.errors import ConfigError
+from pipelines.steps.annotate.outputs import Answers
+from pipelines.steps.checkpoint_selection.outputs import Selection as SelectionOutput
+from pipelines.steps.evaluate.outputs import EvaluatedAttempt, Timing
+from pipelines.steps.evaluate.outputs import Evaluation as EvaluationOutput
+from pipelines.steps.evaluate.summary import paired_difference
+from pipelines.steps.gate.outputs import GateResult
+from pipelines.steps.judge.outputs import ValueHealth
+from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
+from pipelines.steps.policy.outputs import PolicyTraining
+from pipelines.steps.record.outputs import Recording as RecordingOutput
+from pipelines.steps.value_train.outputs import ValueTraining as ValueTrainingOutput
 from recap.step import Artifact
-from recap.types import Outcome, Source
+from recap.types import Outcome
 
 Outputs = Mapping[str, Artifact]
+Curve = tuple[tuple[int, float], ...]
 
 _CLEAN_FLAW = "clean"
 
 
-def take(record: Any, name: str, node: str) -> Any:
-    """`record[name]`; an output of another shape is named rather than shown half.
-
-    Raises:
-        ConfigError: no such field.
-    """
-    if not isinstance(record, Mapping) or name not in record:
-        got = sorted(record) if isinstance(record, Mapping) else type(record).__name__
-        raise ConfigError(f"report: an output of {node} has no '{name}' (got {got})", hint="recap data verify")
-    return record[name]
-
-
-def recordings(artifact: Artifact, node: str, *, source: Source) -> tuple[Recording, ...]:
-    """The attempts of a collection; `source` is that of rows which do not say it."""
+def recordings(artifact: Artifact) -> tuple[Recording, ...]:
+    """The judged attempts of a recording."""
     return tuple(
         Recording(
-            start_seed=row.get("start_seed"),
-            episode_id=take(row, "episode_id", node),
-            outcome=Outcome(take(row, "outcome", node)),
-            steps=take(row, "steps", node),
-            source=Source(row.get("source") or source),
-            flaw=None if row.get("flaw") == _CLEAN_FLAW else row.get("flaw"),
+            start_seed=one.start_seed,
+            episode_id=one.episode_id,
+            outcome=one.outcome,
+            steps=one.steps,
+            source=one.source,
+            flaw=None if one.flaw in ("", _CLEAN_FLAW) else one.flaw,
         )
-        for row in take(artifact.json(), "attempts", node)
+        for one in artifact.read(RecordingOutput).attempts
+        if one.outcome is not None
     )
 
 
-def training(artifact: Artifact, node: str, *, seconds: float | None, loss: tuple[tuple[int, float], ...]) -> Training:
+def training(artifact: Artifact, *, seconds: float | None, loss: Curve) -> Training:
     """How a policy was trained; time and loss come from the run's record."""
-    record = artifact.json()
-    counts = {name: int(take(record, name, node)) for name in ("steps", "frames", "episodes", "parameters")}
-    return Training(**counts, seconds=seconds, loss=loss)
+    found = artifact.read(PolicyTraining)
+    return Training(
+        steps=int(found.figures.get("steps", 0)),
+        parameters=int(found.figures.get("parameters", 0)),
+        frames=found.frames,
+        episodes=found.episodes,
+        seconds=seconds,
+        loss=loss,
+    )
 
 
-def evaluation(made: Outputs, node: str) -> Evaluation:
+def value_training(artifact: Artifact, *, seconds: float | None, loss: Mapping[str, Curve]) -> ValueTraining:
+    """How a value model was trained; time and losses come from the run's record."""
+    found = artifact.read(ValueTrainingOutput)
+    return ValueTraining(
+        model=found.family,
+        folds=tuple({"fold": one.fold, **one.figures} for one in found.trainings),
+        seconds=seconds,
+        loss=loss,
+    )
+
+
+def evaluation(made: Outputs) -> Evaluation:
     """The attempts of an evaluation and their summary."""
-    record = made["evaluation"].json()
-    # What the clock says is an output of its own, so that equal seeds give equal evaluations.
-    timing = made["timing"].json() if "timing" in made else {"summary": {}, "attempts": []}
-    summary = {**take(record, "summary", node), **take(timing, "summary", node)}
-    inference = {row["start_seed"]: row["inference_s"] for row in take(timing, "attempts", node)}
-
-    def estimate(value: str, stem: str) -> Estimate:
-        return Estimate(
-            value=take(summary, value, node),
-            low=take(summary, f"{stem}_low", node),
-            high=take(summary, f"{stem}_high", node),
-        )
-
+    found, clock = made["evaluation"].read(EvaluationOutput), made["timing"].read(Timing)
+    success, throughput = found.summary, clock.summary
+    inference = {one.start_seed: one.inference_s for one in clock.attempts}
     return Evaluation(
-        split=take(record, "split", node),
-        policy_id=take(record, "policy_id", node),
-        attempts=take(summary, "attempts", node),
-        successes=take(summary, "successes", node),
-        success=estimate("success", "success"),
-        throughput=estimate("throughput_per_hour", "throughput"),
-        mean_steps=take(summary, "mean_steps", node),
+        split=found.split,
+        policy_id=found.policy_id,
+        attempts=success.attempts,
+        successes=success.successes,
+        success=Estimate(value=success.success, low=success.success_low, high=success.success_high),
+        throughput=Estimate(
+            value=throughput.throughput_per_hour, low=throughput.throughput_low, high=throughput.throughput_high
+        ),
+        mean_steps=success.mean_steps,
         trials=tuple(
             Trial(
-                start_seed=take(row, "start_seed", node),
-                outcome=Outcome(take(row, "outcome", node)),
-                steps=take(row, "steps", node),
-                inference_s=inference.get(row["start_seed"], row.get("inference_s")),
-                human_steps=take(row, "human_steps", node),
-                metrics=row.get("metrics", {}),
+                start_seed=one.start_seed,
+                outcome=one.outcome,
+                steps=one.steps,
+                inference_s=inference.get(one.start_seed),
+                human_steps=one.human_steps,
+                metrics=one.metrics,
             )
-            for row in take(record, "attempts", node)
+            for one in found.attempts
         ),
     )
 
@@ -110,112 +116,99 @@ def difference(later: Evaluation, first: Evaluation, *, since: int) -> Differenc
     Raises:
         ConfigError: the two did not attempt the same starts.
     """
-    figures = paired_summary(_rows(later), _rows(first))
+    found = paired_difference(_attempts(later), _attempts(first))
     return Difference(
         since=since,
-        estimate=Estimate(value=figures["difference"], low=figures["low"], high=figures["high"]),
-        starts=int(figures["starts"]),
+        estimate=Estimate(value=found.difference, low=found.low, high=found.high),
+        starts=found.starts,
         same_policy=later.policy_id == first.policy_id,
     )
 
 
-def _rows(done: Evaluation) -> Sequence[Mapping[str, Any]]:
-    return [
-        {"start_seed": t.start_seed, "outcome": t.outcome, "steps": t.steps, "human_steps": t.human_steps}
+def _attempts(done: Evaluation) -> tuple[EvaluatedAttempt, ...]:
+    return tuple(
+        EvaluatedAttempt(start_seed=t.start_seed, outcome=t.outcome, steps=t.steps, human_steps=t.human_steps)
         for t in done.trials
-    ]
-
-
-def gate(artifact: Artifact, node: str) -> Gate:
-    """How a promotion was decided."""
-    record = artifact.json()
-    found = record.get("difference")
-    pairs = record.get("pairs")
-    return Gate(
-        verdict=str(take(record, "verdict", node)).upper(),
-        reason=str(record.get("reason", "")),
-        # Some rules keep the pairs themselves, others their number.
-        pairs=len(pairs) if isinstance(pairs, list) else pairs,
-        difference=None
-        if found is None
-        else Estimate(value=take(found, "value", node), low=take(found, "low", node), high=take(found, "high", node)),
-        champion_id=str(record.get("champion_policy_id", "")),
-        challenger_id=str(record.get("challenger_policy_id", "")),
-        by_task={str(task): dict(won) for task, won in record.get("tasks", {}).items()},
     )
 
 
-def selection(artifact: Artifact, node: str) -> Selection:
+def gate(artifact: Artifact) -> Gate:
+    """How a promotion was decided."""
+    found = artifact.read(GateResult)
+    decision, by_task = found.decision, found.tasks
+    between = decision.difference
+    return Gate(
+        verdict=decision.verdict.value.upper(),
+        reason=decision.reason,
+        pairs=decision.pairs,
+        difference=None if between is None else Estimate(value=between.value, low=between.low, high=between.high),
+        champion_id=found.champion_policy_id,
+        challenger_id=found.challenger_policy_id,
+        by_task={
+            task: {"pairs": one.pairs, "champion": one.champion, "challenger": one.challenger}
+            for task, one in (by_task.items() if len(by_task) > 1 else ())
+        },
+    )
+
+
+def selection(artifact: Artifact) -> Selection:
     """Which candidate an iteration went on with."""
-    record = artifact.json()
+    found = artifact.read(SelectionOutput)
     return Selection(
         candidates=tuple(
-            Candidate(
-                name=str(take(row, "name", node)),
-                guidance=row.get("guidance"),
-                successes=take(row, "successes", node),
-                attempts=take(row, "attempts", node),
-            )
-            for row in take(record, "candidates", node)
+            Candidate(name=one.name, guidance=one.guidance, successes=one.successes, attempts=one.attempts)
+            for one in found.candidates
         ),
-        chosen=str(take(record, "chosen", node)),
-        split=str(record.get("split", "validation")),
+        chosen=found.chosen,
+        split=found.split,
     )
 
 
-def labels(artifact: Artifact, answers: Artifact | None, node: str) -> LabelFacts:
+def labels(made: Outputs) -> LabelFacts:
     """Where the labels of episodes came from, and what they say."""
-    record = artifact.json()
-    sources = record.get("sources", {}) if answers is None else answers.json().get("sources", {})
-    annotations = list(take(record, "annotations", node).values())
-    outcomes = [take(annotation, "outcome", node) for annotation in annotations]
-    kinds = [int(kind) for annotation in annotations for _, kind, *_ in annotation.get("key_frames", [])]
+    annotations = Annotations.from_json(made["annotations"].json())
+    outcomes = [one.outcome for one in annotations.by_id.values()]
+    kinds = [frame.kind for one in annotations.by_id.values() for frame in one.key_frames]
     return LabelFacts(
-        sources={str(name): int(count) for name, count in sources.items()},
-        skipped=len(record.get("skipped", [])),
-        outcomes={outcome.value: outcomes.count(outcome.value) for outcome in Outcome},
+        sources=made["answers"].read(Answers).sources,
+        skipped=len(annotations.missing),
+        outcomes={outcome.value: outcomes.count(outcome) for outcome in Outcome},
         milestones=sum(kind > 0 for kind in kinds),
         errors=sum(kind < 0 for kind in kinds),
     )
 
 
-def replay(artifact: Artifact, node: str) -> ReplayFacts:
+def open_loop(artifact: Artifact) -> ReplayFacts:
     """What a policy would have done in recorded situations."""
-    record = artifact.json()
+    found = artifact.read(OpenLoopEval)
     return ReplayFacts(
-        statement=str(record.get("statement", "")),
-        frames=take(record, "frames", node),
-        episodes=take(record, "episodes", node),
+        statement=found.statement,
+        frames=found.frames,
+        episodes=found.episodes,
         groups=tuple(
             ReplayGroup(
-                name=str(name),
-                frames=take(group, "frames", node),
-                unit=str(unit),
-                error=take(mean, "error", node),
-                keep_state_error=mean.get("keep_state_error"),
+                name=name, frames=group.frames, unit=unit, error=mean.error, keep_state_error=mean.keep_state_error
             )
-            for name, group in take(record, "groups", node).items()
-            for unit, mean in take(group, "mean", node).items()
+            for name, group in found.groups.items()
+            for unit, mean in group.mean.items()
         ),
-        outside_share=record.get("contract", {}).get("outside_share"),
+        outside_fraction=found.contract.outside_fraction,
     )
 
 
-def value_facts(artifact: Artifact, node: str, *, task: str) -> ValueFacts:
-    """The value model's figures on one task, beside those of the controls."""
-    record = artifact.json()
-    name = str(take(record, "model", node))
-    figures = {name: _figures_on(take(record, "tasks", node), task, node)}
-    for control, tasks in take(record, "controls", node).items():
-        figures[str(control)] = _figures_on(tasks, task, node)
+def value_facts(artifact: Artifact, *, task: str) -> ValueFacts:
+    """The labelling value model's figures on one task, beside those of the others."""
+    found = artifact.read(ValueHealth)
+    names = [found.name, *(name for name in found.models if name != found.name)]
     return ValueFacts(
-        model=name,
-        figures=figures,
-        held_out=bool(take(record, "held_out", node)),
-        problems=tuple(map(str, take(record, "problems", node))),
+        model=found.name,
+        figures={
+            name: {
+                figure: value.to_json() for figure, value in (reports[task].figures.items() if task in reports else ())
+            }
+            for name in names
+            for reports in (found.models[name].tasks,)
+        },
+        held_out=found.held_out,
+        problems=found.problems,
     )
-
-
-def _figures_on(tasks: Mapping[str, Any], task: str, node: str) -> dict[str, Any]:
-    """{figure: JSON value} of one model on one task; none where it was not judged on it."""
-    return dict(take(tasks[task], "figures", node)) if task in tasks else {}

@@ -21,6 +21,7 @@ from pipelines.report.parse import Outputs
 from pipelines.report.pictures import Mark, ValueStrip
 from pipelines.report.turns import read_table
 from recap.errors import ConfigError, EpisodeCorrupt, UnknownName
+from recap.graph import NodeName
 from recap.types import Outcome, Source
 
 _KIND_NAMES = {1: "milestone", -1: "error"}
@@ -42,10 +43,16 @@ def value_strips(
 ) -> tuple[tuple[ValueStrip, ...], list[str]]:
     """At most one success, one failure, one correction with the latest values; a sentence for each that was lost."""
     missing: list[str] = []
-    latest = max((i.index for i in iterations if "values" in outputs.get(f"{i.index}/value", {})), default=None)
-    if latest is None:
+    labelled: dict[int, str] = {}
+    for node in outputs:
+        name = NodeName.parse(node)
+        if name.stage == "value_label":
+            labelled.setdefault(name.iteration, node)
+    if not labelled:
         return (), missing
-    values = read_table(outputs[f"{latest}/value"]["values"], f"{latest}/value", missing)
+    latest = max(labelled)
+    # Of an iteration's value models the first is the one that labels.
+    values = read_table(outputs[labelled[latest]]["values"], labelled[latest], missing)
     if values is None:
         return (), missing
     made = outputs.get(f"{latest}/advantage", {})

@@ -88,7 +88,7 @@ def advantage_facts(
         )
         for place, kind in enumerate(kinds)
     )
-    lookahead = table.facts.get("lookahead")
+    lookahead = table.facts["lookahead"].get(task)
     return AdvantageFacts(
         threshold=None if threshold is None else float(threshold),
         lookahead=None if lookahead is None else int(lookahead),

@@ -10,23 +10,22 @@ from typing import Any
 
 from data.episode_set import EpisodeSet
 from data.frame_table import FrameTable
-from pipelines.node_names import NodeName
 from pipelines.report import parse
-from pipelines.report.figures import Iteration, Recording, ValueTraining
+from pipelines.report.figures import Iteration, Recording
 from pipelines.report.footage import Filmed
 from pipelines.report.model import Node
-from pipelines.report.parse import Outputs, take
+from pipelines.report.parse import Outputs
 from pipelines.report.tables import Origin, advantage_facts
+from pipelines.steps.evaluate.outputs import Evaluation
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.graph import NodeName
 from recap.journal import read_journal
 from recap.step import Artifact
-from recap.types import Outcome, Source
 from recap.workspace import Workspace
 
 Curves = Mapping[str, Mapping[str, tuple[tuple[int, float], ...]]]
 """{node: {metric: (step, value) pairs}}"""
 
-_COLLECTING = ("collect", "rollout", "ingest")
 _PRETRAINING = "pretrain"
 _LOSS = "loss"
 
@@ -68,36 +67,40 @@ def build(
     missing: list[str] = []
     for node, index, made in _of_iterations(nodes, outputs):
         part = parts.setdefault(index, {})
-        if "summary" in made and node.step in _COLLECTING:
-            source = Source.DEMO if node.step == "collect" and index == 0 else Source.ROLLOUT
-            part["recordings"] = parse.recordings(made["summary"], node.name, source=source)
-        if "annotations" in made:
-            part["labels"] = parse.labels(made["annotations"], made.get("answers"), node.name)
-        if "value_health" in made:
-            part["value"] = parse.value_facts(made["value_health"], node.name, task=task)
-        if "values" in made and "training" in made:
-            losses = curves.get(node.name, {})
-            part["value_training"] = ValueTraining(facts=made["training"].json(), seconds=node.seconds, loss=losses)
-        elif "training" in made:
-            loss = curves.get(node.name, {}).get(_LOSS, ())
-            kind = "pretraining" if node.name.endswith(f"/{_PRETRAINING}") else "training"
-            part[kind] = parse.training(made["training"], node.name, seconds=node.seconds, loss=loss)
-        if "selection" in made:
-            part["selection"] = parse.selection(made["selection"], node.name)
-        if "decision" in made:
-            part["gate"] = parse.gate(made["decision"], node.name)
-        if "replay" in made:
-            part["replay"] = parse.replay(made["replay"], node.name)
-        if "evaluation" in made:
-            part["evaluation"] = parse.evaluation(made, node.name)
+        if not made:
+            continue
+        curve = curves.get(node.name, {})
+        match node.step:
+            case "record":
+                part["recordings"] = (*part.get("recordings", ()), *parse.recordings(made["summary"]))
+            case "annotate":
+                part["labels"] = parse.labels(made)
+            case "judge":
+                part["value"] = parse.value_facts(made["value_health"], task=task)
+            case "value_train":
+                # The first is the one that labels.
+                part.setdefault(
+                    "value_training", parse.value_training(made["training"], seconds=node.seconds, loss=curve)
+                )
+            case "policy":
+                kind = "pretraining" if NodeName.parse(node.name).stage == _PRETRAINING else "training"
+                part[kind] = parse.training(made["training"], seconds=node.seconds, loss=curve.get(_LOSS, ()))
+            case "checkpoint_selection":
+                part["selection"] = parse.selection(made["selection"])
+            case "gate":
+                part["gate"] = parse.gate(made["decision"])
+            case "open_loop_eval":
+                part["replay"] = parse.open_loop(made["open_loop"])
+            case "evaluate":
+                part["evaluation"] = parse.evaluation(made)
     missing += _differences(parts)
     origins = _origins({index: part.get("recordings") or () for index, part in parts.items()})
     for node, index, made in _of_iterations(nodes, outputs):
-        if "labels" not in made:
+        if node.step != "advantage" or not made:
             continue
         table = read_table(made["labels"], node.name, missing)
         if table is not None:
-            health = made["health"].json() if "health" in made else {}
+            health = made["health"].json()
             parts[index]["advantage"] = advantage_facts(table, health, task=task, origins=origins, several=several)
     return tuple(Iteration(index=index, **parts[index]) for index in sorted(parts)), missing
 
@@ -115,14 +118,14 @@ def filmed(outputs: Mapping[str, Outputs]) -> list[Filmed]:
     """The evaluation attempts that were kept as episodes."""
     return [
         Filmed(
-            iteration=iteration,
-            start_seed=take(row, "start_seed", node),
-            episode_id=take(row, "episode_id", node),
-            outcome=Outcome(take(row, "outcome", node)),
+            iteration=NodeName.parse(node).iteration,
+            start_seed=film.start_seed,
+            episode_id=film.episode_id,
+            outcome=film.outcome,
         )
         for node, made in outputs.items()
-        if "evaluation" in made and (iteration := NodeName.parse(node).iteration) is not None
-        for row in made["evaluation"].json().get("films", [])
+        if "evaluation" in made
+        for film in made["evaluation"].read(Evaluation).films
     ]
 
 
@@ -131,17 +134,14 @@ def episode_ids(iterations: Sequence[Iteration], outputs: Mapping[str, Outputs],
     ids = {film.episode_id for film in films}
     ids |= {recording.episode_id for iteration in iterations for recording in iteration.recordings or ()}
     for made in outputs.values():
-        for name in ("demos", "episodes"):
-            if name in made:
-                ids |= set(EpisodeSet.from_json(made[name].json()))
+        if "episodes" in made:
+            ids |= set(EpisodeSet.from_json(made["episodes"].json()))
     return ids
 
 
 def _of_iterations(nodes: Sequence[Node], outputs: Mapping[str, Outputs]) -> Iterator[tuple[Node, int, Outputs]]:
     for node in nodes:
-        iteration = NodeName.parse(node.name).iteration
-        if iteration is not None:
-            yield node, iteration, outputs.get(node.name, {})
+        yield node, NodeName.parse(node.name).iteration, outputs.get(node.name, {})
 
 
 def _differences(parts: Mapping[int, dict[str, Any]]) -> list[str]:

@@ -1,1 +1,1 @@
-"""The steps of the loop, one file each: every file registers itself and imports nothing heavy until it runs."""
+"""The steps of the loop, a folder each (step, worker, outputs): each registers itself and imports nothing heavy."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,28 @@ from recap.registry import Registry
 from recap.specs import RobotSpec
 
 
+def _no_guidance(bundle: Path, out: Path, beta: float) -> str:
+    raise ConfigError(
+        f"the policy of {bundle} acts by its condition alone: guidance {beta:g}, expected 1",
+        hint="--set checkpoint_selection.guidance=1",
+    )
+
+
+def _shorter(config: Any, steps: int) -> Any:
+    return replace(config, fit=replace(config.fit, steps=steps))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyFamily:
     """What a policy folder offers to the pipelines."""
 
     name: str
     config: type[Any]
-    """Frozen configuration class, with `chunk`, `execute`, `batch_size`, `seed` and `fit` (FitConfig) fields."""
-    presets: Mapping[str, Callable[..., Any]]
-    """Configurations by size: "tiny" for tests, "small" for simulation."""
-    relative_dims: Callable[[Any, RobotSpec], tuple[int, ...]]
+    """Frozen configuration class, with `chunk`, `execute`, `batch_size` and `fit` (FitConfig) fields."""
+    presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """{size: preset(steps=, fine=) -> settings}: "tiny" for tests, "small" for simulation; `fine`: for grasps within a
+    few pixels. A family without a size is used with its default settings."""
+    relative_dims: Callable[[Any, RobotSpec], tuple[int, ...]] = lambda config, robot: ()
     """Action dimensions that training batches must hold relative to the state."""
     image_size: Callable[[Any], tuple[int, int]]
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
@@ -34,14 +46,17 @@ class PolicyFamily:
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
     train: Callable[..., dict[str, float]]
     """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",
-    base=None, tag="") -> figures; writes a bundle folder `out`/step-<n> per candidate (see `candidates`). `base` is a
-    bundle to start from, `tag` the words of policy.conditioning that the bundles act with."""
+    base=None, condition="", seed=0) -> figures; writes a bundle folder `out`/step-<n> per candidate (`candidates`).
+    `base` is a bundle to start from, `condition` the words of policy.conditioning that the bundles act with."""
     load: Callable[[Path], Policy]
     """The policy of a bundle folder."""
-    reguide: Callable[[Path, Path, float], str]
-    """reguide(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
+    with_guidance: Callable[[Path, Path, float], str] = _no_guidance
+    """with_guidance(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
     check_base: Callable[[Any, Any], None] = lambda base, config: None
     """check_base(base, config) raises ConfigError if weights of `base` are no start for a training with `config`."""
+
+    base: Callable[[Any, int], Any] = _shorter
+    """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
 
 
 POLICIES: Registry[PolicyFamily] = Registry("policy", packages=("policy.models",))
@@ -71,14 +86,14 @@ def candidates(folder: Path) -> tuple[tuple[int, Path], ...]:
     return tuple(found)
 
 
-def reguide(bundle: Path, out: Path, beta: float) -> str:
+def with_guidance(bundle: Path, out: Path, beta: float) -> str:
     """Writes to `out` (not there yet) the policy of any bundle, acting with guidance `beta`; returns its policy id.
 
     Raises:
         ArtifactCorrupt: the folder has no readable recap.json.
         ConfigError: that policy cannot act so.
     """
-    return _family_of_bundle(bundle).reguide(bundle, out, beta)
+    return _family_of_bundle(bundle).with_guidance(bundle, out, beta)
 
 
 def load_policy(path: Path) -> Policy:

@@ -22,7 +22,7 @@ PLUGINS = Path(__file__).parent
 JOINTS = ("waist", "shoulder", "elbow", "wrist_pitch", "wrist_yaw", "wrist_roll")
 _DISTRIBUTIONS = {
     "lerobot_robot_bench": "[recap.tasks]\nbench_folding = lerobot_robot_bench.task\n"
-    "[recap.policys]\nhold_still = lerobot_robot_bench.task\n",
+    "[recap.policies]\nhold_still = lerobot_robot_bench.task\n",
     "lerobot_teleoperator_bench": "",
     "gym_reach": "[recap.tasks]\ngym_reach = gym_reach.task\n",
 }

@@ -22,7 +22,7 @@ SPEC = TaskSpec(
     max_steps=250,
     rate_hz=50.0,
     lookahead_s=0.6,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=5.0,
     success="the left gripper has the cube, off the table",
 )

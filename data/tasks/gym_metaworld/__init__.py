@@ -22,7 +22,7 @@ SPEC = TaskSpec(
     max_steps=200,
     rate_hz=80.0,
     lookahead_s=0.25,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=5.0,
     success="the puck is within 7 cm of the mark for 10 steps",
 )

@@ -20,7 +20,7 @@ SPEC = TaskSpec(
     max_steps=300,
     rate_hz=10.0,
     lookahead_s=2.0,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=5.0,
     success="the block covers more than 95 % of its outline",
 )

@@ -16,7 +16,7 @@ _TEMPLATE = """
 <tr><th scope="row">{{ index }}</th><td>{{ g.name }}</td><td class="n">{{ "{:,}".format(g.frames) }}</td>
 <td class="n">{{ m.num(g.error, figure(g.error)) }}</td>
 <td class="n">{{ m.num(g.keep_state_error, figure(g.keep_state_error)) }}</td><td>{{ g.unit }}</td>
-<td class="n">{{ m.num(r.outside_share, share(r.outside_share)) if loop.first else "" }}</td></tr>
+<td class="n">{{ m.num(r.outside_fraction, share(r.outside_fraction)) if loop.first else "" }}</td></tr>
 {% endfor %}{% endfor %}</tbody></table></div>
 {% for statement in statements %}<p class="note">{{ statement }}</p>{% endfor %}
 """
@@ -25,7 +25,7 @@ _TEMPLATE = """
 def _context(data: ReportData) -> Mapping[str, Any] | str | None:
     rows = [(i.index, i.replay) for i in data.iterations if i.replay is not None]
     if not rows:
-        return "No policy has been replayed yet." if data.plans("replay") else None
+        return "No policy has acted on recorded frames yet." if data.plans("open_loop_eval") else None
     return {"rows": rows, "statements": list(dict.fromkeys(r.statement for _, r in rows if r.statement))}
 
 

@@ -30,7 +30,7 @@ best of several, so its share here is flattering.</p>
 def _context(data: ReportData) -> Mapping[str, Any] | str | None:
     rows = [(i.index, i.selection) for i in data.iterations if i.selection is not None]
     if not rows:
-        return "No checkpoint has been chosen yet." if data.plans("select") else None
+        return "No checkpoint has been chosen yet." if data.plans("checkpoint_selection") else None
     tried = any(candidate.attempts for _, selection in rows for candidate in selection.candidates)
     return {"rows": rows, "tried": tried, "splits": sorted({selection.split for _, selection in rows})}
 

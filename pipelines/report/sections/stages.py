@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.node_names import NodeName
 from pipelines.report.formats import duration
 from pipelines.report.model import Node, NodeState, ReportData
 from pipelines.report.section import Section
+from recap.graph import NodeName
 
 _TEMPLATE = """
 {% if groups %}<div class="card stacks"><dl>
@@ -37,7 +37,6 @@ _TEMPLATE = """
 
 
 _COLOURS = 9
-_BEFORE = "before"
 
 
 def _groups(nodes: Sequence[Node]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -46,7 +45,7 @@ def _groups(nodes: Sequence[Node]) -> tuple[list[dict[str, Any]], list[str]]:
     for node in nodes:
         name = NodeName.parse(node.name)
         if node.seconds is not None:
-            group = spent.setdefault(_BEFORE if name.iteration is None else f"iteration {name.iteration}", {})
+            group = spent.setdefault(f"iteration {name.iteration}", {})
             group[name.stage] = group.get(name.stage, 0.0) + node.seconds
     stages = list(dict.fromkeys(stage for group in spent.values() for stage in group))
     groups = [

@@ -41,16 +41,16 @@ drawn.</p>{% endif %}
 {% for cell in v.cells %}<td class="n">{{ cell }}</td>{% endfor %}
 <td class="n">{{ v.time }}</td></tr>{% endfor %}
 </tbody></table></div>
-<p class="note">Time is that of the whole value step: training of all folds and controls, labelling, judging.</p>
+<p class="note">Time is that of all folds.</p>
 {% endif %}
 """
 
 
-_FOLD = re.compile(r"model_fold(\d+)_loss")
+_FOLD = re.compile(r"fold(\d+)_loss")
 
 
 def _fold(curve: str) -> str | None:
-    """The fold of a curve of the value model; None for those of its controls."""
+    """The fold of a curve; None of another curve."""
     if curve == "loss":
         return "0"
     match = _FOLD.fullmatch(curve)
@@ -71,12 +71,10 @@ def _value_lines(trained: Sequence[tuple[int, ValueTraining]]) -> tuple[list[Lin
 
 
 def _value_rows(trained: Sequence[tuple[int, ValueTraining]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """One row per fold where the step lists them, else one per iteration; and the columns' names."""
+    """One row per fold; and the columns' names."""
     found: list[tuple[int, dict[str, str], str]] = []
     for index, training in trained:
-        parts = training.facts.get("folds")
-        records = parts if isinstance(parts, list) else [training.facts]
-        for place, record in enumerate(records):
+        for place, record in enumerate(training.folds):
             shown = {words(path.removeprefix("figures.")): text for path, text in _numbers(record)}
             found.append((index, shown, duration(training.seconds) if place == 0 else ""))
     columns = list(dict.fromkeys(name for _, shown, _ in found for name in shown))

@@ -95,7 +95,7 @@ def _table(facts: ValueFacts) -> dict[str, Any]:
 def _context(data: ReportData) -> Mapping[str, Any] | str | None:
     judged = [(i.index, i.value) for i in reversed(data.iterations) if i.value is not None]
     if not judged:
-        return "No value model has been judged yet." if data.plans("value") else None
+        return "No value model has been judged yet." if data.plans("judge") else None
     _, latest = judged[0]
     return {
         "tables": [(index, _table(facts)) for index, facts in judged],

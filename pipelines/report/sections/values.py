@@ -127,7 +127,7 @@ def _context(data: ReportData) -> Mapping[str, Any] | str | None:
     if not strips:
         return (
             "No value model has been trained yet, or no attempt with its values can be shown."
-            if (data.plans("value"))
+            if (data.plans("value_label"))
             else None
         )
     ends = shared_ends(strips)

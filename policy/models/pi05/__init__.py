@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from policy.models import POLICIES, PolicyFamily
 from policy.models.pi05.checks import check, check_base
-from policy.models.pi05.config import Pi05Config, relative_dims, small_config, tiny_config
+from policy.models.pi05.config import Pi05Config, base_config, relative_dims, small_preset, tiny_preset
 
 if TYPE_CHECKING:
     from policy.models.pi05.acting import Pi05Actor
@@ -28,7 +28,7 @@ def _load(path: Path) -> Pi05Actor:
     return load_policy(path)
 
 
-def _reguide(path: Path, out: Path, beta: float) -> str:
+def _with_guidance(path: Path, out: Path, beta: float) -> str:
     from policy.models.pi05.bundle import with_guidance
 
     return with_guidance(path, out, beta)
@@ -39,13 +39,14 @@ POLICIES.add(
     PolicyFamily(
         name="pi05",
         config=Pi05Config,
-        presets={"tiny": tiny_config, "small": small_config},
+        presets={"tiny": tiny_preset, "small": small_preset},
         relative_dims=relative_dims,
         image_size=lambda config: (config.network.image_size, config.network.image_size),
         check=check,
         check_base=check_base,
+        base=base_config,
         train=_train,
         load=_load,
-        reguide=_reguide,
+        with_guidance=_with_guidance,
     ),
 )

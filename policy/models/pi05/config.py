@@ -30,7 +30,6 @@ class Pi05Config:
     shift_pixels: int = setting(2, minimum=0, help="random shift of training images, pixels each way")
     prompt_tokens: int = setting(64, minimum=8, help="longest prompt, tokens")
     candidates: int = setting(3, minimum=1, help="bundles kept, evenly over the last half of training")
-    seed: int = setting(0, minimum=0, help="of starting weights and training noise")
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
 
     def __post_init__(self) -> None:
@@ -57,6 +56,11 @@ def candidate_steps(config: Pi05Config) -> tuple[int, ...]:
     return tuple(sorted({steps - (count - 1 - index) * steps // (2 * count) for index in range(count)}))
 
 
+def base_config(config: Pi05Config, steps: int) -> Pi05Config:
+    """The training of the weights that others start from: one candidate of it is enough."""
+    return replace(config, fit=replace(config.fit, steps=steps), candidates=1)
+
+
 def small_config(**changes: object) -> Pi05Config:
     """For simulation on one core; `changes` replace fields."""
     return replace(Pi05Config(), **changes)  # type: ignore[arg-type]
@@ -68,3 +72,14 @@ def tiny_config(**changes: object) -> Pi05Config:
         network=tiny(), chunk=8, execute=4, batch_size=8, draws=2, euler_steps=3, candidates=2, fit=FitConfig(steps=4)
     )
     return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def small_preset(*, steps: int, fine: bool) -> Pi05Config:
+    """`small_config` of a run: `fine` keeps every pixel of the pictures, for grasps that need them."""
+    detail = {"network": replace(small(), patch_size=4), "shift_pixels": 0} if fine else {}
+    return small_config(fit=FitConfig(steps=steps), candidates=2, **detail)
+
+
+def tiny_preset(*, steps: int, fine: bool) -> Pi05Config:
+    """`tiny_config` of a run; too small for fine and coarse to differ."""
+    return tiny_config(fit=FitConfig(steps=steps), candidates=2)

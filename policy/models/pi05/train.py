@@ -45,7 +45,8 @@ def train(
     journal: Journal,
     data_identity: str = "",
     base: Path | None = None,
-    tag: str = "",
+    condition: str = "",
+    seed: int = 0,
 ) -> dict[str, float]:
     """Trains and writes one bundle per candidate: `out`/step-<six digits>, sorted by step, the last step among them.
 
@@ -64,8 +65,9 @@ def train(
         out: folder to make; replaced if an earlier attempt left it half written.
         journal: told how training goes.
         data_identity: identity of the training data, labels included; a resume on other data is refused.
-        base: bundle whose weights training starts from; None: weights drawn from `config.seed`.
-        tag: words that the bundles act with (policy.conditioning.POSITIVE), or "" for a policy without tags.
+        base: bundle whose weights training starts from; None: weights drawn from `seed`.
+        condition: words that the bundles act with (policy.conditioning.POSITIVE), or "" for a policy without any.
+        seed: of starting weights and training noise.
 
     Returns:
         Figures of the training (loss, parameters, steps), equal for a resumed and an uninterrupted run.
@@ -80,7 +82,9 @@ def train(
     sizes = replace(
         sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras)
     )
-    _check(config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim, tag=tag, several=len(prompts) > 1)
+    _check(
+        config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim, tag=condition, several=len(prompts) > 1
+    )
     if relative and (tuple(stats["relative_dims"]) != relative or stats["chunk"] != config.chunk):
         raise ConfigError(
             f"pi05: stats of chunk {stats['chunk']} relative on {stats['relative_dims']}, "
@@ -99,12 +103,12 @@ def train(
         action_names=robot.action_names,
         relative_dims=relative,
         stats=PolicyStats.from_json(stats, relative=bool(relative)),
-        tag=tag,
+        tag=condition,
     )
     fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
     network = Pi05Network(sizes)
     if base is None:
-        initialise(network, seed=config.seed, first_bin=FIRST_BIN)
+        initialise(network, seed=seed, first_bin=FIRST_BIN)
     else:
         weights, start = read_bundle(base)
         _check_base(base, start, info)
@@ -121,10 +125,10 @@ def train(
         learner,
         batches,
         config.fit,
-        seed=config.seed,
+        seed=seed,
         scratch=scratch,
         journal=journal,
-        fingerprint={**fingerprint, "tag": tag},
+        fingerprint={**fingerprint, "tag": condition},
         snapshots=steps,
         on_snapshot=candidates.keep,
     )

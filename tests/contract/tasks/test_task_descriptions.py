@@ -31,7 +31,7 @@ def test_a_task_and_its_robot_agree(name):
     assert spec.max_steps >= 1
     assert spec.rate_hz > 0
     assert spec.lookahead_s > 0
-    assert 0 < spec.positive_share < 1
+    assert 0 < spec.positive_fraction < 1
     can = capabilities_of(task)
     assert not can.takeover or (can.expert and can.progress), "a supervisor has to see progress"
 

@@ -219,7 +219,7 @@ def test_the_guides_first_step_a_task_file_in_a_new_folder(site, tmp_path):
         "max_steps": 60,
         "rate_hz": 100.0,
         "lookahead_s": 0.2,
-        "positive_share": 0.4,
+        "positive_fraction": 0.4,
         "reset_s": 1.0,
         "success": "the desk is tidy",
         "robot": {

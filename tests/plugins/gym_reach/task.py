@@ -16,7 +16,7 @@ SPEC = TaskSpec(
     max_steps=30,
     rate_hz=10.0,
     lookahead_s=0.5,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=1.0,
     success="the dot is within 0.03 of the cross for 2 steps",
 )

@@ -29,7 +29,7 @@ from recap.types import Annotation, Outcome
 from recap.workspace import Workspace, check_name
 
 SPEC = TaskSpec(
-    id="cubes", prompt="p", robot="r", max_steps=5, rate_hz=10.0, lookahead_s=1.0, positive_share=0.4, reset_s=1.0,
+    id="cubes", prompt="p", robot="r", max_steps=5, rate_hz=10.0, lookahead_s=1.0, positive_fraction=0.4, reset_s=1.0,
     success="s",
 )  # fmt: skip
 ROBOT = RobotSpec(
@@ -87,7 +87,7 @@ def test_task_files_give_every_text_back(tmp_path, role, suffix):
 
 def _write_json(path, spec, robot):
     fields = {name: getattr(spec, name) for name in ("id", "prompt", "max_steps", "rate_hz", "lookahead_s")}
-    fields |= {name: getattr(spec, name) for name in ("positive_share", "reset_s", "success")}
+    fields |= {name: getattr(spec, name) for name in ("positive_fraction", "reset_s", "success")}
     fields["robot"] = {
         "id": robot.id,
         "state_names": robot.state_names,

@@ -56,7 +56,7 @@ SPEC = TaskSpec(
     max_steps=10,
     rate_hz=10.0,
     lookahead_s=1.0,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=0.0,
     success="done",
 )

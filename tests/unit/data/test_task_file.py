@@ -26,7 +26,7 @@ SPEC = TaskSpec(
     max_steps=100,
     rate_hz=29.97002997,
     lookahead_s=1.5,
-    positive_share=0.4,
+    positive_fraction=0.4,
     reset_s=0.0,
     success="- in the box",
 )
@@ -86,7 +86,8 @@ def test_what_needs_a_simulator_says_so(path):
         ("max_steps: 100", "", "max_steps missing"),
         ("max_steps: 100", "max_steps: 100\nmax_steps: 200", "'max_steps' is given twice"),
         ("rate_hz: 29.97002997", "rate_hz: .nan", "rate_hz is nan"),
-        ("positive_share: 0.4", "positive_share: 1", "positive_share is 1, expected a number within"),
+        ("positive_fraction: 0.4", "positive_fraction: 1", "positive_fraction is 1, expected a number within"),
+        ("positive_fraction: 0.4", "positive_share: 0.4", "positive_share is now called positive_fraction"),
         ('id: "cubes"', "id: cube", "id 'cube', expected 'cubes' as the file is called"),
         ('["shoulder", "gripper"]', "[shoulder, shoulder]", "robot.action_names is .*, expected a list of different"),
         ('["rad", "0..1"]', "[rad]", "robot.action_units is .*, expected one unit, or a list of 2"),

@@ -143,8 +143,8 @@ def _is_placeholder(word: str) -> bool:
 
 
 def _set_faults(assignment: str) -> Iterator[str]:
-    from recap.config import override
     from recap.errors import ConfigError
+    from recap.overrides import override
 
     path, equals, value = assignment.partition("=")
     if not equals:

@@ -21,8 +21,8 @@ from pipelines.dataset_import import import_dataset
 from pipelines.import_request import ImportRequest
 from pipelines.loop import build_graph
 from pipelines.preflight import check_ahead
-from recap.config import override as override_one
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.overrides import override as override_one
 from recap.types import Annotation, Outcome, Source
 from value_model.models import VALUE_MODELS
 
@@ -122,10 +122,10 @@ def test_several_tasks_are_asked_for_each():
 
 def test_a_share_that_a_plug_in_got_wrong_is_refused_at_once(monkeypatch):
     pusht = TASKS.get("gym_pusht")
-    odd = replace(pusht, spec=replace(pusht.spec, positive_share=1.0))
+    odd = replace(pusht, spec=replace(pusht.spec, positive_fraction=1.0))
     monkeypatch.setitem(TASKS._items, "gym_pusht", odd)
     config = PRESETS.get("micro")("gym_pusht")
-    with pytest.raises(ConfigError, match=r"positive share 1\.0") as refused:
+    with pytest.raises(ConfigError, match=r"positive fraction 1\.0") as refused:
         build_graph(config)
     build_graph(_helped(config, refused.value.hint))
 

@@ -184,7 +184,7 @@ def advantage(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -
         positive=lambda e: late | forced(e),
         forced=forced,
     )
-    facts = {"thresholds": {TASK: 0.0}, "lookahead": 18, "model": "viva", "positive_share": {TASK: 0.4}}
+    facts = {"thresholds": {TASK: 0.0}, "lookahead": 18, "model": "viva", "positive_fraction": {TASK: 0.4}}
     FrameTable(**made, facts=facts).write(ctx.out / "labels")
     health = {
         "healthy": True,

@@ -59,7 +59,7 @@ def test_the_description_fits_the_robot(pair: Pair) -> None:
     assert task.robot.action_names == robot.spec.action_names
     assert task.spec.prompt
     assert task.spec.success
-    assert 0 < task.spec.positive_share < 1
+    assert 0 < task.spec.positive_fraction < 1
     robot.reset(SEEDS[0])
     assert robot.observe(draw=False).state.shape == (len(task.robot.state_names),)
     assert set(robot.observe().frames) == set(task.robot.camera_names)

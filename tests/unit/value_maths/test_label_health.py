@@ -36,7 +36,7 @@ def good_values() -> np.ndarray:
 def labels_of(values: np.ndarray, made: EpisodeFacts) -> Any:
     from value_model.returns import ReturnConfig
 
-    return make_labels(values, made, LabelConfig(), lookahead=3, returns=ReturnConfig(), shares={"fold": 0.4})
+    return make_labels(values, made, LabelConfig(), lookahead={"fold": 3}, returns=ReturnConfig(), shares={"fold": 0.4})
 
 
 def listed(values: np.ndarray, **changes: Any) -> LabelHealth:
@@ -57,7 +57,7 @@ def test_good_labels_pass_with_their_figures() -> None:
     assert task.sources["correction/human"].share == 1.0
     assert task.sources["rollout/autonomous"].frames == 3 * LENGTH
     total = sum(one.positive for one in task.sources.values())
-    assert task.positive_share == pytest.approx(total / (5 * LENGTH))
+    assert task.positive_fraction == pytest.approx(total / (5 * LENGTH))
     text = json.loads(json.dumps(report.to_json()))
     assert text["healthy"] is True
     assert text["tasks"]["fold"]["sources"]["demo/human"]["frames"] == LENGTH

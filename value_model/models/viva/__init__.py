@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from value_model.models import VALUE_MODELS, ValueFamily
 from value_model.models.viva.checks import check, image_size
-from value_model.models.viva.config import VivaConfig, full_config, small_config, tiny_config
+from value_model.models.viva.config import VivaConfig, full_config, small_config, small_preset, tiny_config, tiny_preset
 
 if TYPE_CHECKING:
     from value_model.models.viva.label import Viva
@@ -48,6 +48,7 @@ VALUE_MODELS.add(
     ValueFamily(
         name="viva",
         config=VivaConfig,
+        presets={"tiny": tiny_preset, "small": small_preset},
         train=_train,
         load=_load,
         image_size=image_size,

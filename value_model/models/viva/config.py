@@ -115,6 +115,17 @@ def tiny_config(**changes: object) -> VivaConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+def small_preset(*, steps: int) -> VivaConfig:
+    """`small_config` trained for so many gradient steps."""
+    config = small_config()
+    return replace(config, fit=replace(config.fit, steps=steps))
+
+
+def tiny_preset(*, steps: int) -> VivaConfig:
+    """`tiny_config` trained for so many gradient steps."""
+    return tiny_config(fit=FitConfig(steps=steps))
+
+
 def full_config(vae_folder: str, *, prompt_file: str, start: str, **changes: object) -> VivaConfig:
     """ViVa on Wan2.2-TI2V-5B as its authors train it; images are letterboxed to 384 x 320 by the pack.
 

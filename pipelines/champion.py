@@ -1,0 +1,67 @@
+"""Keeps the champion pointer of a run up to date while the runner works.
+
+A pointer is written once the step that decided it is committed, so it survives whatever fails afterwards, and never
+before, so it never names a policy that is not there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from recap.store import Store
+from recap.workspace import Workspace
+
+
+class ChampionObserver:
+    """Told of every node; names the champion after the first choice of a policy and after each gate."""
+
+    def __init__(self, workspace: Workspace, run: str) -> None:
+        self._workspace, self._run = workspace, run
+        self._latest: tuple[str, str, str, str] | None = None
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """A node that computed its result changes the pointer now; cached ones only at the end, the last of them."""
+        kind = event["kind"]
+        if kind in ("step_done", "step_cached"):
+            output = {"checkpoint_selection": "policy", "gate": "champion"}.get(event["step"])
+            first_choice = event["step"] == "checkpoint_selection" and self._latest is None
+            if output is not None and (first_choice or event["step"] == "gate"):
+                self._latest = (event["node"], event["step"], event["key"], output)
+                if kind == "step_done":
+                    self._write()
+        elif kind == "run_done" and event["state"] == "done":
+            # A run that stopped early has not passed the later gates that decided before.
+            self._write()
+
+    def _write(self) -> None:
+        from pipelines.steps.gate.outputs import GateResult
+        from recap.champion import Champion, write_champion
+
+        if self._latest is None:
+            return
+        node, step, key, output = self._latest
+        stored = Store(self._workspace).load(step, key)
+        assert stored is not None, f"{node} was committed before it was announced"
+        verdict, reason = "initial", "the first policy of the run; no gate was asked"
+        if step == "gate":
+            decision = stored["decision"].read(GateResult).decision
+            verdict, reason = decision.verdict.value, decision.reason
+        identity = stored[output].identity
+        write_champion(
+            self._workspace,
+            Champion(
+                run=self._run,
+                node=node,
+                step=step,
+                key=key,
+                output=output,
+                identity=identity,
+                # A policy's id is the identity of its bundle's content.
+                policy_id=identity,
+                since=time.time(),
+                verdict=verdict,
+                reason=reason,
+            ),
+        )

@@ -1,0 +1,157 @@
+"""The loop as a graph of steps, for a run with an environment. Offline: pipelines/offline.py.
+
+    0/TASK/record --demos--> 0/pretrain --base--> 0/policy --candidates--> 0/checkpoint_selection --> 0/TASK/evaluate
+    k/TASK/record (by the champion) -> k/annotate -> k/NAME/value_train -> k/NAME/value_label -> k/judge -> k/advantage
+      -> k/policy (from base) -> k/checkpoint_selection -> k/gate (against the champion) -> k/TASK/evaluate
+
+Steps that act work on one task each; values and policy are learned on all, candidates and gate judged on all.
+
+Composition only: what a step does stands in `pipelines/steps/<step>/step.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipelines.config import RunConfig
+from pipelines.facts import ActingFacts
+from pipelines.offline import build_offline_graph
+from pipelines.preflight import check_settings, check_world
+from pipelines.steps.checkpoint_selection.step import SelectionFacts
+from pipelines.steps.record.step import RecordFacts
+from pipelines.wiring import add_imitation, add_training, join
+from recap.errors import ConfigError
+from recap.graph import Graph, NodeHandle, NodeName, OutputRef
+from recap.specs import Split, start_seeds
+
+ROLLOUTS_FROM = 1_000_000
+"""Offset of the first rollout's start within the TRAIN seeds; demonstrations have those below it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _State:
+    """What one iteration hands to the next."""
+
+    champion: OutputRef
+    recorded: Mapping[str, OutputRef]
+    """{name: EpisodeSet} of all recordings so far."""
+    base: OutputRef
+    """Weights that every training starts from."""
+
+
+def build_graph(config: RunConfig) -> Graph:
+    """The steps of a run, wired.
+
+    Raises:
+        ConfigError: a setting of a step is impossible, or more starts than there are seeds; the world of a task has no
+            expert for it; recorded experience that is not there.
+    """
+    if config.offline:
+        graph = build_offline_graph(config)
+    else:
+        check_world(config)
+        graph = Graph()
+        state = _imitation(graph, config)
+        for iteration in range(1, config.iterations + 1):
+            state = _improvement(graph, config, state, iteration)
+    check_settings(config)
+    return graph
+
+
+def _imitation(graph: Graph, config: RunConfig) -> _State:
+    """Iteration 0: demonstrations, weights to start from, imitation with every frame positive."""
+    _check_starts(Split.TRAIN, config.demos.episodes, 0, "demos.episodes", limit=ROLLOUTS_FROM)
+    recorded = {
+        f"0-{task}": graph.add(
+            NodeName(0, "record", task), "record", config.demos, RecordFacts(tasks=(task,), **_env(config))
+        )["episodes"]
+        for task in config.tasks
+    }
+    base, policy = add_imitation(graph, config, join(graph, 0, "demos", recorded))
+    chosen = _select(graph, config, 0, policy)
+    _evaluate(graph, config, 0, chosen)
+    return _State(champion=chosen, recorded=recorded, base=base)
+
+
+def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _State:
+    """Iteration k >= 1: experience of the champion, values, labels, a challenger, the gate."""
+    offset = ROLLOUTS_FROM + (k - 1) * config.rollouts.starts
+    _check_starts(Split.TRAIN, config.rollouts.starts, offset, "rollouts.attempts")
+    new = {
+        f"{k}-{task}": graph.add(
+            NodeName(k, "record", task),
+            "record",
+            config.rollouts,
+            RecordFacts(
+                tasks=(task,), role="rollouts", first_seed=offset, **{**_env(config), "noise_seed": config.seed}
+            ),
+            policy=state.champion,
+        )["episodes"]
+        for task in config.tasks
+    }
+    recorded = {**state.recorded, **new}
+    experience = join(graph, k, "experience", recorded)
+    annotate = graph.add(NodeName(k, "annotate"), "annotate", config.annotate, experience=experience)
+    policy, _ = add_training(
+        graph,
+        config,
+        k,
+        episodes=join(graph, k, "episodes", new),
+        experience=experience,
+        annotations=annotate["annotations"],
+        base=state.base,
+    )
+    challenger = _select(graph, config, k, policy)
+    champion = state.champion
+    if config.gated:
+        # Other starts in every iteration: what one promotion was decided on must not decide the next.
+        offset = (k - 1) * config.gate.cap
+        _check_starts(Split.GATE, config.gate.cap, offset, "gate.cap")
+        champion = graph.add(
+            NodeName(k, "gate"),
+            "gate",
+            config.gate,
+            ActingFacts(tasks=config.tasks, first_seed=offset, **_env(config)),
+            champion=state.champion,
+            challenger=challenger,
+        )["champion"]
+    _evaluate(graph, config, k, challenger)
+    return replace(state, champion=champion, recorded=recorded)
+
+
+def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle) -> OutputRef:
+    _check_starts(Split.VALIDATION, config.checkpoint_selection.attempts, 0, "checkpoint_selection.attempts")
+    # All positive in iteration 0: there is no other condition for a guidance to push away from.
+    facts = SelectionFacts(tasks=config.tasks, guide=k > 0, **_env(config))
+    settings = config.checkpoint_selection
+    return graph.add(
+        NodeName(k, "checkpoint_selection"),
+        "checkpoint_selection",
+        settings if k else replace(settings, guidance=(1.0,)),
+        facts,
+        candidates=policy["candidates"],
+    )["policy"]
+
+
+def _evaluate(graph: Graph, config: RunConfig, k: int, policy: OutputRef) -> None:
+    split = Split[config.evaluate.split.upper()]
+    _check_starts(split, config.evaluate.attempts, 0, "evaluate.attempts")
+    for task in config.tasks:
+        facts = ActingFacts(tasks=(task,), **_env(config))
+        graph.add(NodeName(k, "evaluate", task), "evaluate", config.evaluate, facts, policy=policy)
+
+
+def _env(config: RunConfig) -> dict[str, Any]:
+    return {"env": config.env, "noise_seed": config.noise_seed, "workers": config.workers}
+
+
+def _check_starts(split: Split, count: int, offset: int, setting: str, *, limit: int | None = None) -> None:
+    try:
+        start_seeds(split, count, offset=offset)
+        problem = f"{count} demonstrations, and rollouts begin at {limit}" if limit and count > limit else ""
+    except ConfigError as error:
+        problem = error.message
+    if problem:
+        raise ConfigError(f"{setting}: {problem}", hint=f"a lower {setting}, or fewer iterations")

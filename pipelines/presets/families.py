@@ -1,0 +1,34 @@
+"""Settings of any registered family by its name, at one of the sizes that a preset of the run asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.config import Models
+
+
+def policy_model(name: str, size: str, **asked: Any) -> Any:
+    """Settings of a policy family.
+
+    Args:
+        name: of the family.
+        size: "tiny" for tests, "small" for simulation; a family without it gives its default settings.
+        asked: of PolicyFamily.presets.
+    """
+    from policy.models import POLICIES
+
+    family = POLICIES.get(name)
+    make = family.presets.get(size)
+    return family.config() if make is None else make(**asked)
+
+
+def value_models(models: Models, size: str, **asked: Any) -> dict[str, Any]:
+    """{name: settings} of the value model that labels and of those beside it, likewise."""
+    from value_model.models import VALUE_MODELS
+
+    found = {}
+    for name in dict.fromkeys((models.value, *models.beside)):
+        family = VALUE_MODELS.get(name)
+        make = family.presets.get(size)
+        found[name] = family.config() if make is None else make(**asked)
+    return found

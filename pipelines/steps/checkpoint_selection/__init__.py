@@ -1,0 +1,3 @@
+"""checkpoint_selection: which of a training's candidates, and how strongly guided, on VALIDATION starts."""
+
+from pipelines.steps.checkpoint_selection.step import checkpoint_selection as checkpoint_selection

@@ -1,0 +1,177 @@
+"""checkpoint_selection: which of a training's candidates, and how strongly guided, on VALIDATION starts.
+
+A lower loss is not a better policy, so checkpoints are compared by what they do. First the candidates, each plainly
+(guidance as first listed); then the best of them with every other guidance. Owns that order and the choice.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.attempts import link_tree, pin_renderer, play_missing, starts_of
+from pipelines.facts import ACTING, ActingFacts, task_context
+from pipelines.ledger import Ledger
+from pipelines.steps.checkpoint_selection.outputs import Candidate, Selection
+from recap.config import setting, validate
+from recap.errors import ConfigError
+from recap.specs import Split, start_seeds
+from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointSelectionConfig:
+    """Settings of one choice."""
+
+    attempts: int = setting(
+        24, minimum=0, maximum=100_000, help="VALIDATION starts per option and task; 0: the last candidate"
+    )
+    guidance: tuple[float, ...] = setting(
+        (1.0,), minimum=0, help="strengths beta to try; the first is the one that candidates are compared with"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if not self.guidance:
+            raise ConfigError("CheckpointSelectionConfig.guidance: no strength to try, expected at least one, e.g. 1.0")
+        if len(set(self.guidance)) != len(self.guidance):
+            raise ConfigError(f"CheckpointSelectionConfig.guidance: {self.guidance} lists a strength twice")
+
+    def refuse_untried(self) -> None:
+        """Raises ConfigError if strengths are listed that no attempt would try."""
+        if self.attempts == 0 and len(self.guidance) > 1:
+            others = ", ".join(f"{beta:g}" for beta in self.guidance[1:])
+            raise ConfigError(
+                f"checkpoint_selection: guidance {others} to try with 0 attempts each",
+                hint=f"--set checkpoint_selection.guidance={self.guidance[0]:g}   "
+                "(or --set checkpoint_selection.attempts=N)",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectionFacts(ActingFacts):
+    """What the graph says of a choice."""
+
+    compare: bool = True
+    """False where nothing can be attempted (offline): the last candidate."""
+    guide: bool = True
+    """False where the policy knows no other condition that a guidance could push away from (iteration 0)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Option:
+    """One policy that may be chosen."""
+
+    step: int
+    guidance: float
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return f"step-{self.step:06d}-beta-{self.guidance:g}"
+
+
+@step(
+    name="checkpoint_selection",
+    version=1,
+    config=CheckpointSelectionConfig,
+    facts=SelectionFacts,
+    inputs=("candidates",),
+    outputs=("policy", "selection"),
+    libraries=("mujoco", "numpy", "torch"),
+    context=task_context(*ACTING, robot=True),
+)
+def checkpoint_selection(
+    ctx: StepContext, config: CheckpointSelectionConfig, facts: SelectionFacts, inputs: Mapping[str, Artifact]
+) -> Mapping[str, Output]:
+    """Outputs the chosen policy bundle and how every option did (Selection)."""
+    from policy.models import candidates
+
+    plain, *others = config.guidance if facts.guide and facts.compare else (1.0,)
+    found = candidates(inputs["candidates"].path)
+    options = [_guided(ctx, step, path, plain) for step, path in found]
+    scores: dict[str, Candidate] = {}
+    if config.attempts == 0 or not facts.compare:
+        if facts.compare:
+            config.refuse_untried()
+        chosen = options[-1]
+        scores[chosen.name] = Candidate(
+            name=chosen.name, step=chosen.step, guidance=chosen.guidance, attempts=0, successes=0
+        )
+    else:
+        chosen = _best(_play(ctx, config, facts, options, scores), scores)
+        guided = [
+            _guided(ctx, chosen.step, path, beta) for beta in others for step, path in found if step == chosen.step
+        ]
+        chosen = _best([chosen, *_play(ctx, config, facts, guided, scores)], scores)
+    out = ctx.out / "policy"
+    link_tree(chosen.path, out)
+    ctx.journal.metrics({"chosen_step": float(chosen.step), "chosen_guidance": chosen.guidance}, step=0)
+    selection = Selection(tasks=facts.tasks, split="validation", chosen=chosen.name, candidates=tuple(scores.values()))
+    return {"policy": DirOutput(out), "selection": JsonOutput.of(selection)}
+
+
+def _guided(ctx: StepContext, step: int, path: Path, beta: float) -> _Option:
+    """The candidate itself, or the same weights with another guidance, kept in scratch."""
+    from policy.models import with_guidance
+
+    if beta == 1.0:
+        return _Option(step=step, guidance=beta, path=path)
+    target = ctx.scratch / "guided" / f"{path.name}-beta-{beta:g}"
+    shutil.rmtree(target, ignore_errors=True)  # a killed attempt may have left it half written
+    with_guidance(path, target, beta)
+    return _Option(step=step, guidance=beta, path=target)
+
+
+def _play(
+    ctx: StepContext,
+    config: CheckpointSelectionConfig,
+    facts: SelectionFacts,
+    options: Sequence[_Option],
+    scores: dict[str, Candidate],
+) -> Sequence[_Option]:
+    from data.task_list import tasks_of
+    from pipelines.steps.evaluate.summary import attempt_of, count_by_task
+    from pipelines.steps.evaluate.worker import Evaluator
+    from recap.stats import is_success
+
+    starts = starts_of(facts.tasks, start_seeds(Split.VALIDATION, config.attempts, offset=facts.first_seed))
+    max_steps = {task.spec.id: task.spec.max_steps for task in tasks_of(facts.tasks)}
+    renderer = pin_renderer(ctx, facts)
+    rows = play_missing(
+        ctx,
+        Ledger(ctx.scratch / "attempts.jsonl", key="key"),
+        {
+            f"{o.name}/{key}": (f"{o.name}/{key}", str(o.path), start, False)
+            for o in options
+            for key, start in starts.items()
+        },
+        role="evaluator",
+        make_worker=Evaluator,
+        worker_args=(renderer, facts.env.image_size, facts.noise_seed, str(ctx.workspace.episodes)),
+        workers=facts.workers,
+    )
+    for option in options:
+        attempts = [attempt_of(rows[f"{option.name}/{key}"]) for key in starts]
+        limits = [max_steps[task] for task, _ in starts.values()]
+        won = [is_success(attempt) for attempt in attempts]
+        scores[option.name] = Candidate(
+            name=option.name,
+            step=option.step,
+            guidance=option.guidance,
+            attempts=len(attempts),
+            successes=sum(won),
+            by_task=count_by_task([task for task, _ in starts.values()], won),
+            steps_used=sum(a.steps if ok else limit for a, ok, limit in zip(attempts, won, limits, strict=True)),
+        )
+    return options
+
+
+def _best(options: Sequence[_Option], scores: Mapping[str, Candidate]) -> _Option:
+    """Most successes; among equals the faster, then the one trained longer, then the one listed first."""
+    return max(
+        options,
+        key=lambda option: (scores[option.name].successes, -scores[option.name].steps_used, option.step),
+    )

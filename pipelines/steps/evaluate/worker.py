@@ -1,0 +1,68 @@
+"""The long-lived worker that plays attempts of policies: for checkpoint selection, the gate and the evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
+    from pipelines.attempts import Start
+    from recap.protocols import PolicyClient, SimulatedEnv
+
+
+class Evaluator:
+    """Plays one attempt per job. Job: (key, policy bundle, start, record it as an episode?). Result: its row."""
+
+    def __init__(self, renderer: str, image_size: int, noise_seed: int, store_root: str) -> None:
+        from data.episodes import EpisodeStore
+
+        self._renderer, self._image_size = renderer, image_size
+        self._envs: dict[str, SimulatedEnv] = {}
+        self._clients: dict[str, PolicyClient] = {}
+        self._noise_seed = noise_seed
+        self._store = EpisodeStore(Path(store_root))
+
+    def run(self, job: tuple[str | int, str, Start, bool]) -> dict[str, Any]:
+        from data.rollout import rollout
+        from data.tasks import TASKS
+
+        key, policy_dir, (task, seed), film = job
+        client = self._client(policy_dir)
+        attempt, draft, truth = rollout(
+            TASKS.simulated(task), self._env(task), client, seed, noise_seed=self._noise_seed, record=film
+        )
+        episode_id = self._store.commit(draft, truth) if draft is not None else None
+        return {
+            "key": key,
+            "start_seed": seed,
+            "outcome": attempt.outcome.value,
+            "steps": attempt.steps,
+            "inference_s": attempt.inference_s,
+            "human_steps": attempt.human_steps,
+            "metrics": dict(attempt.metrics),
+            "episode_id": episode_id,
+            "policy_id": client.policy_id,
+        }
+
+    def _env(self, task: str) -> SimulatedEnv:
+        """The environment of a task, made when the first attempt at it comes."""
+        from data.tasks import TASKS
+
+        if task not in self._envs:
+            self._envs[task] = TASKS.simulated(task).make_env(renderer=self._renderer, image_size=self._image_size)
+        return self._envs[task]
+
+    def _client(self, folder: str) -> PolicyClient:
+        """The policy of a bundle; two are kept, because the gate plays two in turn."""
+        from policy.client import LocalClient
+        from policy.models import load_policy
+
+        if folder not in self._clients:
+            while len(self._clients) >= 2:
+                del self._clients[next(iter(self._clients))]
+            self._clients[folder] = LocalClient(load_policy(Path(folder)))
+        return self._clients[folder]
+
+    def close(self) -> None:
+        for env in self._envs.values():
+            env.close()

@@ -1,0 +1,3 @@
+"""join: sets of episodes as one."""
+
+from pipelines.steps.join.step import join as join

@@ -1,0 +1,142 @@
+"""The long-lived worker that labels episodes with the models of a training; every shard is a file of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recap.protocols import Journal
+    from value_model.models import ValueData, ValueModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelPlan:
+    """What the workers of one labelling share. Plain and small: it travels to other processes."""
+
+    tasks: tuple[str, ...]
+    ids: tuple[str, ...]
+    """E episodes, sorted."""
+    models: Path
+    """A bundle per fold."""
+    family: str
+    model: Any
+    """Settings of the model."""
+    draws: int
+    episodes: Path
+    cache: Path
+    scratch: Path
+
+    def shard(self, key: str) -> Path:
+        """[2, n] float32: value and spread of the frames of one shard."""
+        return self.scratch / "shards" / f"{key.replace('/', '-')}.npy"
+
+
+Job = tuple[str, int, tuple[int, ...], int]
+"""(key, fold of the model, positions of the episodes, noise seed)."""
+
+
+class Labeller:
+    """Labels one shard per job. Result: its size."""
+
+    def __init__(self, plan: LabelPlan, journal: Journal) -> None:
+        import torch
+
+        # As in training: sums on more threads come out in another order, and values would depend on the executor.
+        torch.set_num_threads(1)
+        self._plan, self._journal = plan, journal
+        self._models: dict[int, ValueModel] = {}
+        self._data: ValueData | None = None
+
+    def run(self, job: Job) -> dict[str, Any]:
+        import numpy as np
+
+        from value_model.models import VALUE_MODELS
+
+        key, fold, episodes, noise_seed = job
+        plan = self._plan
+        if fold not in self._models:
+            self._models[fold] = VALUE_MODELS.get(plan.family).load(plan.models / f"fold-{fold}")
+        if self._data is None:
+            self._data = _data(plan, self._journal)
+        model, data = self._models[fold], self._data
+        parts = [model.label(data, episode, draws=plan.draws, noise_seed=noise_seed) for episode in episodes]
+        shard = np.stack([np.concatenate([part[which] for part in parts]) for which in (0, 1)])
+        _write_npy(plan.shard(key), shard)
+        return {"key": key, "frames": int(shard.shape[1])}
+
+    def close(self) -> None:
+        self._models.clear()
+        self._data = None
+
+
+def _data(plan: LabelPlan, journal: Journal) -> ValueData:
+    """The experience without its returns; the truth only for a family that says it is a control."""
+    import numpy as np
+
+    from data.episodes import EpisodeStore
+    from data.tasks import TASKS
+    from pipelines.experience import prompts_of, view_for
+    from value_model.models import VALUE_MODELS, ValueData
+
+    store = EpisodeStore(plan.episodes)
+    rows = store.rows(plan.ids)
+    view = view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model)
+    return ValueData(
+        packed=view,
+        returns=np.full(view.num_frames, np.nan, dtype=np.float32),
+        prompts=prompts_of(rows),
+        max_steps=np.array([TASKS.get(row.task).spec.max_steps for row in rows], dtype=np.int64),
+        lookahead=np.ones(len(rows), dtype=np.int64),
+        truth=(lambda episode: store.truth(episode).progress) if VALUE_MODELS.get(plan.family).privileged else None,
+    )
+
+
+def shards_of(folds: Sequence[int], *, size: int, noise_seed: int) -> dict[str, Job]:
+    """{key: job} that labels every episode by the model that did not see it; shards are fixed, whoever takes them.
+
+    Args:
+        folds: [E] of each episode.
+        size: episodes of a shard.
+        noise_seed: of the labelling.
+    """
+    jobs: dict[str, Job] = {}
+    for fold in sorted(set(folds)):
+        members = [place for place, own in enumerate(folds) if own == fold]
+        for begin in range(0, len(members), size):
+            shard = tuple(members[begin : begin + size])
+            # Its extent is in its name: a resume with another shard size must not take one for another.
+            key = f"value/{noise_seed}/{fold}/{begin}+{len(shard)}"
+            jobs[key] = (key, fold, shard, noise_seed)
+    return jobs
+
+
+def gather(plan: LabelPlan, jobs: Mapping[str, Job], kind: str, offsets: Any) -> tuple[Any, Any]:
+    """(value [N], spread [N]) from the shards of one kind; NaN where none was asked for."""
+    import numpy as np
+
+    table = np.full((2, int(offsets[-1])), np.nan, dtype=np.float32)
+    for key, (_, _, episodes, _) in jobs.items():
+        if key.split("/")[0] == kind:
+            rows = np.concatenate([np.arange(offsets[e], offsets[e + 1]) for e in episodes])
+            table[:, rows] = np.load(plan.shard(key), allow_pickle=False)
+    return table[0], table[1]
+
+
+def _write_npy(path: Path, array: Any) -> None:
+    """Whole or not at all: a shard that exists was written to its end."""
+    import numpy as np
+
+    from recap.workspace import sync_dir
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_dir(path.parent)

@@ -1,0 +1,281 @@
+"""Which code a step's result rests on: its own module and everything that it imports, followed to the end.
+
+`accepted_code.json` says {step: {version, fingerprint}} of the code as it was released. A step of just that code has
+its version in its key and nothing else, so that an update which changes no output repeats no work. Code that differs
+and that nobody has accepted yet is part of the key: the step runs again. `make accept-golden` accepts it, after the
+version was raised where outputs differ. A plug-in's code is accepted by nobody and always in the key.
+
+Followed are imports at the top and within functions, and the packages that a registry discovers. Not followed is the
+engine, which decides when a step runs and not what comes of it, nor any library, whose version a step names itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from recap.errors import ConfigError
+from recap.hashing import canonical_json, sha256_hex
+from recap.registry import Registry
+from recap.step import STEPS, StepSpec
+from recap.workspace import Workspace, write_atomic
+
+ROOTS = ("recap", "data", "value_model", "policy", "pipelines", "cli")
+"""Our own top-level packages."""
+_DECIDING = ("recap.training", "recap.stats", "recap.gate", "recap.types", "recap.specs", "recap.hashing")
+"""Of `recap`, what results depend on; the rest is the engine."""
+ACCEPTED = Path(__file__).with_name("accepted_code.json")
+ACCEPT = "make accept-golden"
+
+
+class Code:
+    """Fingerprints of the code of steps, remembered in a workspace beside the times of the files they were read from.
+
+    Args:
+        workspace: where they are remembered.
+        remember: False to write nothing, for readers that must not change the workspace.
+    """
+
+    def __init__(self, workspace: Workspace, *, remember: bool = True) -> None:
+        self._file = workspace.cache / "code.json"
+        self._remember = remember
+
+    def unaccepted(self, spec: StepSpec, config: Any) -> str:
+        """Fingerprint of the code of a step and of plug-ins in its settings that nobody has accepted; "" of none."""
+        accepted = _accepted().get(spec.name)
+        own = self._fingerprint(spec.function.__module__)
+        parts = [] if accepted == {"version": spec.version, "fingerprint": own} else [own]
+        parts += [self._fingerprint(module) for module in sorted(set(_plugins(config)))]
+        return sha256_hex("\n".join(parts).encode()) if parts else ""
+
+    def _fingerprint(self, module: str) -> str:
+        if module not in _known:
+            stamp = _stamp(module)
+            try:
+                remembered: dict[str, Any] = json.loads(self._file.read_bytes())
+            except (FileNotFoundError, ValueError):
+                # A memory of what was read, nothing more: absent or torn, the files are read again.
+                remembered = {}
+            entry = remembered.get(module)
+            if entry is None or entry["stamp"] != stamp:
+                entry = {"stamp": stamp, "fingerprint": code_fingerprint(module)}
+                if self._remember:
+                    self._file.parent.mkdir(exist_ok=True)
+                    write_atomic(self._file, json.dumps({**remembered, module: entry}).encode())
+            _known[module] = entry["fingerprint"]
+        return _known[module]
+
+
+_known: dict[str, str] = {}
+"""{module: fingerprint}: a process runs what it has imported, whatever is changed on disk meanwhile."""
+
+
+def code_fingerprint(module: str) -> str:
+    """sha256 (hex) over the normalised source of a module and of every module that it rests on.
+
+    Raises:
+        ConfigError: a module imports one of our packages' modules that does not exist.
+    """
+    return sha256_hex("\n".join(f"{name}\n{_source(name)[0]}" for name in sorted(code_of(module))).encode())
+
+
+def code_of(module: str) -> set[str]:
+    """Names of the modules that `module` rests on, itself among them."""
+    roots = {*ROOTS, module.partition(".")[0]}
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.partition(".")[0] not in roots or _is_engine(name) or _path(name) is None:
+            continue
+        found.add(name)
+        waiting += _source(name)[1]
+    return found
+
+
+def _is_engine(name: str) -> bool:
+    return name.startswith(("recap.", "cli.")) and not any(
+        name == part or name.startswith(f"{part}.") for part in _DECIDING
+    )
+
+
+def normalised_source(source: str) -> str:
+    """The syntax tree as text, without docstrings, comments, positions; equal for equal programs on any Python."""
+    return _spelled(_without_text(ast.parse(source)))
+
+
+def golden_of(registry: Registry[StepSpec] = STEPS) -> dict[str, dict[str, Any]]:
+    """{step: {version, fingerprint}} of all registered steps, as `accepted_code.json` should say."""
+    specs = [registry.get(name) for name in registry.names()]
+    return {
+        spec.name: {"version": spec.version, "fingerprint": code_fingerprint(spec.function.__module__)}
+        for spec in specs
+    }
+
+
+def problems_of(accepted: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """What the accepted code and the code disagree on, each with what to do; empty if they agree."""
+    problems = [f"{name}: accepted but no longer a step; {ACCEPT}" for name in accepted if name not in current]
+    for name, found in current.items():
+        old = accepted.get(name)
+        if old is None:
+            problems.append(f"{name}: its code was never accepted; {ACCEPT}")
+        elif found["version"] < old["version"]:
+            problems.append(f"{name}: version went back from {old['version']} to {found['version']}; raise it")
+        elif found["version"] > old["version"]:
+            problems.append(f"{name}: version {old['version']} -> {found['version']}; {ACCEPT}")
+        elif found["fingerprint"] != old["fingerprint"]:
+            problems.append(
+                f"{name}: its code changed and its version ({found['version']}) did not: raise the version if outputs "
+                f"can differ, then (or if they cannot) {ACCEPT}"
+            )
+    return problems
+
+
+def accept(path: Path = ACCEPTED, registry: Registry[StepSpec] = STEPS) -> list[str]:
+    """Accepts the code as it is; returns the problems this settles.
+
+    Raises:
+        ConfigError: a version went back: old results would be taken for new ones.
+    """
+    current = golden_of(registry)
+    problems = problems_of(json.loads(path.read_text()) if path.exists() else {}, current)
+    backwards = [problem for problem in problems if "went back" in problem]
+    if backwards:
+        raise ConfigError("; ".join(backwards))
+    write_atomic(path, (json.dumps(current, indent=2, sort_keys=True) + "\n").encode())
+    return problems
+
+
+@cache
+def _accepted() -> dict[str, Any]:
+    accepted: dict[str, Any] = json.loads(ACCEPTED.read_text())
+    return accepted
+
+
+def _plugins(config: Any) -> Iterator[str]:
+    """Modules of the classes of settings that are none of ours."""
+    if is_dataclass(config):
+        if type(config).__module__.partition(".")[0] not in ROOTS:
+            yield type(config).__module__
+        for item in fields(config):
+            yield from _plugins(getattr(config, item.name))
+    elif isinstance(config, Mapping):
+        for value in config.values():
+            yield from _plugins(value)
+
+
+def _path(name: str) -> Path | None:
+    """The file of a module or package; None if it has none (a namespace, a builtin)."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if loaded is not None:
+        return Path(loaded)
+    top, *rest = name.split(".")
+    top_file = getattr(sys.modules.get(top), "__file__", None)
+    if top_file is None:
+        found = importlib.util.find_spec(top)
+        top_file = None if found is None else found.origin
+    if top_file is None:
+        return None
+    place = Path(top_file).parent.joinpath(*rest)
+    for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _source(name: str) -> tuple[str, tuple[str, ...]]:
+    """(normalised source, modules that it may import) of a module."""
+    path = _path(name)
+    assert path is not None, "asked for modules that are there"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    return _spelled(_without_text(tree)), tuple(dict.fromkeys(_imports(tree, package)))
+
+
+def _imports(node: ast.AST, package: str) -> Iterator[str]:
+    """Modules that a syntax tree imports when it runs, with those that a registry in it discovers."""
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        return
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield from _with_parents(alias.name)
+    elif isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        yield from _with_parents(base)
+        # `from a import b` may name a module.
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.keyword) and node.arg == "packages" and isinstance(node.value, ast.Tuple):
+        for item in node.value.elts:
+            if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                yield from _members(item.value)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, package)
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    """A module and the packages around it, whose code runs first."""
+    parts = name.split(".")
+    yield from (".".join(parts[: count + 1]) for count in range(len(parts)))
+
+
+def _members(package: str) -> Iterator[str]:
+    path = _path(package)
+    if path is None:
+        return
+    yield package
+    for member in sorted(path.parent.iterdir()):
+        if (member / "__init__.py").is_file() or (member.suffix == ".py" and member.stem != "__init__"):
+            yield f"{package}.{member.stem}"
+
+
+def _stamp(module: str) -> str:
+    """Names, sizes and times of every file that could be among those that `module` rests on."""
+    seen = []
+    for top in sorted({*ROOTS, module.partition(".")[0]}):
+        path = _path(top)
+        files: Iterable[Path] = (
+            [] if path is None else path.parent.rglob("*.py") if path.name == "__init__.py" else [path]
+        )
+        for file in sorted(files):
+            stat = file.stat()
+            seen.append([str(file), stat.st_size, stat.st_mtime_ns])
+    return sha256_hex(canonical_json(seen))
+
+
+def _without_text(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            # A string that stands alone does nothing, wherever it stands: field docstrings included.
+            node.body = [child for child in node.body if not _is_text(child)]
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _spelled(node: Any) -> str:
+    """Like ast.dump, but empty fields are left out on every version of Python."""
+    if isinstance(node, ast.AST):
+        inner = ",".join(
+            f"{name}={_spelled(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []
+        )
+        return f"{type(node).__name__}({inner})"
+    if isinstance(node, list):
+        return "[" + ",".join(map(_spelled, node)) + "]"
+    return repr(node)
+
+
+if __name__ == "__main__":
+    for line in accept() or ["nothing to accept"]:
+        sys.stdout.write(f"{line}\n")
