@@ -47,7 +47,7 @@ def train(config, batches, stats, *, out, **_):
 FAMILY = PolicyFamily(
     name="ridge",
     config=RidgeConfig,
-    image_size=lambda config: (64, 64),
+    image_size=lambda config: (48, 48),
     check=lambda config, *, prompts, robot: None,
     train=train,
     load=Ridge,
