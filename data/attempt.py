@@ -1,13 +1,13 @@
 """The one control loop: an environment, whoever has the controls at each step, and a recorder.
 
 Observation t comes before action t. Who has the controls is decided outside, by an iterator of actors: one throughout
-(`solo`), a policy with an expert beside it (data/corrections.py), or an operator's keys (data/robots/attempt.py).
+(rollout.py), a policy with an expert beside it (corrections.py), an operator's keys (robots/recording.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -39,15 +39,6 @@ class Actor(Protocol):
         """Its next action needs the pictures."""
         ...
 
-    @property
-    def done(self) -> bool:
-        """It has nothing left to do."""
-        ...
-
-    def begin(self) -> None:
-        """It gets the controls: what it had planned before no longer fits."""
-        ...
-
     def act(self, observation: Observation, step: int) -> FloatArray:
         """[A] action for `step` of the attempt."""
         ...
@@ -61,18 +52,6 @@ class ExpertActor:
     def __init__(self, expert: Expert) -> None:
         self._expert = expert
 
-    @property
-    def done(self) -> bool:
-        return self._expert.done
-
-    @property
-    def rested(self) -> bool:
-        """As `Expert.rested`."""
-        return self._expert.rested
-
-    def begin(self) -> None:
-        """Nothing to do: an expert is made for the scene as it is."""
-
     def act(self, observation: Observation, step: int) -> FloatArray:
         """[A] action for the present state."""
         return self._expert.act()
@@ -81,7 +60,7 @@ class ExpertActor:
 class ChunkPlayer:
     """A policy at the controls: plays its chunks, one action per step, and asks for the next when one is used up."""
 
-    name, human, done = "the policy", False, False
+    name, human = "the policy", False
 
     def __init__(self, client: PolicyClient, task: TaskSpec, *, channels: int, noise_seed: int, number: int) -> None:
         """The noise of a chunk depends on (noise_seed, number, step) only; `number`: of the attempt, or its start seed.
@@ -103,7 +82,7 @@ class ChunkPlayer:
         return self._at >= self._client.execute
 
     def begin(self) -> None:
-        """Drops what is left of the chunk: someone else acted."""
+        """It gets the controls: what is left of the chunk is dropped, for someone else acted."""
         self._at = self._client.execute
 
     def act(self, observation: Observation, step: int) -> FloatArray:
@@ -179,13 +158,6 @@ class Recorder:
             asked=None if np.array_equal(asked, action) else asked,
             stale=stale if stale.any() else None,
         )
-
-
-def solo(env: Env, make: Callable[[], Actor]) -> Iterator[Actor]:
-    """One actor until the attempt is over or it has nothing left to do; made once the scene is set."""
-    actor = make()
-    while not env.finished and not actor.done:
-        yield actor
 
 
 def attempt(

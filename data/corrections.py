@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from data.attempt import Actor, ChunkPlayer, ExpertActor
 from data.sim.seeds import derive
-from data.tasks import SimTask
+from data.tasks import Expert, SimTask
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.protocols import SimulatedEnv
@@ -138,7 +138,7 @@ def supervised(
     latest = task.spec.max_steps - config.hand_back_steps
     supervisor = Supervisor(config)
     supervisor.start(env.truth())
-    expert: ExpertActor | None = None
+    expert: Expert | None = None
     milestones = takeovers = 0
     while not env.finished:
         truth = env.truth()
@@ -153,16 +153,16 @@ def supervised(
             if reason is not None:
                 takeovers += 1
                 milestones = _milestones(truth)
-                expert = ExpertActor(task.make_takeover(env, derive("takeover", seed, noise_seed, takeovers)))
+                expert = task.make_takeover(env, derive("takeover", seed, noise_seed, takeovers))
                 changes.append(Event(t=step, name=f"{TAKEOVER}{reason}", kind=NEUTRAL))
-        yield expert or player
+        yield player if expert is None else ExpertActor(expert)
 
 
 def _milestones(truth: PrivilegedTruth) -> int:
     return sum(event.kind == MILESTONE for event in truth.events)
 
 
-def _may_go(expert: ExpertActor, truth: PrivilegedTruth, milestones: int, latest: int) -> bool:
+def _may_go(expert: Expert, truth: PrivilegedTruth, milestones: int, latest: int) -> bool:
     """The expert has nothing left to do, or has let go after a milestone with time left for the policy."""
     if expert.done:
         return True

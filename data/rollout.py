@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from data.attempt import ChunkPlayer, ExpertActor, Recorder, attempt, solo
+from data.attempt import Actor, ChunkPlayer, ExpertActor, Recorder, attempt
 from data.corrections import TAKEOVER, CorrectionConfig, supervised
 from data.sim.flaws import FlawConfig
 from data.tasks import SimTask
@@ -19,7 +20,7 @@ def record_demo(task: SimTask, env: SimulatedEnv, seed: int, flaws: FlawConfig) 
     for the same task, seed, flaws and renderer.
     """
     recorder = Recorder()
-    attempt(env, solo(env, lambda: ExpertActor(task.make_expert(env, seed, flaws))), recorder, seed)
+    attempt(env, _demonstrating(task, env, seed, flaws), recorder, seed)
     draft = recorder.draft(task.spec, env, seed, policy_id=None)
     assert draft is not None, "no expert is done before its first step"
     return draft, env.truth()
@@ -61,7 +62,7 @@ def rollout(
     player = ChunkPlayer(client, task.spec, channels=len(env.spec.action_names), noise_seed=noise_seed, number=seed)
     recorder, changes = Recorder(films=record), list[Event]()
     actors = (
-        solo(env, lambda: player)
+        _alone(env, player)
         if correction is None
         else supervised(task, env, player, seed, noise_seed=noise_seed, config=correction, changes=changes)
     )
@@ -81,3 +82,16 @@ def rollout(
         metrics=metrics,
     )
     return played, recorder.draft(task.spec, env, seed, policy_id=client.policy_id), truth
+
+
+def _demonstrating(task: SimTask, env: SimulatedEnv, seed: int, flaws: FlawConfig) -> Iterator[Actor]:
+    # A generator begins after the reset: the expert is made for the scene as it then is.
+    expert = task.make_expert(env, seed, flaws)
+    actor = ExpertActor(expert)
+    while not env.finished and not expert.done:
+        yield actor
+
+
+def _alone(env: SimulatedEnv, player: ChunkPlayer) -> Iterator[Actor]:
+    while not env.finished:
+        yield player

@@ -183,7 +183,7 @@ class LeRobotRobot:
 class Teleoperator:
     """A person at the controls: a connected LeRobot teleoperator of a `LeRobotRobot`. Blends in when it takes over."""
 
-    name, human, looks, done = "the teleoperator", True, False, False
+    name, human, looks = "the teleoperator", True, False
 
     def __init__(self, device: Any, robot: LeRobotRobot, *, rate_hz: float) -> None:
         """`device` need not be connected yet.
@@ -206,7 +206,11 @@ class Teleoperator:
         """From now on its actions count, beginning where the robot is."""
         self._from, self._taken = self._robot.present_command(), 0
 
-    def act(self, observation: Observation | None, step: int) -> FloatArray:
+    def act(self, observation: Observation, step: int) -> FloatArray:
+        """As `command`: the person looks at the scene."""
+        return self.command()
+
+    def command(self) -> FloatArray:
         """[A] what to send now.
 
         A teleoperator that gives no action, as a keyboard without a key pressed, holds the command that was sent last.

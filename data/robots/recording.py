@@ -22,6 +22,7 @@ from recap.types import EpisodeDraft, Outcome
 
 VERDICTS = {Key.SUCCESS: Outcome.SUCCESS, Key.FAILURE: Outcome.FAILURE, Key.STOP: Outcome.ABORTED, Key.DISCARD: None}
 """What a key makes of an attempt; None: it is not kept."""
+_Acting = ChunkPlayer | Teleoperator
 
 
 class Keys(Protocol):
@@ -98,7 +99,7 @@ class Operator:
 
     def actors(self) -> Iterator[Actor]:
         """Who acts at each step, until a verdict, the time limit or a wish to stop."""
-        acting: Actor | None = self._player or self._teleoperator
+        acting: _Acting | None = self._player or self._teleoperator
         assert acting is not None, "a setup has one of them"
         acting.begin()
         for step in range(self._max_steps + 1):
@@ -118,7 +119,7 @@ class Operator:
                 yield acting
         self.verdict = Verdict(outcome=Outcome.FAILURE, note="time limit")
 
-    def _intervene(self, acting: Actor, step: int) -> Actor:
+    def _intervene(self, acting: _Acting, step: int) -> _Acting:
         if self._teleoperator is None:
             self._say("nobody can take over: no teleoperator (--teleop-config)")
             return acting
@@ -127,7 +128,7 @@ class Operator:
             self._say(f"step {step}: you have the controls")
         return self._teleoperator
 
-    def _hand_back(self, acting: Actor, step: int) -> Actor:
+    def _hand_back(self, acting: _Acting, step: int) -> _Acting:
         if self._player is None:
             self._say("nobody to hand back to: no policy (--policy)")
             return acting

@@ -168,7 +168,8 @@ class RecordingSession:
         if on and self._setup.teleoperator is None:
             self._say("no teleoperator to move the robot with (--teleop-config)")
             return False
-        if on and self._setup.teleoperator is not None:
+        if on:
+            assert self._setup.teleoperator is not None, "checked above"
             self._setup.robot.reset(0)
             self._setup.teleoperator.begin()
         self._say("you move the robot, unrecorded; h lets go" if on else "the robot stands")
@@ -177,7 +178,7 @@ class RecordingSession:
     def _drive_one_step(self) -> bool:
         assert self._setup.teleoperator is not None, "driving needs one"
         try:
-            self._setup.robot.step(self._setup.teleoperator.act(None, 0))
+            self._setup.robot.step(self._setup.teleoperator.command())
         except ActionRefused as refused:
             self._say(f"{refused.message}; the robot stands, i moves it again")
             return False

@@ -45,12 +45,9 @@ POLICIES.add(
     PolicyFamily(
         name="hold_still",
         config=HoldStill,
-        presets={},
-        relative_dims=lambda config, robot: (),
         image_size=lambda config: (64, 64),
         check=lambda config, *, prompts, robot: None,
         train=lambda *a, **k: {},
         load=lambda path: HoldStill(),
-        reguide=lambda *a: "",
     ),
 )
