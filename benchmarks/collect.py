@@ -29,8 +29,7 @@ def bare(task: Any, robot: Any, seeds: list[int], flaws: Any) -> int:
         robot.reset(seed)
         expert = task.make_expert(robot, seed, flaws)
         while not robot.finished and not expert.done:
-            robot.state()
-            robot.frames()
+            robot.observe()
             robot.step(expert.act())
             frames += 1
     return frames
@@ -47,8 +46,8 @@ def one_collector(name: str, renderer: str, episodes: int, rounds: int) -> tuple
     from data.tasks import TASKS
     from pipelines.steps.record.worker import Collector
 
-    task, flaws = TASKS.get(name), FlawConfig()
-    robot = task.make_robot(renderer=renderer)
+    task, flaws = TASKS.simulated(name), FlawConfig()
+    robot = task.make_env(renderer=renderer)
     rates: dict[str, list[float]] = {"bare": [], "recorded": []}
     with tempfile.TemporaryDirectory() as folder:
         collector = Collector(name, renderer, 64, flaws, folder)
