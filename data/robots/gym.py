@@ -123,7 +123,7 @@ class GymTask:
         """The expert who corrects; raises like `make_expert`."""
         if self.takeover is None:
             raise ConfigError(
-                f"task '{self.spec.id}' has no expert that takes over", hint="--set rollout.corrections=0"
+                f"task '{self.spec.id}' has no expert that takes over", hint="--set rollouts.corrections=0"
             )
         return self.takeover(self._own(env), seed)
 
