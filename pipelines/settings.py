@@ -67,18 +67,18 @@ def set_all(config: RunConfig, texts: Sequence[str]) -> RunConfig:
         return changed
     given = _given(changed)
     for place, text in enumerate(texts):
-        without = _folded(config, [*texts[:place], *texts[place + 1 :]])
         path = text.partition("=")[0].strip()
-        if without == changed or not is_semantic(changed, path):
-            continue
         try:
+            without = _folded(config, [*texts[:place], *texts[place + 1 :]])
+            if without == changed or not is_semantic(changed, path):
+                continue
             same = _given(without) == given
         except ConfigError:  # it is what makes the others possible
             continue
         if same:
             raise ConfigError(
                 f"--set {text}: it has no effect in this run ({_kind(config)}): no step would be given anything else",
-                hint=f"leave it out: --set {path} is for a run that has such a step (docs/loop.md)",
+                hint="leave it out; it is for a run that has such a step (docs/loop.md)",
             )
     return changed
 

@@ -55,7 +55,7 @@ def _truth(data: ValueData, episode: int) -> FloatArray:
         raise ConfigError(f"oracle: truth of episode {episode_id} has shape {progress.shape}, expected ({length},)")
     if np.isnan(progress).any():
         raise ConfigError(
-            f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value-model viva"
+            f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value viva"
         )
     return progress
 
