@@ -31,9 +31,7 @@ class Ema:
         """Averages the parameters called `names`, all by default."""
         self.limit = limit
         self.shadow: dict[str, Tensor] = {
-            name: value.detach().clone()
-            for name, value in module.named_parameters()
-            if names is None or name in names
+            name: value.detach().clone() for name, value in module.named_parameters() if names is None or name in names
         }
 
     @torch.no_grad()

@@ -294,7 +294,7 @@ def test_condition_and_batches_must_agree(tmp_path: Path) -> None:
             condition = np.full(self.batch_size, 2, np.int8)
             return {**SyntheticBatches.batch(self, step), "condition": condition}
 
-    with pytest.raises(ConfigError, match='batches with the field "condition"'):
+    with pytest.raises(ConfigError, match='batches with "condition"'):
         run(tmp_path, condition=POSITIVE)
     with pytest.raises(ConfigError, match="act without a condition"):
         run(tmp_path, batches=Conditioned(batch_size=8, chunk=8))
