@@ -58,7 +58,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def loss_on_the_device(learner: LossModule, batch: Mapping[str, Any]) -> torch.Tensor:
     rows = learner.prepare(batch, step_generator(0, 0))
     assert {value.device.type for value in rows.values()} == {"cpu"}
-    return learner({name: GPU.move(value) for name, value in rows.items()})[0]
+    loss: torch.Tensor = learner({name: GPU.move(value) for name, value in rows.items()})[0]
+    return loss
 
 
 def test_fake_tensors_refuse_to_mix_devices(pretended: None) -> None:

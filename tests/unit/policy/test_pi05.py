@@ -21,14 +21,24 @@ from recap.config import override
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.hashing import digest_tree
 from recap.training.config import FitConfig
+from recap.training.runtime import Runtime
 
 
 def test_registry_imports_neither_torch_nor_lerobot() -> None:
     code = (
-        "import sys; from policy.models import POLICIES; f = POLICIES.get('pi05'); f.presets['small'](steps=1, fine=False);"
+        "import sys; from policy.models import POLICIES; f = POLICIES.get('pi05'); "
+        "f.presets['small'](steps=1, fine=False);"
         "assert not {'torch', 'lerobot', 'transformers', 'safetensors'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_bfloat16_acts_nearly_alike(bundle: Path) -> None:
+    seen = make_observation(1)
+    whole, rounded = (
+        load_policy(bundle, runtime=Runtime(dtype=dtype)).act(seen, noise_seed=2) for dtype in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(rounded - whole).max() < 0.1
 
 
 def test_acting_needs_no_lerobot(bundle: Path) -> None:
