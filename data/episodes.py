@@ -62,7 +62,7 @@ class EpisodeStore:
         header = header_of(through_codec(draft, codec))
         return self._keep(header, truth, lambda: encode(draft, header, codec))
 
-    def take_over(self, source: Path, truth: PrivilegedTruth | None = None) -> Episode:
+    def import_episode(self, source: Path, truth: PrivilegedTruth | None = None) -> Episode:
         """Commits the episode in a file of another store and returns it, its frames decoded.
 
         It is read in full and proved first. JPEG images stay the files they are: encoding them again would lose more.

@@ -133,7 +133,7 @@ class Invocation:
             ConfigError: a setting not of its type or out of range, without effect in this run, or not `name=value`.
         """
         from pipelines.config import PRESETS, Models
-        from pipelines.settings import set_one
+        from pipelines.settings import set_all
 
         models = Models()
         beside = tuple(name for name in models.beside if name != self.value) if self.values is None else self.values
@@ -151,9 +151,7 @@ class Invocation:
             config = replace(config, executor=replace(config.executor, name=self.executor))
         if self.tracker is not None:
             config = replace(config, tracker=self.tracker)
-        for text in self.settings:
-            config = set_one(config, text)
-        return config
+        return set_all(config, self.settings)
 
     def command(self, workspace: Path) -> str:
         """The command line that issues this run again."""

@@ -1,4 +1,4 @@
-"""One `--set NAME=VALUE`: what it changes, and its refusal where it would change nothing.
+"""What `--set NAME=VALUE` changes, and its refusal where it would change nothing.
 
 A setting exists only if it has an effect. Whether it has one in a run is asked of the run's graph: if no step would be
 given anything else, the setting is refused and not swallowed.
@@ -6,11 +6,12 @@ given anything else, the setting is refused and not swallowed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recap.config import content_settings, is_semantic, override, semantic_dict
+from recap.config import content_settings, semantic_dict
 from recap.errors import ConfigError, UnknownName
+from recap.overrides import is_semantic, override
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -50,33 +51,53 @@ ONE_FOR_ALL = {
 """What steps once had each for itself, and a run has once."""
 
 
-def set_one(config: RunConfig, text: str) -> RunConfig:
-    """A copy of `config` with one setting changed.
+def set_all(config: RunConfig, texts: Sequence[str]) -> RunConfig:
+    """A copy of `config` with settings changed, in their order.
 
     Args:
         config: of the run.
-        text: "policy.model.fit.steps=500".
+        texts: "policy.model.fit.steps=500" each.
 
     Raises:
         UnknownName: no such setting; names the nearest, or what it is called now.
         ConfigError: not `name=value`, of another type or out of range, or without effect in this run.
     """
-    path, equals, value = (part.strip() for part in text.partition("="))
-    if not equals:
-        raise ConfigError(f"--set {text!r}: expected name=value", hint="--set policy.model.fit.steps=500")
-    try:
-        changed = override(config, path, value)
-    except UnknownName as error:
-        now = _called_now(path)
-        if now is None:
-            raise
-        raise UnknownName(f"{error.message.splitlines()[0]}", hint=f"it is {now} now") from None
-    if changed != config and is_semantic(config, path) and _given(changed) == _given(config):
-        raise ConfigError(
-            f"--set {text}: it has no effect in this run ({_kind(config)}): no step would be given anything else",
-            hint=f"leave it out: --set {path} is for a run that has such a step (docs/loop.md)",
-        )
+    changed = _folded(config, texts)
+    if not texts:
+        return changed
+    given = _given(changed)
+    for place, text in enumerate(texts):
+        path = text.partition("=")[0].strip()
+        try:
+            without = _folded(config, [*texts[:place], *texts[place + 1 :]])
+            if without == changed or not is_semantic(changed, path):
+                continue
+            same = _given(without) == given
+        except ConfigError:  # it is what makes the others possible
+            continue
+        if same:
+            raise ConfigError(
+                f"--set {text}: it has no effect in this run ({_kind(config)}): no step would be given anything else",
+                hint="leave it out; it is for a run that has such a step (docs/loop.md)",
+            )
     return changed
+
+
+def _folded(config: RunConfig, texts: Sequence[str]) -> RunConfig:
+    for text in texts:
+        path, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise ConfigError(f"--set {text!r}: expected name=value", hint="--set policy.model.fit.steps=500")
+        try:
+            config = override(config, path, value)
+        except UnknownName as error:
+            now = _called_now(path)
+            if now is None:
+                raise
+            raise UnknownName(error.message.splitlines()[0], hint=f"it is {now} now") from None
+        except ConfigError as error:
+            raise ConfigError(f"--set {text}: {error.message}", hint=error.hint) from error
+    return config
 
 
 def _called_now(path: str) -> str | None:

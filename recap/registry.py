@@ -1,7 +1,8 @@
 """Name -> thing, for everything a plug-in may add. One file registers itself; nothing lists the files.
 
-Built-ins are imported from the modules named at construction, third parties from the entry-point group
-`recap.<kind>s` (e.g. `recap.tasks`), both on first use, so that `recap --help` pays for none of them.
+Built-ins are imported from the modules named at construction, third parties from the entry points of `Registry.group`
+(recap.tasks, recap.policies, recap.value_models, recap.presets, recap.steps, ...), both on first use, so that
+`recap --help` pays for none of them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,17 @@ class Registry(Generic[T]):
         self._packages = packages
         self._items: dict[str, T] = {}
         self._discovered = False
+
+    @property
+    def group(self) -> str:
+        """The entry-point group of third parties: the kind in the plural.
+
+        Example:
+            >>> Registry("value model").group, Registry("policy").group
+            ('recap.value_models', 'recap.policies')
+        """
+        plural = self.kind.replace(" ", "_") + "s"
+        return f"recap.{plural.removesuffix('ys') + 'ies' if plural.endswith('ys') else plural}"
 
     def add(self, name: str, item: T) -> None:
         """Registers `item`; a second item of the same name is an error, not an override."""
@@ -71,5 +83,5 @@ class Registry(Generic[T]):
             package = importlib.import_module(package_name)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{package_name}.{module.name}")
-        for entry in entry_points(group=f"recap.{self.kind}s"):
+        for entry in entry_points(group=self.group):
             entry.load()

@@ -111,10 +111,10 @@ def advantages(
 
 
 def check_share(share: float) -> None:
-    """Raises ConfigError for a positive share outside (0, 1)."""
+    """Raises ConfigError for a positive fraction outside (0, 1)."""
     if not 0 < share < 1:
         raise ConfigError(
-            f"positive share {share}: expected between 0 and 1", hint="--set advantage.label.positive_fraction=0.4"
+            f"positive fraction {share}: expected between 0 and 1", hint="--set advantage.label.positive_fraction=0.4"
         )
 
 
@@ -179,7 +179,7 @@ def forced_frames(facts: EpisodeFacts, human_positive: str) -> BoolArray:
 
 
 def shuffled(positive: BoolArray, facts: EpisodeFacts, forced: BoolArray, seed: int) -> BoolArray:
-    """[N] the labels with those of unforced frames dealt out anew: what a policy gains from them is not their meaning.
+    """[N] the labels with those of unforced frames permuted: what a policy gains from them is not their meaning.
 
     Within each task, source and age (this iteration's or older) the share stays what it was. Aborted frames stay as
     they are.
@@ -200,7 +200,7 @@ def make_labels(
     facts: EpisodeFacts,
     config: LabelConfig,
     *,
-    lookahead: int | IntArray,
+    lookahead: Mapping[str, int],
     returns: ReturnConfig,
     shares: Mapping[str, float],
 ) -> FrameLabels:
@@ -210,18 +210,19 @@ def make_labels(
         values: [N] V(o_t).
         facts: the E episodes; thresholds come from the current ones.
         config: how to label.
-        lookahead: K in control steps, one for all or [E].
+        lookahead: {task: K in control steps}.
         returns: the return that the values were trained on.
-        shares: {task: positive share}, used where the configuration says none.
+        shares: {task: positive fraction}, used where the configuration says none.
 
     Raises:
-        ConfigError: as `advantages`; a task without a share.
+        ConfigError: as `advantages`; a task without a look-ahead or a share.
         HealthError: a task without autonomous frames of this iteration, or advantages that are not finite.
     """
     success, aborted = facts.success, facts.aborted
     shape = (facts.offsets, success, facts.max_steps)
     lines = return_lines(*shape, returns, ids=facts.ids, aborted=aborted)
-    advantage = advantages(values, *shape, lookahead, returns, ids=facts.ids, aborted=aborted)
+    ahead = facts.per_task(lookahead, "look-ahead")
+    advantage = advantages(values, *shape, ahead, returns, ids=facts.ids, aborted=aborted)
     forced, basis = forced_frames(facts, config.human_positive), threshold_frames(facts)
     tasks = facts.task_ids
     task_index = np.searchsorted(tasks, facts.tasks) if tasks else np.zeros(0, dtype=np.int64)
@@ -231,7 +232,7 @@ def make_labels(
     for place, task in enumerate(tasks):
         share = shares.get(task) if config.positive_fraction is None else config.positive_fraction
         if share is None:
-            raise ConfigError(f"task {task}: no positive share", hint="set positive_fraction of the advantage step")
+            raise ConfigError(f"task {task}: no positive fraction", hint="set positive_fraction of the advantage step")
         targets[task] = share
         try:
             eps[place] = positive_threshold(advantage[basis & (task_of == place)], share)

@@ -1,20 +1,28 @@
 """A trained value model as a folder: value.json names the family and describes it; what else lies there is its own.
 
-Owns value.json. Every family writes and reads it here, so that a folder that is not whole is refused in one voice.
+Every family writes and reads value.json here, so that a folder that is not whole is refused in one voice. A family
+whose knowledge is a few arrays needs no more than `write_arrays` and `read_arrays`.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from recap.errors import ArtifactCorrupt
 from recap.hashing import canonical_json
 
 FORMAT = 1
 _FILE = "value.json"
+_ARRAYS = "arrays.safetensors"
 
 
 def fresh_bundle(path: Path) -> Path:
@@ -53,3 +61,21 @@ def read_description(path: Path, *, family: str | None = None) -> dict[str, Any]
     if said[0] != FORMAT or family not in (None, said[1]):
         raise ArtifactCorrupt(f"value bundle {path}: {said[1]} {said[0]}, expected {family or 'format'} {FORMAT}")
     return found
+
+
+def write_arrays(path: Path, family: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """A fresh bundle at `path` that holds these arrays. The caller commits it."""
+    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, fresh_bundle(path) / _ARRAYS)
+    write_description(path, family)
+
+
+def read_arrays(path: Path, family: str, *names: str) -> dict[str, NDArray[Any]]:
+    """What `write_arrays` wrote; ArtifactCorrupt unless it is whole, of that family and has exactly these names."""
+    read_description(path, family=family)
+    try:
+        arrays: dict[str, NDArray[Any]] = load_file(path / _ARRAYS)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactCorrupt(f"value bundle {path}: {_ARRAYS}: {error}") from error
+    if set(arrays) != set(names):
+        raise ArtifactCorrupt(f"value bundle {path}: {_ARRAYS} holds {sorted(arrays)}, expected {sorted(names)}")
+    return arrays

@@ -6,7 +6,7 @@ nor what a value is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +101,15 @@ class EpisodeFacts:
     def of_task(self, task: str) -> BoolArray:
         """[E] True for episodes of this task."""
         return np.array([name == task for name in self.tasks], dtype=np.bool_)
+
+    def per_task(self, numbers: Mapping[str, int], what: str) -> IntArray:
+        """[E] the number of each episode's task, from {task: number}; `what` says in the error what is missing."""
+        missing = sorted(set(self.tasks) - set(numbers))
+        if missing:
+            raise ConfigError(
+                f"task {', '.join(missing)}: no {what}, only of {', '.join(sorted(numbers)) or 'no task'}"
+            )
+        return np.array([numbers[task] for task in self.tasks], dtype=np.int64)
 
     @property
     def task_ids(self) -> tuple[str, ...]:

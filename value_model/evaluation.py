@@ -164,7 +164,7 @@ def evaluate_tasks(
     facts: EpisodeFacts,
     config: EvaluationConfig,
     *,
-    lookahead: int,
+    lookahead: Mapping[str, int],
     returns: ReturnConfig,
     shares: Mapping[str, float],
     progress: FloatArray | None = None,
@@ -172,18 +172,22 @@ def evaluate_tasks(
     redrawn: FloatArray | None = None,
     train_values: FloatArray | None = None,
 ) -> dict[str, ValueReport]:
-    """{task: `evaluate_values`} of episodes of several tasks; `shares` gives each task's positive share."""
+    """{task: `evaluate_values`} of episodes of several tasks.
+
+    `lookahead` gives each task's K in control steps, `shares` its positive fraction.
+    """
     reports = {}
     for task in facts.task_ids:
         keep = facts.of_task(task)
         rows = facts.rows(keep)
-        if task not in shares:
-            raise ConfigError(f"task {task}: no positive share among those of {', '.join(sorted(shares)) or 'no task'}")
+        for what, given in (("look-ahead", lookahead), ("positive fraction", shares)):
+            if task not in given:
+                raise ConfigError(f"task {task}: no {what}, only of {', '.join(sorted(given)) or 'no task'}")
         reports[task] = evaluate_values(
             values[rows],
             facts.subset(keep),
             config,
-            lookahead=lookahead,
+            lookahead=lookahead[task],
             returns=returns,
             positive_fraction=shares[task],
             progress=None if progress is None else progress[rows],

@@ -6,7 +6,7 @@ return.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class QuietJournal:
 
 
 def synthetic_values(
-    folder: Path, *, episodes: int = 4, length: int = 12, size: int = 32, lookahead: int = 3
+    folder: Path, *, episodes: int = 4, length: int = 12, size: int = 32, lookahead: int | Sequence[int] = 3
 ) -> ValueData:
     """`episodes` episodes of about `length` frames with three cameras, packed under `folder`; truth included."""
     store = EpisodeStore(folder / "episodes")
@@ -59,7 +59,7 @@ def synthetic_values(
         returns=np.concatenate([curve - 1 for curve in progress.values()]).astype(np.float32),
         prompts=(PROMPT,) * episodes,
         max_steps=np.full(episodes, 2 * length, dtype=np.int64),
-        lookahead=lookahead,
+        lookahead=np.broadcast_to(np.array(lookahead, dtype=np.int64), episodes),
         truth=progress.__getitem__,
     )
 

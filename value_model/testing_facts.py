@@ -20,7 +20,7 @@ def make_facts(
     tasks: Sequence[str] | None = None,
     current: Sequence[bool] | None = None,
     human: Sequence[int] = (),
-    max_steps: int = 20,
+    max_steps: int | Sequence[int] = 20,
 ) -> EpisodeFacts:
     """Episodes e000, e001, ...: rollouts of one task collected now, unless told otherwise; `human` lists rows [N]."""
     count = len(lengths)

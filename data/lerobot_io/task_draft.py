@@ -9,7 +9,7 @@ from data.lerobot_io.mapping import DatasetMapping, names_of, picture_shape
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 
 LOOKAHEAD_S = 2.0
-POSITIVE_SHARE = 0.4
+POSITIVE_FRACTION = 0.4
 RESET_S = 10.0
 
 
@@ -39,7 +39,7 @@ def draft_task(
         max_steps=max(entry.length for entry in entries),
         rate_hz=folder.fps,
         lookahead_s=LOOKAHEAD_S,
-        positive_fraction=POSITIVE_SHARE,
+        positive_fraction=POSITIVE_FRACTION,
         reset_s=RESET_S,
         success="not described",
     )

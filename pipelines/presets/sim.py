@@ -18,6 +18,8 @@ class Needs:
     """Gradient steps of the starting weights."""
     steps: int = 3000
     """Gradient steps of every training after it."""
+    value_steps: int = 1700
+    """Gradient steps of a value model."""
     fine: bool = False
     """Its grasps are within a few pixels, so the policy needs its pictures in full."""
     max_takeovers: int = CorrectionConfig().max_takeovers
@@ -52,5 +54,5 @@ def sim(tasks: tuple[str, ...], models: Models) -> RunConfig:
         checkpoint_selection=CheckpointSelectionConfig(attempts=24, guidance=(1.0, 2.0)),
         rollouts=RolloutsConfig(attempts=140, corrections=60, correction=correction),
         value=models.value,
-        values=value_models(models, "small", tasks=len(tasks)),
+        values=value_models(models, "small", steps=sum(one.value_steps for one in needs)),
     )

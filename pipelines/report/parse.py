@@ -61,8 +61,8 @@ def training(artifact: Artifact, *, seconds: float | None, loss: Curve) -> Train
     """How a policy was trained; time and loss come from the run's record."""
     found = artifact.read(PolicyTraining)
     return Training(
-        steps=int(found.figures["steps"]),
-        parameters=int(found.figures["parameters"]),
+        steps=int(found.figures.get("steps", 0)),
+        parameters=int(found.figures.get("parameters", 0)),
         frames=found.frames,
         episodes=found.episodes,
         seconds=seconds,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,13 @@ from recap.protocols import Policy
 from recap.registry import Registry
 from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
+
+
+def _no_guidance(bundle: Path, out: Path, beta: float) -> str:
+    raise ConfigError(
+        f"the policy of {bundle} acts by its condition alone: guidance {beta:g}, expected 1",
+        hint="--set checkpoint_selection.guidance=1",
+    )
 
 
 def _shorter(config: Any, steps: int) -> Any:
@@ -29,10 +36,10 @@ class PolicyFamily:
     name: str
     config: type[Any]
     """Frozen configuration class, with `chunk`, `execute`, `batch_size` and `fit` (FitConfig) fields."""
-    presets: Mapping[str, Callable[..., Any]]
+    presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """{size: preset(steps=, fine=) -> settings}: "tiny" for tests, "small" for simulation; `fine`: for grasps within a
     few pixels. A family without a size is used with its default settings."""
-    relative_dims: Callable[[Any, RobotSpec], tuple[int, ...]]
+    relative_dims: Callable[[Any, RobotSpec], tuple[int, ...]] = lambda config, robot: ()
     """Action dimensions that training batches must hold relative to the state."""
     image_size: Callable[[Any], tuple[int, int]]
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
@@ -44,7 +51,7 @@ class PolicyFamily:
     `base` is a bundle to start from, `condition` the words of policy.conditioning that the bundles act with."""
     load: Callable[..., Policy]
     """load(path) -> the policy of a bundle folder."""
-    with_guidance: Callable[[Path, Path, float], str]
+    with_guidance: Callable[[Path, Path, float], str] = _no_guidance
     """with_guidance(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
     check_base: Callable[[Any, Any], None] = lambda base, config: None
     """check_base(base, config) raises ConfigError if weights of `base` are no start for a training with `config`."""

@@ -140,7 +140,7 @@ def test_viva_trains_encodes_and_labels(size: str) -> None:
     with torch.no_grad():
         assert loss_on_the_device(GPU.place(learner), batch).device.type == "cuda"
     parts = Parts(
-        config=config, layout=layout, views=CAMERAS, lookahead=5, image_size=(height, width), transformer=transformer,
+        config=config, layout=layout, views=CAMERAS, image_size=(height, width), transformer=transformer,
         encoder=encoder, state_range=StateRange(low=low, high=high), prompts={TASK: text},
     )  # fmt: skip
     latents = encoder(torch.from_numpy(batch["images"]))

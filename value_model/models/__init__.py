@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recap.errors import ConfigError
+from recap.errors import ConfigError, UnknownName
 from recap.registry import Registry
 from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, IntArray
@@ -35,10 +35,14 @@ class ValueData:
     """E instructions, in words."""
     max_steps: IntArray
     """[E] T_max of each episode's task."""
-    lookahead: int
-    """K = N, control steps."""
+    lookahead: IntArray
+    """[E] K = N of each episode's task, control steps."""
     truth: Callable[[str], FloatArray] | None = None
     """Episode id -> [T] true progress. Privileged: given only to families that say so, for controls."""
+
+    def rows(self, episode: int) -> slice:
+        """Rows of the episode at position `episode`."""
+        return slice(int(self.packed.offsets[episode]), int(self.packed.offsets[episode + 1]))
 
     @property
     def frame_of(self) -> IntArray:
@@ -67,23 +71,36 @@ class ValueModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Noiseless:
+    """A ValueModel without noise, from the function (data, episode) -> values [T]: more draws change nothing."""
+
+    values: Callable[[ValueData, int], NDArray[np.floating[Any]]]
+
+    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+        """See ValueModel.label."""
+        del draws, noise_seed
+        value = self.values(data, episode).astype(np.float32)
+        return value, np.zeros_like(value)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueFamily:
-    """What a value model folder offers to the pipelines."""
+    """What a value model folder offers to the pipelines. Name, config, train and load are all it must."""
 
     name: str
     config: type[Any]
     """Frozen configuration class."""
     train: Callable[..., dict[str, float]]
     """train(config, data: ValueData, episodes [n] positions to learn from, *, seed, scratch, out, journal,
-    data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family)."""
+    data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family). It names what it
+    uses and takes the rest as `**others`. Nothing of labelling (draws, noise) is among them, ever."""
     load: Callable[..., ValueModel]
     """load(path) -> the model of a bundle folder."""
     networks: bool = False
     """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
     presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """{size: preset -> settings}: "tiny"(steps=) for tests, "small"(tasks=) for simulation. A family without a size is
-    used with its default settings."""
+    """{size: preset(steps=) -> settings}: "tiny" for tests, "small" for simulation, with so many gradient steps."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
@@ -96,6 +113,18 @@ class ValueFamily:
     def at(self, runtime: Runtime) -> dict[str, Runtime]:
         """The argument that tells train and load where to compute; none for a family without networks."""
         return {"runtime": runtime} if self.networks else {}
+
+    def preset(self, size: str, *, steps: int) -> Any:
+        """Settings of a size; a family without any (a closed form takes no gradient steps) has its defaults.
+
+        Raises:
+            UnknownName: it has presets, but none of this size.
+        """
+        if not self.presets:
+            return self.config()
+        if size not in self.presets:
+            raise UnknownName.among(f"preset of {self.name}", size, self.presets)
+        return self.presets[size](steps=steps)
 
 
 VALUE_MODELS: Registry[ValueFamily] = Registry("value model", packages=("value_model.models",))
@@ -125,8 +154,13 @@ def load_value_model(path: Path, *, runtime: Runtime = CPU) -> ValueModel:
     return family.load(path, **family.at(runtime))
 
 
-def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]]) -> IntArray:
-    """Rows of the pack that belong to `episodes` (positions) and have a return."""
-    packed = data.packed
-    chosen = np.isin(packed.episode_of, episodes) & np.isfinite(data.returns)
-    return np.flatnonzero(chosen).astype(np.int64)
+def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]], family: str) -> IntArray:
+    """Rows of the pack that belong to `episodes` (positions) and have a return.
+
+    Raises:
+        ConfigError: there is none, so `family` has nothing to learn from.
+    """
+    rows = np.flatnonzero(np.isin(data.packed.episode_of, episodes) & np.isfinite(data.returns)).astype(np.int64)
+    if not len(rows):
+        raise ConfigError(f"{family}: none of the {len(episodes)} training episodes has a return")
+    return rows

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from recap.config import setting, validate
 from recap.errors import ConfigError
-from recap.protocols import Journal
 from recap.types import FloatArray
-from value_model.bundle import fresh_bundle, read_description, write_description
-from value_model.models import VALUE_MODELS, ValueData, ValueFamily, training_rows
+from value_model.bundle import fresh_bundle, read_arrays, read_description, write_arrays, write_description
+from value_model.models import VALUE_MODELS, Noiseless, ValueData, ValueFamily, training_rows
 from value_model.per_prompt import per_prompt
 
 
@@ -45,38 +44,17 @@ class RandomConfig:
         validate(self)
 
 
-class Oracle:
-    """V = mean return at the true progress, between the middles of its bins on a straight line."""
-
-    def __init__(self, progress: FloatArray, value: FloatArray) -> None:
-        """Takes the curve: progress [B], rising, and value [B]."""
-        self.progress, self.value = progress, value
-
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
-        """See ValueModel.label.
-
-        Raises:
-            ConfigError: the data holds no truth, or not of every frame.
-        """
-        del draws, noise_seed
-        value = np.interp(_truth(data, episode), self.progress, self.value).astype(np.float32)
-        return value, np.zeros_like(value)
-
-
 def _truth(data: ValueData, episode: int) -> FloatArray:
     """[T] true progress of an episode."""
-    packed = data.packed
-    episode_id = packed.episode_ids[episode]
+    episode_id = data.packed.episode_ids[episode]
     if data.truth is None:
         raise ConfigError("oracle: this data holds no simulator truth", hint="it exists for simulated episodes only")
     progress = np.asarray(data.truth(episode_id), dtype=np.float32)
-    length = int(packed.offsets[episode + 1] - packed.offsets[episode])
+    length = len(data.packed.state[data.rows(episode)])
     if progress.shape != (length,):
         raise ConfigError(f"oracle: truth of episode {episode_id} has shape {progress.shape}, expected ({length},)")
     if np.isnan(progress).any():
-        raise ConfigError(
-            f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value-model viva"
-        )
+        raise ConfigError(f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value viva")
     return progress
 
 
@@ -90,9 +68,8 @@ class Random:
         """See ValueModel.label; ConfigError for draws < 1."""
         if draws < 1:
             raise ConfigError(f"random: draws = {draws}, expected >= 1")
-        packed = data.packed
-        length = int(packed.offsets[episode + 1] - packed.offsets[episode])
-        text = f"random-value:{noise_seed}:{packed.episode_ids[episode]}"
+        length = len(data.packed.state[data.rows(episode)])
+        text = f"random-value:{noise_seed}:{data.packed.episode_ids[episode]}"
         key = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], dtype="<u8")
         words = np.stack(
             [
@@ -105,55 +82,33 @@ class Random:
 
 
 def _train_oracle(
-    config: OracleConfig,
-    data: ValueData,
-    episodes: NDArray[np.integer[Any]],
-    *,
-    seed: int,
-    scratch: Path,
-    out: Path,
-    journal: Journal,
-    data_identity: str,
+    config: OracleConfig, data: ValueData, episodes: NDArray[np.integer[Any]], *, out: Path, **_: Any
 ) -> dict[str, float]:
-    del seed, scratch, data_identity
-    rows = training_rows(data, episodes)
+    rows = training_rows(data, episodes, "oracle")
     packed = data.packed
     progress = np.full(packed.num_frames, np.nan, dtype=np.float32)
     for episode in np.unique(packed.episode_of[rows]).tolist():
-        progress[packed.offsets[episode] : packed.offsets[episode + 1]] = _truth(data, episode)
-    if not len(rows):
-        raise ConfigError("oracle: no frame with a return to learn from")
+        progress[data.rows(episode)] = _truth(data, episode)
     place = np.minimum((progress[rows] * config.bins).astype(np.int64), config.bins - 1)
     count = np.bincount(place, minlength=config.bins)
     total = np.bincount(place, data.returns[rows].astype(np.float64), minlength=config.bins)
     seen = np.flatnonzero(count)
     middles = (seen + 0.5) / config.bins
-    value = (total[seen] / count[seen]).tolist()
-    write_description(fresh_bundle(out), "oracle", progress=middles.tolist(), value=value)
-    journal.progress(1, 1, "fits")
+    write_arrays(out, "oracle", {"progress": middles, "value": total[seen] / count[seen]})
     return {"frames": float(len(rows))}
 
 
+def _load_oracle(path: Path) -> Noiseless:
+    """Between the middles of the bins on a straight line."""
+    curve = {name: each.astype(np.float32) for name, each in read_arrays(path, "oracle", "progress", "value").items()}
+    return Noiseless(lambda data, episode: np.interp(_truth(data, episode), curve["progress"], curve["value"]))
+
+
 def _train_random(
-    config: RandomConfig,
-    data: ValueData,
-    episodes: NDArray[np.integer[Any]],
-    *,
-    seed: int,
-    scratch: Path,
-    out: Path,
-    journal: Journal,
-    data_identity: str,
+    config: RandomConfig, data: ValueData, episodes: NDArray[np.integer[Any]], *, out: Path, **_: Any
 ) -> dict[str, float]:
-    del data, episodes, seed, scratch, data_identity
     write_description(fresh_bundle(out), "random", low=config.low)
-    journal.progress(1, 1, "fits")
     return {}
-
-
-def _load_oracle(path: Path) -> Oracle:
-    content = read_description(path, family="oracle")
-    return Oracle(np.array(content["progress"], dtype=np.float32), np.array(content["value"], dtype=np.float32))
 
 
 def _load_random(path: Path) -> Random:

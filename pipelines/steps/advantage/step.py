@@ -82,7 +82,7 @@ def advantage(
         value,
         known,
         config.label,
-        lookahead=max(facts.lookahead.values()),
+        lookahead=facts.lookahead,
         returns=facts.returns,
         shares={task: TASKS.get(task).spec.positive_fraction for task in known.task_ids},
     )

@@ -130,7 +130,7 @@ def _reports(
     from value_model.evaluation import evaluate_tasks
 
     shared: dict[str, Any] = {
-        "lookahead": max(facts.lookahead.values()),
+        "lookahead": facts.lookahead,
         "returns": facts.returns,
         "shares": {task: TASKS.get(task).spec.positive_fraction for task in known.task_ids},
     }

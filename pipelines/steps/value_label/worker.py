@@ -90,7 +90,7 @@ def _data(plan: LabelPlan, journal: Journal) -> ValueData:
         returns=np.full(view.num_frames, np.nan, dtype=np.float32),
         prompts=prompts_of(rows),
         max_steps=np.array([TASKS.get(row.task).spec.max_steps for row in rows], dtype=np.int64),
-        lookahead=1,
+        lookahead=np.ones(len(rows), dtype=np.int64),
         truth=(lambda episode: store.truth(episode).progress) if VALUE_MODELS.get(plan.family).privileged else None,
     )
 

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recap.errors import ArtifactCorrupt, ConfigError
+from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.hashing import digest_tree
-from recap.training.config import FitConfig
 from value_model.models import VALUE_MODELS, ValueData, family_of, load_value_model
-from value_model.models.viva import tiny_config
 from value_model.testing import synthetic_values, train_synthetic
 
 FAMILIES = VALUE_MODELS.names()
@@ -24,10 +22,7 @@ LEARNING = [name for name in FAMILIES if name not in ("oracle", "random")]
 
 def quick(family: str) -> Any:
     """A configuration that trains in a second."""
-    config = VALUE_MODELS.get(family).config
-    if family == "viva":
-        return tiny_config(fit=FitConfig(steps=3))
-    return getattr(sys.modules[config.__module__], "tiny_config", config)()
+    return VALUE_MODELS.get(family).preset("tiny", steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +124,18 @@ def test_only_the_oracle_reads_the_truth(data: ValueData, tmp_path: Path) -> Non
         else:
             train_synthetic(quick(family), blind, tmp_path / family)
             load_value_model(tmp_path / family / "bundle").label(blind, 3, draws=1, noise_seed=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_size_of_a_family_is_its_own_configuration(family: str) -> None:
+    offered = VALUE_MODELS.get(family)
+    for size in ("tiny", "small"):
+        config = offered.preset(size, steps=7)
+        assert family_of(config) is offered
+        assert not offered.presets or config.fit.steps == 7
+    if offered.presets:
+        with pytest.raises(UnknownName, match="did you mean 'small'"):
+            offered.preset("smal", steps=7)
 
 
 def test_naming_the_families_imports_no_torch() -> None:

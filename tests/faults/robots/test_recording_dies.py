@@ -106,7 +106,7 @@ def test_a_killed_session_loses_the_attempt_in_flight_and_nothing_else(site, tmp
     workspace = tmp_path / "w"
     assert summary["next_command"] == (
         f"recap run --task bench_folding --collect none --demos {workspace} --iterations 0 "
-        f"--set ingest.others=skip --workspace {workspace}"
+        f"--set imported.others=skip --workspace {workspace}"
     )
 
 

@@ -53,7 +53,9 @@ def test_labels_by_hand() -> None:
         human=[6],
         max_steps=4,
     )
-    made = make_labels(VALUES, facts, LabelConfig(), lookahead=2, returns=ReturnConfig(), shares={"fold": 0.5})
+    made = make_labels(
+        VALUES, facts, LabelConfig(), lookahead={"fold": 2}, returns=ReturnConfig(), shares={"fold": 0.5}
+    )
     # Sorted: -.5 -.5 -.125 | 0 0 .25: three of six above -.125.
     assert made.thresholds == {"fold": pytest.approx(-0.125)}
     assert made.positive.tolist() == [True, True, False, True, False, False, True]

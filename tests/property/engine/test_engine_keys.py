@@ -11,8 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recap.config import from_json, override, semantic_dict, to_json
+from recap.config import from_json, semantic_dict, to_json
 from recap.hashing import canonical_json, digest_array
+from recap.overrides import override
 from recap.step import StepSpec, key_facts, key_of
 from recap.testing.fakes import TOY_STEPS, ScaleConfig
 from recap.testing.strategies import json_values, scale_configs, shuffled

@@ -111,7 +111,7 @@ def test_healthy_labels_reach_their_share(made: EpisodeFacts, seed: int, levels:
     rng = np.random.default_rng(seed)
     value = (-rng.integers(0, levels, made.num_frames) / levels).astype(np.float32)
     made_labels = make_labels(
-        value, made, LabelConfig(positive_fraction=share), lookahead=5, returns=ReturnConfig(), shares={}
+        value, made, LabelConfig(positive_fraction=share), lookahead={"fold": 5}, returns=ReturnConfig(), shares={}
     )
     try:
         report = check_labels(value, made_labels, made, LabelHealthConfig())
@@ -127,10 +127,49 @@ def test_healthy_labels_reach_their_share(made: EpisodeFacts, seed: int, levels:
 def test_a_constant_critic_is_always_refused(made: EpisodeFacts, constant: float, lookahead: int) -> None:
     value = np.full(made.num_frames, constant, dtype=np.float32)
     made_labels = make_labels(
-        value, made, LabelConfig(positive_fraction=0.4), lookahead=lookahead, returns=ReturnConfig(), shares={}
+        value,
+        made,
+        LabelConfig(positive_fraction=0.4),
+        lookahead={"fold": lookahead},
+        returns=ReturnConfig(),
+        shares={},
     )
     with pytest.raises(HealthError, match="hardly differ"):
         check_labels(value, made_labels, made, LabelHealthConfig())
+
+
+@given(
+    lengths=st.lists(st.integers(2, 20), min_size=2, max_size=8),
+    ahead=st.tuples(st.integers(1, 25), st.integers(1, 25)),
+    limits=st.tuples(st.integers(20, 60), st.integers(20, 60)),
+    kind=st.sampled_from(["recap", "viva"]),
+    seed=st.integers(0, 99),
+)
+def test_two_tasks_together_are_labelled_as_each_alone(
+    lengths: list[int], ahead: tuple[int, int], limits: tuple[int, int], kind: str, seed: int
+) -> None:
+    """Tasks with look-aheads, T_max and fractions of their own, their episodes mixed."""
+    rng = np.random.default_rng(seed)
+    place = np.concatenate([[0, 1], rng.integers(0, 2, len(lengths) - 2)])
+    both = make_facts(
+        lengths,
+        [Outcome.SUCCESS if won else Outcome.FAILURE for won in rng.integers(0, 2, len(lengths))],
+        tasks=[("box", "fold")[p] for p in place],
+        max_steps=[limits[p] for p in place],
+    )
+    value = values_for(both, seed)
+    given: dict[str, Any] = {
+        "lookahead": dict(zip(("box", "fold"), ahead, strict=True)),
+        "returns": ReturnConfig(kind=kind),
+        "shares": {"box": 0.3, "fold": 0.6},
+    }
+    together = make_labels(value, both, LabelConfig(), **given)
+    for task in ("box", "fold"):
+        rows = both.rows(both.of_task(task))
+        alone = make_labels(value[rows], both.subset(both.of_task(task)), LabelConfig(), **given)
+        np.testing.assert_array_equal(together.advantage[rows], alone.advantage)
+        np.testing.assert_array_equal(together.positive[rows], alone.positive)
+        assert together.thresholds[task] == alone.thresholds[task]
 
 
 @given(made=facts(), seed=st.integers(0, 99))
@@ -145,7 +184,7 @@ def test_old_episodes_do_not_move_the_threshold(made: EpisodeFacts, seed: int) -
     value = values_for(made, seed)
     other = value.copy()
     other[: made.lengths[0]] = -0.123
-    kwargs: dict[str, Any] = {"lookahead": 4, "returns": ReturnConfig(), "shares": {"fold": 0.4}}
+    kwargs: dict[str, Any] = {"lookahead": {"fold": 4}, "returns": ReturnConfig(), "shares": {"fold": 0.4}}
     first = make_labels(value, old, LabelConfig(), **kwargs)
     second = make_labels(other, old, LabelConfig(), **kwargs)
     assert first.thresholds == second.thresholds

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from data.task_file import RecordedTask, read_task_file, write_task_file
-from data.tasks import TASKS
+from data.tasks import TASKS, SimTask, capabilities_of
 from recap.errors import ConfigError, RecapError, UnknownName
+from recap.protocols import Capabilities
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.task_folders import ENVIRONMENT, offer, offered
 
@@ -69,10 +70,11 @@ def test_json_will_do_and_one_unit_stands_for_all(path, tmp_path):
 def test_what_needs_a_simulator_says_so(path):
     task = TASKS.get("cubes")
     assert isinstance(task, RecordedTask)
-    for ask in (task.make_robot, lambda: task.make_expert(None, 0, None), lambda: task.make_takeover(None, 0)):
-        with pytest.raises(ConfigError, match=r"'cubes' has no simulator.*cubes\.yaml") as refused:
-            ask()
-        assert "--collect none" in refused.value.hint
+    assert not isinstance(task, SimTask)
+    assert capabilities_of(task) == Capabilities()
+    with pytest.raises(ConfigError, match=r"'cubes' has no simulator.*cubes\.yaml") as refused:
+        TASKS.simulated("cubes")
+    assert "--collect none" in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_what_needs_a_simulator_says_so(path):
         ("max_steps: 100", "max_steps: 100\nmax_steps: 200", "'max_steps' is given twice"),
         ("rate_hz: 29.97002997", "rate_hz: .nan", "rate_hz is nan"),
         ("positive_fraction: 0.4", "positive_fraction: 1", "positive_fraction is 1, expected a number within"),
+        ("positive_fraction: 0.4", "positive_share: 0.4", "positive_share is now called positive_fraction"),
         ('id: "cubes"', "id: cube", "id 'cube', expected 'cubes' as the file is called"),
         ('["shoulder", "gripper"]', "[shoulder, shoulder]", "robot.action_names is .*, expected a list of different"),
         ('["rad", "0..1"]', "[rad]", "robot.action_units is .*, expected one unit, or a list of 2"),

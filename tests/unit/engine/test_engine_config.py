@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
-from recap.config import describe, from_json, override, semantic_dict, setting, to_json, validate
+from recap.config import from_json, semantic_dict, setting, to_json, validate
 from recap.errors import ConfigError, UnknownName
+from recap.overrides import override
 
 
 class Colour(StrEnum):
@@ -192,11 +193,3 @@ def test_override_refuses_by_name(path: str, text: str, error: type[ConfigError]
     with pytest.raises(error) as raised:
         override(everything(), path, text)
     assert expected in raised.value.message
-
-
-def test_describe_lists_every_setting_with_its_rules() -> None:
-    listed = {info.path: info for info in describe(Everything)}
-    assert listed["steps"].allowed == ">= 1 and <= 100"
-    assert listed["steps"].help == "gradient steps"
-    assert listed["inner.device"].semantic is False
-    assert "inner" not in listed

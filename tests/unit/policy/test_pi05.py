@@ -17,9 +17,9 @@ from policy.models import POLICIES, load_policy
 from policy.models.pi05.config import Pi05Config, small_config, tiny_config
 from policy.models.pi05.sizes import NetworkSizes, full, small, tiny
 from policy.testing import MemoryJournal, last_candidate, make_observation, train_synthetic
-from recap.config import override
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.hashing import digest_tree
+from recap.overrides import override
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime
 

@@ -36,7 +36,7 @@ def good_values() -> np.ndarray:
 def labels_of(values: np.ndarray, made: EpisodeFacts) -> Any:
     from value_model.returns import ReturnConfig
 
-    return make_labels(values, made, LabelConfig(), lookahead=3, returns=ReturnConfig(), shares={"fold": 0.4})
+    return make_labels(values, made, LabelConfig(), lookahead={"fold": 3}, returns=ReturnConfig(), shares={"fold": 0.4})
 
 
 def listed(values: np.ndarray, **changes: Any) -> LabelHealth:

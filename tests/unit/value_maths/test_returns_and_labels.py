@@ -103,7 +103,7 @@ def test_a_threshold_of_nothing_or_of_nan_is_refused() -> None:
         positive_threshold(np.zeros(0, dtype=np.float32), 0.4)
     with pytest.raises(HealthError, match="1 of 2 advantages"):
         positive_threshold(np.array([0, np.nan], dtype=np.float32), 0.4)
-    with pytest.raises(ConfigError, match=r"positive share 1\.0"):
+    with pytest.raises(ConfigError, match=r"positive fraction 1\.0"):
         positive_threshold(np.zeros(3, dtype=np.float32), 1.0)
 
 
@@ -134,7 +134,8 @@ def test_which_human_frames_are_forced(who: str, rows: list[int]) -> None:
 
 
 def label_with(made: EpisodeFacts, value: np.ndarray, config: LabelConfig = USUAL, **shares: float) -> Any:
-    return make_labels(value, made, config, lookahead=1, returns=ReturnConfig(), shares=shares)
+    ahead = dict.fromkeys(made.task_ids, 1)
+    return make_labels(value, made, config, lookahead=ahead, returns=ReturnConfig(), shares=shares)
 
 
 def test_every_task_has_its_own_threshold() -> None:
@@ -149,10 +150,17 @@ def test_every_task_has_its_own_threshold() -> None:
     assert label_with(made, value, LabelConfig(positive_fraction=0.2), fold=0.3).shares == {"fold": 0.2, "box": 0.2}
 
 
+def test_a_task_without_a_lookahead_is_refused() -> None:
+    made = make_facts([4, 4], [S, S], tasks=["fold", "box"])
+    value = np.linspace(-1, 0, 8, dtype=np.float32)
+    with pytest.raises(ConfigError, match="task box: no look-ahead, only of fold"):
+        make_labels(value, made, USUAL, lookahead={"fold": 2}, returns=ReturnConfig(), shares={"fold": 0.4, "box": 0.4})
+
+
 def test_a_task_without_share_or_without_rollouts_is_refused() -> None:
     made = make_facts([4, 4], [S, S], tasks=["fold", "box"], current=[True, False])
     value = np.linspace(-1, 0, 8, dtype=np.float32)
-    with pytest.raises(ConfigError, match="task box: no positive share"):
+    with pytest.raises(ConfigError, match="task box: no positive fraction"):
         label_with(made, value, fold=0.4)
     with pytest.raises(HealthError, match="labels of box: no autonomous frames"):
         label_with(made, value, fold=0.4, box=0.4)

@@ -25,27 +25,27 @@ def _labels(shuffle_seed: int | None):  # type: ignore[no-untyped-def]
     )
     values = np.random.default_rng(0).uniform(-1, 0, facts.num_frames).astype(np.float32)
     config = LabelConfig(shuffle_seed=shuffle_seed)
-    made = make_labels(values, facts, config, lookahead=5, returns=ReturnConfig(), shares={"fold": 0.4, "task": 0.4})
+    made = make_labels(values, facts, config, lookahead={"fold": 5}, returns=ReturnConfig(), shares={"fold": 0.4})
     return facts, made
 
 
 def test_shares_within_each_source_stay_and_the_frames_change() -> None:
     facts, plain = _labels(None)
-    _, dealt = _labels(0)
+    _, permuted = _labels(0)
     for source in (Source.DEMO, Source.ROLLOUT, Source.CORRECTION):
         rows = facts.rows(facts.of_source(source))
-        assert dealt.positive[rows].sum() == plain.positive[rows].sum()
-    assert not np.array_equal(dealt.positive, plain.positive)
-    np.testing.assert_array_equal(dealt.advantage, plain.advantage)
-    assert dealt.thresholds == plain.thresholds
+        assert permuted.positive[rows].sum() == plain.positive[rows].sum()
+    assert not np.array_equal(permuted.positive, plain.positive)
+    np.testing.assert_array_equal(permuted.advantage, plain.advantage)
+    assert permuted.thresholds == plain.thresholds
 
 
 def test_forced_and_aborted_frames_are_left_alone() -> None:
     facts, plain = _labels(None)
-    _, dealt = _labels(0)
+    _, permuted = _labels(0)
     assert plain.forced.sum() == 20
-    assert dealt.positive[plain.forced].all()
-    assert not dealt.positive[facts.rows(facts.aborted)].any()
+    assert permuted.positive[plain.forced].all()
+    assert not permuted.positive[facts.rows(facts.aborted)].any()
 
 
 def test_it_is_a_function_of_the_seed_and_tells_nothing_of_the_outcome() -> None:

@@ -41,9 +41,13 @@ def truth(made: EpisodeFacts) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def judge(values: np.ndarray, made: EpisodeFacts | None = None, **given: Any) -> ValueReport:
+def judge(
+    values: np.ndarray, made: EpisodeFacts | None = None, ahead: int = K, fraction: float = 0.4, **given: Any
+) -> ValueReport:
     made = made if made is not None else facts()
-    return evaluate_values(values, made, FAST, lookahead=K, returns=ReturnConfig(), positive_fraction=0.4, **given)
+    return evaluate_values(
+        values, made, FAST, lookahead=ahead, returns=ReturnConfig(), positive_fraction=fraction, **given
+    )
 
 
 def noisy(made: EpisodeFacts, scale: float, seed: int = 0) -> np.ndarray:
@@ -196,11 +200,12 @@ def test_tasks_are_judged_apart() -> None:
     one, two = make_facts([10, 14, 9], [S, S, F]), make_facts([12, 16], [S, F])
     both = make_facts([10, 12, 14, 16, 9], [S, S, S, F, F], tasks=["fold", "box", "fold", "box", "fold"])
     values = noisy(both, 0.05)
-    reports = evaluate_tasks(values, both, FAST, lookahead=K, returns=ReturnConfig(), shares={"fold": 0.4, "box": 0.4})
+    ahead, shares = {"fold": K, "box": K + 2}, {"fold": 0.4, "box": 0.3}
+    reports = evaluate_tasks(values, both, FAST, lookahead=ahead, returns=ReturnConfig(), shares=shares)
     alone = {"fold": (one, [0, 2, 4]), "box": (two, [1, 3])}
     for task, (made, places) in alone.items():
         rows = np.concatenate([np.arange(both.offsets[e], both.offsets[e + 1]) for e in places])
-        assert reports[task].figures == judge(values[rows], made).figures
+        assert reports[task].figures == judge(values[rows], made, ahead[task], shares[task]).figures
 
 
 def test_the_floors_catch_constant_and_falling_values() -> None:
@@ -211,7 +216,7 @@ def test_the_floors_catch_constant_and_falling_values() -> None:
     assert "value_std 0 over 6 episodes, expected at least 0.001" in problems[0]
     with pytest.raises(HealthError, match="value_std 0 over 6 episodes") as refused:
         refuse_unfit(problems)
-    assert "health.bounds.enforce=false" in refused.value.hint
+    assert "judge.bounds.enforce=false" in refused.value.hint
     refuse_unfit(())
     falling = judge(-1 - perfect_of(made), made)
     problems = check_values(falling, ValueHealthConfig())

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from recap.config import override
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.overrides import override
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime
 from value_model.models import ValueData

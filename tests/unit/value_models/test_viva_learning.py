@@ -95,7 +95,7 @@ def test_views_of_an_observation_are_shifted_alike() -> None:
 
 
 def test_the_state_ahead_stops_at_the_last_frame(tmp_path: Path) -> None:
-    data = synthetic_values(tmp_path, episodes=2, lookahead=5)
+    data = synthetic_values(tmp_path, episodes=2, lookahead=(5, 2))
     rows = np.arange(data.packed.num_frames)
     batches = ValueBatches(
         data,
@@ -110,7 +110,8 @@ def test_the_state_ahead_stops_at_the_last_frame(tmp_path: Path) -> None:
     order = np.array([np.flatnonzero((data.packed.state == state).all(1))[0] for state in batch["state"]])
     assert sorted(order) == rows.tolist()
     last = data.packed.offsets[data.packed.episode_of + 1] - 1
-    np.testing.assert_array_equal(batch["ahead"], data.packed.state[np.minimum(rows + 5, last)][order])
+    ahead = np.array([5, 2])[data.packed.episode_of]
+    np.testing.assert_array_equal(batch["ahead"], data.packed.state[np.minimum(rows + ahead, last)][order])
     np.testing.assert_array_equal(batch["images"], data.packed.images[order][:, [2, 0]])
     np.testing.assert_array_equal(batches.batch(7)["value"], batches.batch(7)["value"])
 

@@ -36,8 +36,8 @@ class ValueBatches:
         self._data, self._rows, self._views, self._latents = data, rows, views, latents
         self._prompts = prompt_numbers
         self._batch_size, self._seed = batch_size, seed
-        last = data.packed.offsets[data.packed.episode_of[rows] + 1] - 1
-        self._ahead = np.minimum(rows + data.lookahead, last)
+        episode = data.packed.episode_of[rows]
+        self._ahead = np.minimum(rows + data.lookahead[episode], data.packed.offsets[episode + 1] - 1)
         self._orders: dict[int, IntArray] = {}
 
     def batch(self, step: int) -> Mapping[str, Any]:

@@ -38,8 +38,6 @@ class Parts:
     layout: Layout
     views: tuple[str, ...]
     """Cameras in the order of their latent frames."""
-    lookahead: int
-    """K it was trained with, control steps."""
     image_size: tuple[int, int]
     """(h, w) in pixels."""
     transformer: nn.Module
@@ -67,7 +65,6 @@ def write_bundle(path: Path, parts: Parts) -> None:
         config=to_json(parts.config),
         layout=asdict(parts.layout),
         views=list(parts.views),
-        lookahead=parts.lookahead,
         image_size=list(parts.image_size),
         prompts=prompts,
         libraries={name: version(name) for name in _LIBRARIES},
@@ -95,7 +92,6 @@ def read_bundle(path: Path) -> Parts:
             config=config,
             layout=Layout(**raw["layout"]),
             views=tuple(raw["views"]),
-            lookahead=int(raw["lookahead"]),
             image_size=(int(raw["image_size"][0]), int(raw["image_size"][1])),
             transformer=transformer.eval(),
             encoder=restore_encoder(config.encoder, encoder, where=f"value bundle {path}"),

@@ -115,14 +115,14 @@ def tiny_config(**changes: object) -> VivaConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def small_preset(*, tasks: int) -> VivaConfig:
-    """`small_config` of a run that learns several tasks: as many gradient steps for each."""
-    base = small_config()
-    return replace(base, fit=replace(base.fit, steps=base.fit.steps * tasks))
+def small_preset(*, steps: int) -> VivaConfig:
+    """`small_config` trained for so many gradient steps."""
+    config = small_config()
+    return replace(config, fit=replace(config.fit, steps=steps))
 
 
 def tiny_preset(*, steps: int) -> VivaConfig:
-    """`tiny_config` of a run."""
+    """`tiny_config` trained for so many gradient steps."""
     return tiny_config(fit=FitConfig(steps=steps))
 
 

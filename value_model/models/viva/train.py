@@ -50,9 +50,7 @@ def train(
         ResumeRefused: `scratch` holds a checkpoint of another training, or an incomplete one.
     """
     packed = data.packed
-    rows = training_rows(data, episodes)
-    if not len(rows):
-        raise ConfigError(f"viva: none of the {len(episodes)} training episodes has a return")
+    rows = training_rows(data, episodes, "viva")
     views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
     encoder = runtime.place(make_encoder(config.encoder, packed.images, rows, views))
     size = (int(packed.images.shape[2]), int(packed.images.shape[3]))
@@ -103,7 +101,7 @@ def train(
             "value_model": semantic_dict(config),
             "data": data_identity,
             "episodes": sorted(packed.episode_ids[int(e)] for e in episodes),
-            "lookahead": data.lookahead,
+            "lookahead": data.lookahead[np.sort(episodes)].tolist(),
         },
     )
     if runtime.rank == 0:
@@ -113,7 +111,6 @@ def train(
             config=config,
             layout=layout,
             views=tuple(packed.cameras[v] for v in views),
-            lookahead=data.lookahead,
             image_size=size,
             transformer=transformer,
             encoder=encoder,

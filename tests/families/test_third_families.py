@@ -1,0 +1,104 @@
+"""A policy and a value model of somebody else: one short file each, found by name, held to the same contract."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from installed import HERE, install
+
+from policy.models import POLICIES, load_policy
+from policy.testing import arm_pair, last_candidate, make_observation, train_synthetic
+from value_model.models import VALUE_MODELS, family_of, load_value_model
+from value_model.testing import synthetic_values
+from value_model.testing import train_synthetic as train_value
+
+
+@pytest.fixture(scope="module", autouse=True)
+def third():
+    """Both families, known in this process while these tests run and no longer."""
+    for registry in (POLICIES, VALUE_MODELS):
+        registry.names()
+    import neighbours_value
+    import ridge_policy
+
+    yield ridge_policy, neighbours_value
+    for registry, name in ((POLICIES, "ridge"), (VALUE_MODELS, "neighbours")):
+        del registry._items[name]
+    for module in ("ridge_policy", "neighbours_value"):
+        del sys.modules[module]
+
+
+def test_each_is_at_most_sixty_lines():
+    for name in ("ridge_policy.py", "neighbours_value.py"):
+        assert len((HERE / name).read_text().splitlines()) <= 60
+
+
+def test_the_value_model_learns_and_labels(tmp_path):
+    data = synthetic_values(tmp_path, episodes=4, length=16)
+    config = replace(VALUE_MODELS.get("neighbours").preset("tiny", steps=3), count=1)
+    assert family_of(config).name == "neighbours"
+    figures = train_value(config, data, tmp_path, episodes=(0, 1, 2))
+    assert figures == {"frames": float(data.packed.offsets[3])}
+    model = load_value_model(tmp_path / "bundle")
+    value, spread = model.label(data, 1, draws=2, noise_seed=0)
+    np.testing.assert_array_equal(value, data.returns[data.rows(1)])  # each frame it has seen is its own neighbour
+    assert not spread.any()
+    unseen, _ = model.label(data, 3, draws=1, noise_seed=0)
+    assert set(unseen) <= set(data.returns[: data.packed.offsets[3]])
+
+
+def test_the_policy_learns_and_acts(tmp_path):
+    config = POLICIES.get("ridge").config()
+    train_synthetic("ridge", config, tmp_path)
+    policy = load_policy(last_candidate(tmp_path))
+    observation = make_observation(3)
+    chunk = policy.act(observation, noise_seed=0)
+    assert chunk.shape == (config.chunk, len(arm_pair().action_names))
+    np.testing.assert_allclose(chunk, np.repeat(observation.state[None] / 2, config.chunk, axis=0), atol=1e-3)
+    assert 1 <= policy.execute <= config.chunk
+    assert len(policy.policy_id) == 64
+
+
+def test_the_policy_leaves_out_what_is_labelled_negative(tmp_path, third):
+    """Half the rows are negative and say the opposite: a policy that heeds the labels acts as without them."""
+
+    class Contrary:
+        def batch(self, step):
+            rng = np.random.default_rng(step)
+            state = rng.normal(size=(32, 3)).astype(np.float32)
+            tag = np.tile([1, 2], 16).astype(np.int8)
+            action = np.where(tag == 2, -1, 1)[:, None, None] * state[:, None]
+            return {"state": state, "action": action, "tag": tag}
+
+    ridge, _ = third
+    ridge.train(ridge.RidgeConfig(chunk=1), Contrary(), {}, out=tmp_path)
+    weight = ridge.Ridge(tmp_path / "step-000040").weight
+    np.testing.assert_allclose(weight[:3, 0], np.eye(3), atol=1e-3)
+
+
+def test_a_child_process_finds_both_by_name(tmp_path):
+    code = (
+        "from policy.models import POLICIES; from value_model.models import VALUE_MODELS; "
+        "print(POLICIES.get('ridge').name, VALUE_MODELS.get('neighbours').name)"
+    )
+    done = _child(tmp_path, "-c", code)
+    assert (done.returncode, done.stdout.split()) == (0, ["ridge", "neighbours"]), done.stderr
+
+
+def test_the_value_model_passes_the_contract_of_all_value_models(tmp_path):
+    contract = "tests/contract/value_models/test_value_families.py"
+    done = _child(tmp_path, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", contract, "-k", "neighbours")
+    assert done.returncode == 0, done.stdout  # 5 if none was chosen
+
+
+def _child(folder, *command):
+    path = os.pathsep.join([str(install(folder / "site")), os.getcwd()])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
