@@ -88,7 +88,7 @@ def main() -> None:
             for name, (learner, batches, optimizer) in sides.items():
                 start = time.perf_counter()
                 for step in range(turn * args.steps, (turn + 1) * args.steps):
-                    loss, _ = learner(batches.batch(step), step_generator(0, step))
+                    loss, _ = learner(learner.prepare(batches.batch(step), step_generator(0, step)))
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     optimizer.step()

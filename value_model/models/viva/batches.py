@@ -81,7 +81,7 @@ def cached_latents(
         with torch.inference_mode():
             for start in range(0, len(rows), ENCODE_BATCH):
                 images = packed.images.take(rows[start : start + ENCODE_BATCH], axis=0)[:, views]
-                latents[start : start + ENCODE_BATCH] = encoder(torch.from_numpy(images)).numpy()
+                latents[start : start + ENCODE_BATCH] = encoder(torch.from_numpy(images)).cpu().numpy()
                 journal.progress(min(start + ENCODE_BATCH, len(rows)), len(rows), "frames encoded")
         latents.flush()
         del latents

@@ -23,7 +23,7 @@ _SAMPLE_FRAMES = 1024
 
 
 class Encoder(nn.Module):
-    """uint8 images [B, V, h, w, 3] -> latents [B, V, C, H, W]."""
+    """uint8 images [B, V, h, w, 3], wherever they lie -> latents [B, V, C, H, W] on the encoder's device."""
 
     def latent_size(self, height: int, width: int) -> tuple[int, int, int]:
         """(C, H, W) for images of `height` x `width`; ConfigError if they cannot be encoded."""
@@ -81,7 +81,7 @@ class LinearEncoder(Encoder):
         return {"weight": self.weight, "bias": self.bias}
 
     def forward(self, images: Tensor) -> Tensor:
-        patches = _patches(images, self.patch_pixels).to(self.weight.dtype)
+        patches = _patches(images.to(self.weight.device), self.patch_pixels).to(self.weight.dtype)
         out = nn.functional.linear(patches, self.weight / 255, self.bias)
         return out.movedim(-1, -3)
 
