@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
     from data.index import EpisodeRow
     from recap.types import BoolArray, IntArray
     from value_model.episodes import EpisodeFacts
@@ -81,18 +81,17 @@ def intervened_rows(store: EpisodeStore, ids: Sequence[str]) -> BoolArray:
 
 def pack(
     store: EpisodeStore, ids: Sequence[str], cache: Any, task: str, journal: Any, *, image_size: tuple[int, int]
-) -> PackedExperience:
+) -> FrameView:
     """The packed frames of `ids` with the cameras of the robot of one or several tasks; built if they are not there.
 
     Pictures of another size than `image_size` (h, w) are letterboxed to it.
     """
-    from data.framecache import PackedExperience
+    from data.framecache import FrameCache
     from data.task_list import robot_of
 
-    return PackedExperience.build(
+    return FrameCache(cache).view(
         store,
         ids,
-        cache,
         cameras=robot_of(task).camera_names,
         image_size=image_size,
         progress=lambda done, total: journal.progress(done, total, "episodes packed"),

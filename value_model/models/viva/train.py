@@ -53,7 +53,7 @@ def train(
         raise ConfigError(f"viva: none of the {len(episodes)} training episodes has a return")
     views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
     encoder = make_encoder(config.encoder, packed.images, rows, views)
-    size = (int(packed.images.shape[2]), int(packed.images.shape[3]))
+    size = packed.image_size
     channels, height, width = encoder.latent_size(*size)
     check_channels(channels, config.encoder.channels)
     patch = config.transformer.patch
@@ -78,7 +78,15 @@ def train(
         initialise(transformer, seed=seed)
     order = sorted(prompts)
     learner = VivaLearner(transformer, encoder, layout, state_range, [prompts[name] for name in order], config)
-    latents = None if config.shift_pixels else cached_latents(encoder, packed, rows, views, scratch, journal)
+    latents = None
+    if not config.shift_pixels:  # a shifted picture has latents of its own
+        latents = cached_latents(
+            encoder,
+            packed,
+            views,
+            np.unique(packed.episode_of[rows]).tolist(),
+            lambda done, total: journal.progress(done, total, "episodes encoded"),
+        )
     batches = ValueBatches(
         data,
         rows,
