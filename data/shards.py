@@ -88,7 +88,7 @@ class Shards:
             built = self._build(table, missing, make, progress)
         del built
         raise ArtifactCorrupt(
-            f"{folder}: {len(missing)} shards are damaged again as soon as they are written",
+            f"{folder}: {len(missing)} shards are torn or removed again as soon as they are written",
             hint=f"rm -r {folder}   (it is made again from the episodes)",
         )
 
