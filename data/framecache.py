@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from data.durable import TMP_PREFIX, fsync_dir
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.index import EpisodeRow
 from data.resize import letterbox
 from recap import faults
 from recap.errors import ConfigError
+from recap.files import TMP_PREFIX, sync
 from recap.hashing import canonical_json
 from recap.types import BoolArray, FloatArray, FrameArray, IntArray
 
@@ -269,10 +269,10 @@ def _build(store: EpisodeStore, plan: _Plan, final: Path, progress: Callable[[in
             file.write(canonical_json({"content": plan.content, "files": files}))
             file.flush()
             os.fsync(file.fileno())
-        fsync_dir(tmp)
+        sync(tmp)
         faults.point("framecache.before_commit")
         tmp.rename(final)
-        fsync_dir(final.parent)
+        sync(final.parent)
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)
         raise

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data.durable import replace_durably
 from data.episode_contract import PLAIN, PLAIN_NAME
 from recap.errors import ConfigError, UnknownName
+from recap.files import write_atomic
 from recap.protocols import SimulatedRobot
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.task_folders import SUFFIXES
@@ -159,7 +159,7 @@ robot:
   cameras:   # name: [height, width] as stored
 {cameras}"""
     _parsed(content, path)
-    replace_durably(path, content.encode())
+    write_atomic(path, content.encode())
 
 
 def _text(value: str | list[str] | list[int]) -> str:

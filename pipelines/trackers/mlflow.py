@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.trackers.base import TRACKERS, TrackerSettings, sqlite_uri
 from recap.errors import Corrupt
+from recap.files import write_atomic
 from recap.journal import FileJournal, Record, read_journal
-from recap.workspace import Workspace, write_atomic
+from recap.workspace import Workspace
 
 if TYPE_CHECKING:  # imports mlflow (2 s), which a finished run never needs
     from pipelines.trackers.mirror import Mirror
