@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.durable import fsync_dir
 from data.segments import Held, Segment, Shard, Table, Torn, index_line, parse_index, prove, sha256_of
 from recap import faults
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.files import sync
 
 SEGMENT_BYTES = 2**30
 COMMIT_BYTES = 2**26
@@ -218,7 +218,7 @@ class Shards:
                 file.flush()
                 os.fsync(handle)
             if not end:
-                fsync_dir(index.parent)
+                sync(index.parent)
             return self._read(table, index)
 
     def _tail(self, table: Table) -> tuple[Path, int, int]:
