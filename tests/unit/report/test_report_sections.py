@@ -32,8 +32,6 @@ from pipelines.report.section import all_sections
 from pipelines.report.strip_chart import TimeAxis
 from pipelines.report.wording import difference_sentence, gate_sentence
 from pipelines.report.write import render
-from pipelines.steps.evaluate.outputs import EvaluatedAttempt
-from pipelines.steps.evaluate.summary import paired_difference
 from recap.errors import ConfigError
 from recap.types import Outcome, Source
 
