@@ -103,7 +103,8 @@ def add_values(
 ) -> dict[str, OutputRef]:
     """{name: values of every frame} of every value model of the run, each trained and labelling on its own."""
     values = {}
-    for name, model in config.values.items():
+    # That which labels comes first, whatever stands beside it.
+    for name, model in sorted(config.values.items(), key=lambda item: item[0] != config.value):
         trained = graph.add(
             NodeName(k, "value_train", name),
             "value_train",

@@ -6,7 +6,6 @@ holds all it needs; its own content-security policy forbids scripts and every fe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipelines.report.model import ReportData
 from pipelines.report.pictures import Film, merge_sides
 from pipelines.report.prints import histogram_picture, shared_ends, value_picture
 from pipelines.report.section import Section, all_sections
+from recap.files import write_atomic
 from recap.texts import escaped
 from recap.types import FrameArray
 
@@ -45,12 +45,9 @@ def write_report(data: ReportData, out_dir: Path, sections: Sequence[Section] | 
 
 def write_page(data: ReportData, sections: Sequence[Section] | None, out_dir: Path) -> Path:
     """Writes the page that these sections make of `data` into `out_dir`, in one rename; returns its path."""
-    out_dir.mkdir(parents=True, exist_ok=True)
     page = out_dir / FILE_NAME
-    part = out_dir / f".{FILE_NAME}.{os.getpid()}.part"
     # A path or a message may hold bytes that are no text: the page shows them spelled out.
-    part.write_text(escaped(render(data, sections)), encoding="utf-8")
-    part.replace(page)
+    write_atomic(page, escaped(render(data, sections)).encode(), durable=False)
     return page
 
 

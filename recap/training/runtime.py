@@ -12,7 +12,7 @@ nothing else. Importing this module does not import torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -74,8 +74,9 @@ class Runtime(RuntimeConfig):
         """Matrix products in `dtype`; with float32 it changes nothing."""
         import torch
 
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, dtype=getattr(torch, self.dtype), enabled=self.dtype != "float32")
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=getattr(torch, self.dtype))
 
     def pieces(self, count: int) -> tuple[slice, ...]:
         """This rank's rows of a batch of `count` samples, one slice per forward pass.

@@ -20,14 +20,14 @@ from recap.types import FloatArray, IntArray
 from value_model.bundle import read_description
 
 if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Experience:
     """Episodes as a trained value model sees them. Rows stand in the order of `packed`."""
 
-    packed: PackedExperience
+    packed: FrameView
     """N frames of E episodes: images [N, C, h, w, 3] uint8, state [N, S]."""
     prompts: tuple[str, ...]
     """E instructions, in words."""

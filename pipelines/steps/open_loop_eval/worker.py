@@ -19,7 +19,7 @@ from recap.protocols import Journal
 from recap.types import BoolArray, FloatArray, IntArray, Observation, Source
 
 if TYPE_CHECKING:
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
     from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
     from recap.protocols import Policy
     from recap.specs import RobotSpec
@@ -102,7 +102,7 @@ def evaluate_open_loop(
     )
 
 
-def choose_frames(packed: PackedExperience, mask: BoolArray, count: int, seed: int) -> IntArray:
+def choose_frames(packed: FrameView, mask: BoolArray, count: int, seed: int) -> IntArray:
     """Rows, sorted, of at most `count` frames within `mask` [N]: those with the lowest number drawn for them."""
     rows = np.flatnonzero(mask)
     if len(rows) <= count:
@@ -111,7 +111,7 @@ def choose_frames(packed: PackedExperience, mask: BoolArray, count: int, seed: i
     return np.sort(rows[np.argsort(drawn, kind="stable")[:count]])
 
 
-def compare(packed: PackedExperience, acted: Mapping[int, FloatArray], robot: RobotSpec) -> ActionError:
+def compare(packed: FrameView, acted: Mapping[int, FloatArray], robot: RobotSpec) -> ActionError:
     """Mean absolute error per action dimension, in robot units, beside that of keeping the present state.
 
     Args:
@@ -170,7 +170,7 @@ def contract(recorded: FloatArray, acted: FloatArray, margin: float, robot: Robo
     )
 
 
-def _act(policy: Policy, packed: PackedExperience, row: int, *, prompt: str, robot: RobotSpec, seed: int) -> FloatArray:
+def _act(policy: Policy, packed: FrameView, row: int, *, prompt: str, robot: RobotSpec, seed: int) -> FloatArray:
     """[n, A] what the policy would send from this frame on, up to its next look or the end of the episode."""
     frames = {camera: packed.images[row, place] for place, camera in enumerate(packed.cameras)}
     observation = Observation(state=packed.state[row], frames=frames, prompt=prompt)
@@ -189,11 +189,11 @@ def _act(policy: Policy, packed: PackedExperience, row: int, *, prompt: str, rob
     return chunk[: min(policy.execute, end - row)]
 
 
-def _counter(purpose: str, packed: PackedExperience, row: int, seed: int) -> int:
+def _counter(purpose: str, packed: FrameView, row: int, seed: int) -> int:
     episode = int(packed.episode_of[row])
     return derive(purpose, seed, int(packed.episode_ids[episode], 16), row - int(packed.offsets[episode]))
 
 
-def _name(packed: PackedExperience, row: int) -> str:
+def _name(packed: FrameView, row: int) -> str:
     episode = int(packed.episode_of[row])
     return f"step {row - int(packed.offsets[episode])} of episode {packed.episode_ids[episode][:12]}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from recap.files import write_atomic
 
 if TYPE_CHECKING:
     from recap.protocols import Journal
@@ -122,13 +124,6 @@ def _write_npy(path: Path, array: Any) -> None:
     """Whole or not at all: a shard that exists was written to its end."""
     import numpy as np
 
-    from recap.workspace import sync_dir
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_dir(path.parent)
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_atomic(path, content.getvalue())

@@ -48,7 +48,7 @@ def losses(condition: Any, rows: Any = slice(None)) -> Tensor:
     return LEARNER.losses(
         float_images(torch.from_numpy(BATCH["images"][rows])),
         torch.from_numpy(tokens),
-        LEARNER._target(BATCH["action"])[rows],
+        LEARNER.prepare(BATCH, step_generator(0, 0))["action"][rows],
         noise[rows],
         time[rows],
         token_valid=None if written is None else torch.from_numpy(written),

@@ -32,7 +32,6 @@ from pipelines.report.section import all_sections
 from pipelines.report.strip_chart import TimeAxis
 from pipelines.report.wording import difference_sentence, gate_sentence
 from pipelines.report.write import render
-from pipelines.summary import paired_summary
 from recap.errors import ConfigError
 from recap.types import Outcome, Source
 
