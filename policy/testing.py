@@ -117,9 +117,7 @@ def train_synthetic(
     """
     chosen, robot = POLICIES.get(family), arm_pair()
     relative = chosen.relative_dims(config, robot)
-    batches: BatchSource = SyntheticBatches(
-        batch_size=config.batch_size, chunk=config.chunk, seed=0, relative=relative
-    )
+    batches: BatchSource = SyntheticBatches(batch_size=config.batch_size, chunk=config.chunk, seed=0, relative=relative)
     if tag:
         batches = ConditionedBatches(batches, np.arange(SYNTHETIC_ROWS) % 2 == 0, seed=0)
     return chosen.train(

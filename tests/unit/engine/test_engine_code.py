@@ -23,7 +23,7 @@ from recap.workspace import Workspace
 
 FILES = {
     "__init__.py": "",
-    "steps.py": '''
+    "steps.py": """
 from __future__ import annotations
 from typing import TYPE_CHECKING
 from recap.registry import Registry
@@ -37,7 +37,7 @@ FAMILIES = Registry("family", packages=("codehouse.families",))
 def toy(ctx, config, inputs):
     from codehouse.inner.maths import value
     return {"x": JsonOutput(value())}
-''',
+""",
     "only_typed.py": "T = int\n",
     "beside.py": "X = 1\n",
     "inner/__init__.py": "",
@@ -183,7 +183,9 @@ def test_a_changed_module_far_down_runs_the_step_again_and_accepted_code_does_no
     assert _run(workspace) == ([], 1)
 
 
-def test_a_step_that_nobody_accepted_is_known_by_its_code(workspace: Workspace, write: Callable[[str, str], None]) -> None:
+def test_a_step_that_nobody_accepted_is_known_by_its_code(
+    workspace: Workspace, write: Callable[[str, str], None]
+) -> None:
     first = Code(workspace).unaccepted(_toy(), None)
     assert first
     write("deep.py", "NUMBER = 2\n")

@@ -177,7 +177,9 @@ def test_names_of_nodes_have_parts_and_come_back_from_their_text(name: NodeName,
     assert NodeName.parse(text) == name
 
 
-@pytest.mark.parametrize("text", ["", "policy", "x/policy", "1", "1/", "1//policy", "-1/policy", "1/../policy", "1/a b"])
+@pytest.mark.parametrize(
+    "text", ["", "policy", "x/policy", "1", "1/", "1//policy", "-1/policy", "1/../policy", "1/a b"]
+)
 def test_what_is_no_name_of_a_node_is_refused(text: str) -> None:
     with pytest.raises(GraphError, match="expected ITERATION/STAGE"):
         NodeName.parse(text)

@@ -229,7 +229,11 @@ def _settings() -> set[str]:
     from value_model.models import VALUE_MODELS
 
     def paths(config: Any, prefix: str) -> Iterator[str]:
-        own = config.items() if isinstance(config, Mapping) else ((f.name, getattr(config, f.name)) for f in fields(config))
+        own = (
+            config.items()
+            if isinstance(config, Mapping)
+            else ((f.name, getattr(config, f.name)) for f in fields(config))
+        )
         for name, value in own:
             yield f"{prefix}{name}"
             if is_dataclass(value) or isinstance(value, Mapping):

@@ -26,9 +26,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def _result(verdict: str) -> GateResult:
     undecided = decide([], [], GateConfig())
     decision = replace(undecided, verdict=Verdict(verdict), reason=f"it was {verdict}", final=True, next_starts=None)
-    return GateResult(
-        decision=decision, renderer="ray", champion_policy_id="a", challenger_policy_id="b", attempts=()
-    )
+    return GateResult(decision=decision, renderer="ray", champion_policy_id="a", challenger_policy_id="b", attempts=())
 
 
 def _commit(workspace: Workspace, step: str, content: str, verdict: str = "") -> dict[str, Any]:

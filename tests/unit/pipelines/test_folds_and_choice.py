@@ -36,9 +36,7 @@ def test_fewer_episodes_than_folds_are_refused() -> None:
 def _scored(*rows: tuple[int, float, int, int]) -> tuple[list[_Option], dict[str, Candidate]]:
     options = [_Option(step=step, guidance=beta, path=Path()) for step, beta, _, _ in rows]
     scores = {
-        option.name: Candidate(
-            name=option.name, step=step, guidance=beta, attempts=10, successes=won, steps_used=used
-        )
+        option.name: Candidate(name=option.name, step=step, guidance=beta, attempts=10, successes=won, steps_used=used)
         for option, (step, beta, won, used) in zip(options, rows, strict=True)
     }
     return options, scores

@@ -79,7 +79,10 @@ SIMULATED = [
     ({"policy.model.network.action_dim": "3"}, "action_dim = 3 is less than the robot's 14 actions"),
     ({"policy.model.network.cameras": "2"}, "network.cameras = 2, the robot has 3"),
     ({"policy.model.network.vocab_size": "300"}, "network.vocab_size = 300, prompts have"),
-    ({"checkpoint_selection.guidance": "1,2", "checkpoint_selection.attempts": "0"}, "guidance 2 to try with 0 attempts"),
+    (
+        {"checkpoint_selection.guidance": "1,2", "checkpoint_selection.attempts": "0"},
+        "guidance 2 to try with 0 attempts",
+    ),
 ]
 
 
@@ -446,7 +449,8 @@ def _recap(monkeypatch, *words):
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [*SIMULATED, ({"demos.episodes": "1000000", "rollouts.attempts": "1000000", "iterations": "10"}, STARTS)]
+    ("setting", "said"),
+    [*SIMULATED, ({"demos.episodes": "1000000", "rollouts.attempts": "1000000", "iterations": "10"}, STARTS)],
 )
 def test_the_command_refuses_settings_and_writes_nothing(setting, said, tmp_path, monkeypatch, capsys):
     words = [word for name, value in setting.items() for word in ("--set", f"{name}={value}")]

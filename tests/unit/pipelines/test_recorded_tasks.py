@@ -13,8 +13,8 @@ from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
 from pipelines.dataset_import import import_dataset
 from pipelines.executors import EXECUTORS, ExecutorSettings
-from pipelines.import_request import ImportRequest
 from pipelines.graph import build_graph
+from pipelines.import_request import ImportRequest
 from pipelines.invocation import Invocation
 from pipelines.task_files import keep_task_file, name_task_file
 from recap.errors import ConfigError
@@ -79,7 +79,10 @@ def test_an_edited_file_is_a_change_of_the_steps_that_read_it_and_explain_names_
     spec = TASKS.get("cubes").spec
     path.write_text(path.read_text().replace(f"rate_hz: {spec.rate_hz!r}", "rate_hz: 7.5"))
     plan = {node.node: node for node in explain(workspace, build_graph(_offline(recorded)), "r")}
-    assert (plan["0/cubes/record"].state, plan["0/cubes/record"].why) == ("run", f"tasks.cubes.rate_hz: {spec.rate_hz} -> 7.5")
+    assert (plan["0/cubes/record"].state, plan["0/cubes/record"].why) == (
+        "run",
+        f"tasks.cubes.rate_hz: {spec.rate_hz} -> 7.5",
+    )
 
 
 def test_a_file_of_someone_describes_the_task_and_is_kept_when_asked(recorded: Path, tmp_path: Path) -> None:
