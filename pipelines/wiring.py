@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pipelines.config import RunConfig
-from pipelines.facts import TaskFacts
+from pipelines.facts import ComputeFacts
 from pipelines.steps.judge.step import ValuesFacts
 from pipelines.steps.policy.step import PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
@@ -37,7 +37,7 @@ def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[Ou
         NodeName(0, "pretrain"),
         "policy",
         replace(config.policy, model=base_model, dropout=0.0),
-        PolicyFacts(tasks=config.tasks, condition="none", seed=BASE_SEED),
+        PolicyFacts(tasks=config.tasks, condition="none", seed=BASE_SEED, runtime=config.runtime),
         experience=demos,
     )
     base = pretrain["candidates"]
@@ -45,7 +45,7 @@ def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[Ou
         NodeName(0, "policy"),
         "policy",
         config.policy,
-        PolicyFacts(tasks=config.tasks, condition="positive", seed=config.seed),
+        PolicyFacts(tasks=config.tasks, condition="positive", seed=config.seed, runtime=config.runtime),
         experience=demos,
         base=base,
     )
@@ -90,7 +90,7 @@ def add_training(
         NodeName(k, "policy"),
         "policy",
         config.policy,
-        PolicyFacts(tasks=config.tasks, condition="labels", seed=config.seed),
+        PolicyFacts(tasks=config.tasks, condition="labels", seed=config.seed, runtime=config.runtime),
         experience=experience,
         labels=labels,
         base=base,
@@ -112,6 +112,7 @@ def add_values(
             ValueTrainFacts(
                 tasks=config.tasks,
                 workers=config.workers,
+                runtime=config.runtime,
                 lookahead=lookaheads(config),
                 seed=config.seed,
             ),
@@ -125,6 +126,7 @@ def add_values(
             ValueLabelFacts(
                 tasks=config.tasks,
                 workers=config.workers,
+                runtime=config.runtime,
                 model=model,
                 noise_seed=config.seed,
                 again=name == config.value,
@@ -142,6 +144,6 @@ def join(graph: Graph, k: int, stage: str, sets: Mapping[str, OutputRef]) -> Out
     return graph.add(NodeName(k, stage), "join", None, sets=sets)["episodes"]
 
 
-def task_facts(config: RunConfig) -> TaskFacts:
-    """Of a step that works on what was recorded of all tasks."""
-    return TaskFacts(tasks=config.tasks, workers=config.workers)
+def compute_facts(config: RunConfig) -> ComputeFacts:
+    """Of a step in which a model works on what was recorded of all tasks."""
+    return ComputeFacts(tasks=config.tasks, workers=config.workers, runtime=config.runtime)

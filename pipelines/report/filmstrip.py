@@ -1,6 +1,4 @@
-"""Film strips: evenly spaced frames of an attempt side by side, with the step under each and events marked.
-
-Owns picture making and PNG encoding. Knows arrays only: no episode, no store, no page.
+"""Film strips: evenly spaced frames of an attempt side by side, with the step under each and events marked; and PNG.
 
 Example:
     >>> strip = film_strip(np.zeros((50, 64, 64, 3), np.uint8), count=10, scale=2)
@@ -10,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.report.formats import one_line
+from pipelines.report.pictures import Film, Mark, merge_sides
 from recap.errors import ConfigError
 from recap.files import write_atomic
 from recap.types import FrameArray
@@ -121,6 +121,22 @@ def film_strip(
     return np.asarray(paper, dtype=np.uint8)
 
 
+def captioned_strip(film: Film, frames: FrameArray, marks: Sequence[Mark] = ()) -> FrameArray:
+    """The shown frames of a film, [n, h, w, 3], with step and second under each: [H, W, 3] uint8."""
+    return film_strip(
+        frames,
+        count=len(film.steps),
+        scale=max(1, round(128 / frames.shape[2])),
+        captions=[f"{step} ({step / film.rate_hz:.1f} s)" for step in film.steps],
+        marks=[(nearest(mark.t, film.steps), mark.name, mark.kind) for mark in marks],
+    )
+
+
+def film_picture(film: Film) -> FrameArray:
+    """The film as one picture, cameras above each other: [H, W, 3] uint8."""
+    return captioned_strip(film, stack_cameras([row.frames for row in film.rows]), merge_sides(film.marks))
+
+
 def stack_cameras(rows: Sequence[FrameArray]) -> FrameArray:
     """Cameras of one film above each other, each [n, h_i, w_i, 3], brought to the width of the first.
 
@@ -153,6 +169,11 @@ def png_bytes(image: FrameArray, *, max_side: int | None = None) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def data_uri(frame: FrameArray, max_side: int) -> str:
+    """[h, w, 3] uint8 as a data: address of a PNG with sides of at most `max_side` pixels."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(frame, max_side=max_side)).decode()
 
 
 def save_png(image: FrameArray, path: Path) -> Path:

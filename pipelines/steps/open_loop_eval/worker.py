@@ -20,6 +20,7 @@ from recap.types import BoolArray, FloatArray, IntArray, Observation, Source
 
 if TYPE_CHECKING:
     from data.framecache import FrameView
+    from pipelines.facts import ComputeFacts
     from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
     from recap.protocols import Policy
     from recap.specs import RobotSpec
@@ -32,7 +33,7 @@ STATEMENT = (
 
 def evaluate_open_loop(
     config: OpenLoopEvalConfig,
-    task_id: str,
+    facts: ComputeFacts,
     experience: Mapping[str, Any],
     policy_dir: Path,
     labels: Path | None,
@@ -44,7 +45,7 @@ def evaluate_open_loop(
 
     Args:
         config: settings of the step.
-        task_id: of the episodes.
+        facts: the task, and where the policy computes.
         experience: JSON of the EpisodeSet to use; with labels, those of its episodes that have any.
         policy_dir: the bundle.
         labels: frame table with `positive`, or None.
@@ -61,7 +62,9 @@ def evaluate_open_loop(
     from data.tasks import TASKS
     from pipelines.experience import recorded_size, view_at, wordings_of
     from policy.models import load_policy
+    from recap.training.runtime import Runtime
 
+    task_id = facts.tasks[0]
     task, store = TASKS.get(task_id), EpisodeStore(episodes)
     ids = EpisodeSet.from_json(experience)
     table = None if labels is None else FrameTable.read(labels)
@@ -78,7 +81,7 @@ def evaluate_open_loop(
         groups |= {"positive": table.arrays["positive"], "negative": ~table.arrays["positive"]}
     chosen = {name: choose_frames(packed, mask, config.frames, config.seed) for name, mask in groups.items()}
     rows = np.unique(np.concatenate([*chosen.values()]))
-    policy = load_policy(policy_dir)
+    policy = load_policy(policy_dir, runtime=Runtime.of(facts.runtime))
     acted: dict[int, FloatArray] = {}
     for row in rows.tolist():
         prompt = wordings[packed.episode_of[row]]

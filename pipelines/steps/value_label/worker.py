@@ -12,6 +12,7 @@ from recap.files import write_atomic
 
 if TYPE_CHECKING:
     from recap.protocols import Journal
+    from recap.training.config import RuntimeConfig
     from value_model.models import Experience, ValueModel
 
 
@@ -27,6 +28,7 @@ class LabelPlan:
     family: str
     model: Any
     """Settings of the model."""
+    runtime: RuntimeConfig
     draws: int
     episodes: Path
     cache: Path
@@ -56,12 +58,14 @@ class Labeller:
     def run(self, job: Job) -> dict[str, Any]:
         import numpy as np
 
+        from recap.training.runtime import Runtime
         from value_model.models import VALUE_MODELS
 
         key, fold, episodes, noise_seed = job
         plan = self._plan
         if fold not in self._models:
-            self._models[fold] = VALUE_MODELS.get(plan.family).load(plan.models / f"fold-{fold}")
+            family = VALUE_MODELS.get(plan.family)
+            self._models[fold] = family.load(plan.models / f"fold-{fold}", **family.at(Runtime.of(plan.runtime)))
         if self._data is None:
             self._data = _data(plan, self._journal)
         model, data = self._models[fold], self._data

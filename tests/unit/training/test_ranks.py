@@ -74,6 +74,6 @@ def test_two_ranks_train_resume_and_refuse_another_number(tmp_path: Path) -> Non
     assert not set(shards[0]) & set(shards[1])
     assert {f"model.{name.removeprefix('network.')}" for shard in shards for name in shard} == set(alone)
     sizes = [sum(value.numel() for value in shard.values()) for shard in shards]
-    assert min(sizes) > 0.4 * sum(sizes)
+    assert max(sizes) < 0.7 * sum(sizes)  # one embedding is two thirds of this small network
     with pytest.raises(ResumeRefused, match="made with world_size 2, expected 1"):
         train_pi05(tmp_path / "whole", Runtime(), tmp_path, fit)
