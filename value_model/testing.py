@@ -58,7 +58,6 @@ def synthetic_values(
         packed=packed,
         returns=np.concatenate([curve - 1 for curve in progress.values()]).astype(np.float32),
         prompts=(PROMPT,) * episodes,
-        max_steps=np.full(episodes, 2 * length, dtype=np.int64),
         lookahead=np.broadcast_to(np.array(lookahead, dtype=np.int64), episodes),
         truth=progress.__getitem__,
     )

@@ -43,7 +43,7 @@ class PolicyFamily:
     """Action dimensions that training batches must hold relative to the state."""
     image_size: Callable[[Any], tuple[int, int]]
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
-    check: Callable[..., None]
+    check: Callable[..., None] = lambda config, *, prompts, robot: None
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
     train: Callable[..., dict[str, float]]
     """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recap.errors import ConfigError, UnknownName
+from recap.errors import ConfigError
 from recap.registry import Registry
 from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, IntArray
@@ -24,19 +24,13 @@ if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings neve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ValueData:
-    """Experience with its returns, as value models see it. Rows stand in the order of `packed`."""
+class Experience:
+    """Episodes as a trained value model sees them. Rows stand in the order of `packed`."""
 
     packed: FrameView
     """N frames of E episodes: images [N, C, h, w, 3] uint8, state [N, S]."""
-    returns: FloatArray
-    """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""
     prompts: tuple[str, ...]
     """E instructions, in words."""
-    max_steps: IntArray
-    """[E] T_max of each episode's task."""
-    lookahead: IntArray
-    """[E] K = N of each episode's task, control steps."""
     truth: Callable[[str], FloatArray] | None = None
     """Episode id -> [T] true progress. Privileged: given only to families that say so, for controls."""
 
@@ -51,14 +45,24 @@ class ValueData:
         return np.arange(packed.num_frames, dtype=np.int64) - packed.offsets[packed.episode_of]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ValueData(Experience):
+    """Experience with what is known of it in training only."""
+
+    returns: FloatArray
+    """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""
+    lookahead: IntArray
+    """[E] K = N of each episode's task, control steps."""
+
+
 class ValueModel(Protocol):
     """A trained value model."""
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """Values of all T frames of one episode.
 
         Args:
-            data: experience; `returns` must not be read.
+            data: experience, without its returns.
             episode: position e in `data.packed.episode_ids`.
             draws: M noise draws per frame (ignored by models without noise).
             noise_seed: noise is counter-based from (noise_seed, episode id, frame, draw): values do not depend on
@@ -75,9 +79,9 @@ class ValueModel(Protocol):
 class Noiseless:
     """A ValueModel without noise, from the function (data, episode) -> values [T]: more draws change nothing."""
 
-    values: Callable[[ValueData, int], NDArray[np.floating[Any]]]
+    values: Callable[[Experience, int], NDArray[np.floating[Any]]]
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label."""
         del draws, noise_seed
         value = self.values(data, episode).astype(np.float32)
@@ -100,7 +104,8 @@ class ValueFamily:
     networks: bool = False
     """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
     presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """{size: preset(steps=) -> settings}: "tiny" for tests, "small" for simulation, with so many gradient steps."""
+    """{size: preset(steps=) -> settings}: "tiny" for tests, "small" for simulation, with so many gradient steps. A
+    family without a size is used with its default settings."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
@@ -113,18 +118,6 @@ class ValueFamily:
     def at(self, runtime: Runtime) -> dict[str, Runtime]:
         """The argument that tells train and load where to compute; none for a family without networks."""
         return {"runtime": runtime} if self.networks else {}
-
-    def preset(self, size: str, *, steps: int) -> Any:
-        """Settings of a size; a family without any (a closed form takes no gradient steps) has its defaults.
-
-        Raises:
-            UnknownName: it has presets, but none of this size.
-        """
-        if not self.presets:
-            return self.config()
-        if size not in self.presets:
-            raise UnknownName.among(f"preset of {self.name}", size, self.presets)
-        return self.presets[size](steps=steps)
 
 
 VALUE_MODELS: Registry[ValueFamily] = Registry("value model", packages=("value_model.models",))

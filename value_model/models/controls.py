@@ -20,7 +20,7 @@ from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.types import FloatArray
 from value_model.bundle import fresh_bundle, read_arrays, read_description, write_arrays, write_description
-from value_model.models import VALUE_MODELS, Noiseless, ValueData, ValueFamily, training_rows
+from value_model.models import VALUE_MODELS, Experience, Noiseless, ValueData, ValueFamily, training_rows
 from value_model.per_prompt import per_prompt
 
 
@@ -44,7 +44,7 @@ class RandomConfig:
         validate(self)
 
 
-def _truth(data: ValueData, episode: int) -> FloatArray:
+def _truth(data: Experience, episode: int) -> FloatArray:
     """[T] true progress of an episode."""
     episode_id = data.packed.episode_ids[episode]
     if data.truth is None:
@@ -64,7 +64,7 @@ class Random:
     def __init__(self, low: float) -> None:
         self.low = low
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label; ConfigError for draws < 1."""
         if draws < 1:
             raise ConfigError(f"random: draws = {draws}, expected >= 1")

@@ -13,7 +13,7 @@ from recap.files import write_atomic
 if TYPE_CHECKING:
     from recap.protocols import Journal
     from recap.training.config import RuntimeConfig
-    from value_model.models import ValueData, ValueModel
+    from value_model.models import Experience, ValueModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class Labeller:
         torch.set_num_threads(1)
         self._plan, self._journal = plan, journal
         self._models: dict[int, ValueModel] = {}
-        self._data: ValueData | None = None
+        self._data: Experience | None = None
 
     def run(self, job: Job) -> dict[str, Any]:
         import numpy as np
@@ -79,24 +79,16 @@ class Labeller:
         self._data = None
 
 
-def _data(plan: LabelPlan, journal: Journal) -> ValueData:
+def _data(plan: LabelPlan, journal: Journal) -> Experience:
     """The experience without its returns; the truth only for a family that says it is a control."""
-    import numpy as np
-
     from data.episodes import EpisodeStore
-    from data.tasks import TASKS
     from pipelines.experience import prompts_of, view_for
-    from value_model.models import VALUE_MODELS, ValueData
+    from value_model.models import VALUE_MODELS, Experience
 
     store = EpisodeStore(plan.episodes)
-    rows = store.rows(plan.ids)
-    view = view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model)
-    return ValueData(
-        packed=view,
-        returns=np.full(view.num_frames, np.nan, dtype=np.float32),
-        prompts=prompts_of(rows),
-        max_steps=np.array([TASKS.get(row.task).spec.max_steps for row in rows], dtype=np.int64),
-        lookahead=np.ones(len(rows), dtype=np.int64),
+    return Experience(
+        packed=view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model),
+        prompts=prompts_of(store.rows(plan.ids)),
         truth=(lambda episode: store.truth(episode).progress) if VALUE_MODELS.get(plan.family).privileged else None,
     )
 

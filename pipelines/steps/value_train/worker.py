@@ -52,8 +52,6 @@ def strata_of(store: EpisodeStore, annotations: Annotations, ids: Sequence[str])
 
 def training_data(plan: TrainingPlan, journal: Journal) -> ValueData:
     """The experience with its returns; the truth only for a family that says it is a control."""
-    import numpy as np
-
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
     from pipelines.experience import episode_facts, prompts_of, view_for
@@ -70,8 +68,7 @@ def training_data(plan: TrainingPlan, journal: Journal) -> ValueData:
         packed=view,
         returns=target,
         prompts=prompts_of(store.rows(plan.ids)),
-        max_steps=facts.max_steps,
-        lookahead=np.array([plan.facts.lookahead[task] for task in facts.tasks], dtype=np.int64),
+        lookahead=facts.per_task(plan.facts.lookahead, "look-ahead"),
         truth=(lambda episode: store.truth(episode).progress) if family_of(plan.config.model).privileged else None,
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from recap.errors import ConfigError
 from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray
-from value_model.models import ValueData
+from value_model.models import Experience
 from value_model.models.viva.batches import cached_latents
 from value_model.models.viva.bundle import Parts, read_bundle
 from value_model.models.viva.checks import view_positions
@@ -37,7 +37,7 @@ class Viva:
         runtime.place(parts.transformer)
         runtime.place(parts.encoder)
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label.
 
         Raises:
@@ -55,7 +55,7 @@ class Viva:
             noise_seed=noise_seed,
         )
 
-    def encode(self, data: ValueData, episode: int) -> Tensor:
+    def encode(self, data: Experience, episode: int) -> Tensor:
         """Latents [T, V, C, H, W] of one episode, on the CPU, those that training encoded where it kept them."""
         parts, packed = self.parts, data.packed
         views = np.array(view_positions(packed.cameras, parts.views), dtype=np.int64)
@@ -103,7 +103,7 @@ class Viva:
             values[piece] = decode_value(denoised[:, :, -1]).unflatten(0, (-1, draws)).numpy()
         return values.mean(1), values.std(1)
 
-    def predicted_states(self, data: ValueData, episode: int, *, noise_seed: int) -> FloatArray:
+    def predicted_states(self, data: Experience, episode: int, *, noise_seed: int) -> FloatArray:
         """Predicted q_{t+K} [T, S] in robot units, one draw; ConfigError for a model without future state."""
         parts, packed = self.parts, data.packed
         if not parts.layout.future_state:
