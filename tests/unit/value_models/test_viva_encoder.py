@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from recap.errors import ConfigError
 from recap.training.config import FitConfig
 from value_model.models import load_value_model
 from value_model.models.viva import tiny_config
+from value_model.models.viva.batches import cached_latents
 from value_model.models.viva.config import EncoderConfig
 from value_model.models.viva.encoder import LinearEncoder, WanVaeEncoder
 from value_model.testing import synthetic_values, train_synthetic
@@ -166,6 +169,15 @@ def test_an_encoder_is_known_by_all_that_makes_its_latents(vae_folder: Path, tmp
         for n in (20, 20, 19)
     ]
     assert fitted[0] == fitted[1] != fitted[2]
+
+
+def test_latents_of_one_device_are_not_taken_for_those_of_another() -> None:
+    asked: list[str] = []
+    packed: Any = SimpleNamespace(image_size=(16, 16), latents=lambda encoder, *_, **__: asked.append(encoder))
+    encoder = LinearEncoder.fitted(pictures(), np.arange(9), VIEWS, EncoderConfig(channels=3, patch_pixels=4))
+    for device in ("cpu", "meta"):
+        cached_latents(encoder.to(device), packed, VIEWS, [0])
+    assert asked == [f"{encoder.identity} cpu", f"{encoder.identity} meta"]
 
 
 def test_shifted_pictures_have_no_latents_to_keep(tmp_path: Path) -> None:

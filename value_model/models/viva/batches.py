@@ -81,8 +81,10 @@ def cached_latents(
         return latents
 
     channels, height, width = encoder.latent_size(*packed.image_size)
+    # Devices round differently: what a run computes must not depend on where another one encoded.
+    device = next(encoder.buffers()).device.type
     return packed.latents(
-        encoder.identity,
+        f"{encoder.identity} {device}",
         encode,
         shape=(channels, height, width),
         views=views,
