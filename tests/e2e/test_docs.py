@@ -38,6 +38,7 @@ NOT_RUN = {
     "make run": "half a day of training",
     "make test": "this is one of its tests",
     "make setup": "made the environment that this runs in; its own test would make another",
+    "make gpu": "needs a GPU",
     "make check": "CI runs it beside the tests",
     "mlflow ui": "a server that stays; its options are asked for instead",
     "make env-": "builds an environment from a package index",
