@@ -296,7 +296,7 @@ def test_condition_and_batches_must_agree(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match='batches with "condition"'):
         run(tmp_path, condition=POSITIVE)
-    with pytest.raises(ConfigError, match="act without a condition"):
+    with pytest.raises(ConfigError, match="act without one"):
         run(tmp_path, batches=Conditioned(batch_size=8, chunk=8))
     with pytest.raises(ConfigError, match="condition 'positive', expected one of"):
         run(tmp_path, condition="positive")
