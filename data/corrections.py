@@ -133,7 +133,7 @@ def supervised(
     """
     if not env.capabilities.takeover:
         raise ConfigError(
-            f"task '{task.spec.id}': no expert takes over in its environment", hint="--set rollout.corrections=0"
+            f"task '{task.spec.id}': no expert takes over in its environment", hint="--set rollouts.corrections=0"
         )
     latest = task.spec.max_steps - config.hand_back_steps
     supervisor = Supervisor(config)

@@ -20,14 +20,14 @@ from recap.types import FloatArray, IntArray
 from value_model.bundle import read_description
 
 if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ValueData:
     """Experience with its returns, as value models see it. Rows stand in the order of `packed`."""
 
-    packed: PackedExperience
+    packed: FrameView
     """N frames of E episodes: images [N, C, h, w, 3] uint8, state [N, S]."""
     returns: FloatArray
     """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""

@@ -130,5 +130,5 @@ def check_images(images: FrameArray, image_size: int) -> None:
     if images.shape[-3:] != (image_size, image_size, 3):
         raise ConfigError(
             f"pi05: frames of shape {images.shape[-3:]}, expected ({image_size}, {image_size}, 3)",
-            hint=f"letterbox them to {image_size} (PackedExperience.build(image_size=...)), or set network.image_size",
+            hint=f"letterbox them to {image_size} (FrameCache.view(image_size=...)), or set network.image_size",
         )

@@ -196,13 +196,13 @@ def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
     """There is one setting, and what a workspace began with counts beside it."""
     asked = []
 
-    def works(task, renderer):
+    def works(renderer):
         asked.append(renderer)
         if renderer == "egl":
             raise ConfigError("no GPU")
         return {"auto": "ray"}.get(renderer, renderer)
 
-    monkeypatch.setattr("data.tasks.renderer_of", works)
+    monkeypatch.setattr("data.sim.bimanual_task.choose_renderer", works)
     config = _micro("shirt_folding")
     check_ahead(config, tmp_path / "w")
     assert asked == ["auto"]
@@ -345,7 +345,7 @@ def recorded(tmp_path):
 
 def test_pictures_of_several_backends_are_refused_before_any_step(recorded):
     recorded.add(recorded.rollouts, range(20, 21), Source.ROLLOUT, renderer="egl")
-    with pytest.raises(ConfigError, match=r"one pack cannot mix renderer: .(ray|egl)"):
+    with pytest.raises(ConfigError, match=r"one view cannot mix renderer: .(ray|egl)"):
         recorded.check()
 
 

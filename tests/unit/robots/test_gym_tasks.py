@@ -15,8 +15,8 @@ from data.sim.flaws import CLEAN, FlawConfig
 from data.task_file import RecordedTask
 from data.tasks import TASKS, simulated
 from data.verify import discard, verify
-from pipelines.config import PRESETS
-from pipelines.loop import build_graph
+from pipelines.graph import build_graph
+from pipelines.invocation import Invocation
 from policy.client import LocalClient
 from recap.errors import ConfigError, RecapError
 from recap.protocols import Capabilities
@@ -130,7 +130,9 @@ def test_without_a_measure_of_progress_the_truth_says_so_and_is_stored(tmp_path)
 
 
 def test_what_a_task_lacks_is_refused_before_anything_runs():
-    micro = PRESETS.get("micro")
+    def micro(task):
+        return Invocation.of(task=task, preset="micro").config()
+
     build_graph(micro("gym_reach"))
     with pytest.raises(ConfigError, match="nobody demonstrates it in a simulated world"):
         build_graph(micro("gym_reach_bare"))
@@ -141,7 +143,7 @@ def test_what_a_task_lacks_is_refused_before_anything_runs():
             build_graph(micro("half"))
         assert caught.value.hint == "--set rollouts.corrections=0"
         config = micro("half")
-        build_graph(replace(config, rollout=replace(config.rollout, corrections=0)))
+        build_graph(replace(config, rollouts=replace(config.rollouts, corrections=0)))
     finally:
         TASKS._items.pop("half")
     robot = BARE.make_env()

@@ -16,6 +16,7 @@ from recap.errors import ConfigError
 from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray
 from value_model.models import ValueData
+from value_model.models.viva.batches import cached_latents
 from value_model.models.viva.bundle import Parts, read_bundle
 from value_model.models.viva.checks import view_positions
 from value_model.models.viva.encoder import ENCODE_BATCH
@@ -55,21 +56,20 @@ class Viva:
         )
 
     def encode(self, data: ValueData, episode: int) -> Tensor:
-        """Latents [T, V, C, H, W] of one episode, on the CPU: what `label_latents` takes, worth keeping for later."""
+        """Latents [T, V, C, H, W] of one episode, on the CPU, those that training encoded where it kept them."""
         parts, packed = self.parts, data.packed
-        views = view_positions(packed.cameras, parts.views)
-        if packed.images.shape[2:4] != parts.image_size or packed.state.shape[1] != parts.layout.state_dim:
+        views = np.array(view_positions(packed.cameras, parts.views), dtype=np.int64)
+        if packed.image_size != parts.image_size or packed.state.shape[1] != parts.layout.state_dim:
             raise ConfigError(
-                f"viva: images {packed.images.shape[2:4]} and {packed.state.shape[1]} state values, "
+                f"viva: images {packed.image_size} and {packed.state.shape[1]} state values, "
                 f"the model was trained on {parts.image_size} and {parts.layout.state_dim}"
             )
-        first, last = int(packed.offsets[episode]), int(packed.offsets[episode + 1])
-        pieces = []
+        rows = np.arange(int(packed.offsets[episode]), int(packed.offsets[episode + 1]))
+        if not parts.config.shift_pixels:  # as in training: such latents are encoded once and kept
+            return torch.from_numpy(cached_latents(parts.encoder, packed, views, [episode]).take(rows))
         with torch.inference_mode():
-            for start in range(first, last, ENCODE_BATCH):
-                images = packed.images[start : min(start + ENCODE_BATCH, last)][:, views]
-                pieces.append(parts.encoder(torch.from_numpy(images)).cpu())
-        return torch.cat(pieces)
+            pieces = [rows[at : at + ENCODE_BATCH] for at in range(0, len(rows), ENCODE_BATCH)]
+            return torch.cat([parts.encoder(torch.from_numpy(packed.gather(piece, views))).cpu() for piece in pieces])
 
     def label_latents(
         self,

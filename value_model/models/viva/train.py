@@ -53,7 +53,7 @@ def train(
     rows = training_rows(data, episodes, "viva")
     views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
     encoder = runtime.place(make_encoder(config.encoder, packed.images, rows, views))
-    size = (int(packed.images.shape[2]), int(packed.images.shape[3]))
+    size = packed.image_size
     channels, height, width = encoder.latent_size(*size)
     check_channels(channels, config.encoder.channels)
     patch = config.transformer.patch
@@ -78,8 +78,16 @@ def train(
         initialise(transformer, seed=seed)
     order = sorted(prompts)
     learner = VivaLearner(transformer, encoder, layout, state_range, [prompts[name] for name in order], config)
-    with runtime.first_rank_first():
-        latents = None if config.shift_pixels else cached_latents(encoder, packed, rows, views, scratch, journal)
+    latents = None
+    if not config.shift_pixels:  # a shifted picture has latents of its own
+        with runtime.first_rank_first():
+            latents = cached_latents(
+                encoder,
+                packed,
+                views,
+                np.unique(packed.episode_of[rows]).tolist(),
+                lambda done, total: journal.progress(done, total, "episodes encoded"),
+            )
     batches = ValueBatches(
         data,
         rows,
