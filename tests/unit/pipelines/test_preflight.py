@@ -196,13 +196,13 @@ def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
     """There is one setting, and what a workspace began with counts beside it."""
     asked = []
 
-    def works(task, renderer):
+    def works(renderer):
         asked.append(renderer)
         if renderer == "egl":
             raise ConfigError("no GPU")
         return {"auto": "ray"}.get(renderer, renderer)
 
-    monkeypatch.setattr("data.tasks.renderer_of", works)
+    monkeypatch.setattr("data.sim.bimanual_task.choose_renderer", works)
     config = _micro("shirt_folding")
     check_ahead(config, tmp_path / "w")
     assert asked == ["auto"]
