@@ -134,7 +134,7 @@ def values(workspaces: list[Path]) -> None:
             seeds.append(ours[1])
             for model, figures in judged.figures.items():
                 for figure, cell in figures.items():
-                    number = cell["value"] if isinstance(cell, dict) else cell
+                    number = cell.value
                     if number is not None:
                         found.setdefault(model, {}).setdefault(figure, []).append(float(number))
     print(f"seeds {sorted(seeds)}: mean (lowest .. highest)\n")

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data.durable import replace_durably
 from data.episode_contract import PLAIN, PLAIN_NAME
 from recap.errors import ConfigError, UnknownName
+from recap.files import write_atomic
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.task_folders import SUFFIXES
 from recap.texts import check_texts, escaped
@@ -124,7 +124,7 @@ robot:
   cameras:   # name: [height, width] as stored
 {cameras}"""
     _parsed(content, path)
-    replace_durably(path, content.encode())
+    write_atomic(path, content.encode())
 
 
 def _text(value: str | list[str] | list[int]) -> str:

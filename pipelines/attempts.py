@@ -15,8 +15,9 @@ from typing import Any
 from pipelines.facts import ActingFacts
 from pipelines.ledger import Ledger
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.step import Artifact, StepContext
-from recap.workspace import Workspace, write_atomic
+from recap.workspace import Workspace
 
 Start = tuple[str, int]
 """(task id, start seed)"""

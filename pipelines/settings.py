@@ -28,6 +28,7 @@ MOVED: Mapping[str, str] = {
     "replay": "open_loop_eval",
     "value.model": "values.NAME",
     "value.returns": "returns",
+    "advantage.returns": "returns",
     "value.cross_fit": "cross_fit",
     "value.draws": "value_label.draws",
     "value.sample": "value_label.sample",

@@ -1,6 +1,4 @@
-"""Film strips: evenly spaced frames of an attempt side by side, with the step under each and events marked.
-
-Owns picture making and PNG encoding. Knows arrays only: no episode, no store, no page.
+"""Film strips: evenly spaced frames of an attempt side by side, with the step under each and events marked; and PNG.
 
 Example:
     >>> strip = film_strip(np.zeros((50, 64, 64, 3), np.uint8), count=10, scale=2)
@@ -10,15 +8,17 @@ Example:
 
 from __future__ import annotations
 
+import base64
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.report.formats import one_line
+from pipelines.report.pictures import Film, Mark, merge_sides
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.types import FrameArray
 
 _PAPER = (255, 255, 255)
@@ -121,6 +121,22 @@ def film_strip(
     return np.asarray(paper, dtype=np.uint8)
 
 
+def captioned_strip(film: Film, frames: FrameArray, marks: Sequence[Mark] = ()) -> FrameArray:
+    """The shown frames of a film, [n, h, w, 3], with step and second under each: [H, W, 3] uint8."""
+    return film_strip(
+        frames,
+        count=len(film.steps),
+        scale=max(1, round(128 / frames.shape[2])),
+        captions=[f"{step} ({step / film.rate_hz:.1f} s)" for step in film.steps],
+        marks=[(nearest(mark.t, film.steps), mark.name, mark.kind) for mark in marks],
+    )
+
+
+def film_picture(film: Film) -> FrameArray:
+    """The film as one picture, cameras above each other: [H, W, 3] uint8."""
+    return captioned_strip(film, stack_cameras([row.frames for row in film.rows]), merge_sides(film.marks))
+
+
 def stack_cameras(rows: Sequence[FrameArray]) -> FrameArray:
     """Cameras of one film above each other, each [n, h_i, w_i, 3], brought to the width of the first.
 
@@ -155,11 +171,14 @@ def png_bytes(image: FrameArray, *, max_side: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def data_uri(frame: FrameArray, max_side: int) -> str:
+    """[h, w, 3] uint8 as a data: address of a PNG with sides of at most `max_side` pixels."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(frame, max_side=max_side)).decode()
+
+
 def save_png(image: FrameArray, path: Path) -> Path:
     """Writes [h, w, 3] uint8 to `path` in one rename and returns it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(png_bytes(image))
-    part.replace(path)
+    write_atomic(path, png_bytes(image), durable=False)
     return path
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from recap.stats import Estimate
 
 ABSENT = "n/a"
 _GAP = "\u00a0"
@@ -70,6 +72,24 @@ def figure(value: float | None, digits: int = 3) -> str:
     after = max(digits - before, 0) if size >= 1 else digits - 1 - (math.floor(math.log10(size)) if size else 0)
     text = f"{value:,.{after}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def nice_end(value: float) -> float:
+    """The next round number at or above `value`, for the end of a bar's axis.
+
+    Example:
+        >>> nice_end(131.0), nice_end(0.0)
+        (150.0, 1.0)
+    """
+    if value <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(value))
+    return next(unit * f for f in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if unit * f >= value * (1 - 1e-9))
+
+
+def difference_reach(estimates: Iterable[Estimate]) -> float:
+    """Either end of an axis around 0 that holds the intervals of differences in [-1, 1]."""
+    return min(nice_end(max((max(-e.low, e.high) for e in estimates), default=1.0)), 1.0)
 
 
 def duration(seconds: float | None) -> str:

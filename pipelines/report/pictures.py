@@ -1,7 +1,4 @@
-"""The pictures of a report: films of attempts, and the values that were predicted along them, as plain frozen data.
-
-Owns their shape and its checks. Knows no file and no HTML; how they are drawn belongs to `filmstrip` and `strip_chart`.
-"""
+"""The pictures of a report: films of attempts, and the values that were predicted along them, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -11,6 +8,9 @@ from dataclasses import dataclass
 
 from recap.errors import ConfigError
 from recap.types import BoolArray, FloatArray, FrameArray, Outcome, Source
+
+TONES = {1: "good", -1: "bad", 0: "plain"}
+"""{sign of a mark's kind: how it is coloured}"""
 
 _SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -23,6 +23,11 @@ class Mark:
     t: int
     name: str
     kind: int
+
+    @property
+    def tone(self) -> str:
+        """How it is coloured."""
+        return TONES[(self.kind > 0) - (self.kind < 0)]
 
 
 def merge_sides(marks: Iterable[Mark]) -> list[Mark]:

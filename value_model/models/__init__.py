@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 
 from recap.errors import ConfigError, UnknownName
 from recap.registry import Registry
+from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, IntArray
 from value_model.bundle import read_description
 
 if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ValueData:
     """Experience with its returns, as value models see it. Rows stand in the order of `packed`."""
 
-    packed: PackedExperience
+    packed: FrameView
     """N frames of E episodes: images [N, C, h, w, 3] uint8, state [N, S]."""
     returns: FloatArray
     """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""
@@ -94,8 +95,10 @@ class ValueFamily:
     """train(config, data: ValueData, episodes [n] positions to learn from, *, seed, scratch, out, journal,
     data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family). It names what it
     uses and takes the rest as `**others`. Nothing of labelling (draws, noise) is among them, ever."""
-    load: Callable[[Path], ValueModel]
-    """The model of a bundle folder."""
+    load: Callable[..., ValueModel]
+    """load(path) -> the model of a bundle folder."""
+    networks: bool = False
+    """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
     presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """{size: preset(steps=) -> settings}: "tiny" for tests, "small" for simulation, with so many gradient steps."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
@@ -106,6 +109,10 @@ class ValueFamily:
     """The same for weights that it starts from, by names and shapes. May import torch."""
     privileged: bool = False
     """Reads the simulator's truth: a control, never a contender."""
+
+    def at(self, runtime: Runtime) -> dict[str, Runtime]:
+        """The argument that tells train and load where to compute; none for a family without networks."""
+        return {"runtime": runtime} if self.networks else {}
 
     def preset(self, size: str, *, steps: int) -> Any:
         """Settings of a size; a family without any (a closed form takes no gradient steps) has its defaults.
@@ -136,14 +143,15 @@ def family_of(config: Any) -> ValueFamily:
     raise ConfigError(f"{type(config).__name__} belongs to no value model family; registered: {known}")
 
 
-def load_value_model(path: Path) -> ValueModel:
-    """The model of any bundle folder, by the family its value.json names.
+def load_value_model(path: Path, *, runtime: Runtime = CPU) -> ValueModel:
+    """The model of any bundle folder, by the family its value.json names, computing as `runtime` says.
 
     Raises:
         ArtifactCorrupt: the folder has no readable value.json.
         UnknownName: no such family.
     """
-    return VALUE_MODELS.get(read_description(path)["family"]).load(path)
+    family = VALUE_MODELS.get(read_description(path)["family"])
+    return family.load(path, **family.at(runtime))
 
 
 def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]], family: str) -> IntArray:

@@ -54,9 +54,7 @@ def _truth(data: ValueData, episode: int) -> FloatArray:
     if progress.shape != (length,):
         raise ConfigError(f"oracle: truth of episode {episode_id} has shape {progress.shape}, expected ({length},)")
     if np.isnan(progress).any():
-        raise ConfigError(
-            f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value viva"
-        )
+        raise ConfigError(f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value viva")
     return progress
 
 

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
     from pipelines.attempts import Start
     from recap.protocols import PolicyClient, SimulatedEnv
+    from recap.training.config import RuntimeConfig
 
 
 class Evaluator:
     """Plays one attempt per job. Job: (key, policy bundle, start, record it as an episode?). Result: its row."""
 
-    def __init__(self, renderer: str, image_size: int, noise_seed: int, store_root: str) -> None:
+    def __init__(
+        self, renderer: str, image_size: int, noise_seed: int, runtime: RuntimeConfig, store_root: str
+    ) -> None:
         from data.episodes import EpisodeStore
+        from recap.training.runtime import Runtime
 
         self._renderer, self._image_size = renderer, image_size
         self._envs: dict[str, SimulatedEnv] = {}
         self._clients: dict[str, PolicyClient] = {}
-        self._noise_seed = noise_seed
+        self._noise_seed, self._runtime = noise_seed, Runtime.of(runtime)
         self._store = EpisodeStore(Path(store_root))
 
     def run(self, job: tuple[str | int, str, Start, bool]) -> dict[str, Any]:
@@ -60,7 +64,7 @@ class Evaluator:
         if folder not in self._clients:
             while len(self._clients) >= 2:
                 del self._clients[next(iter(self._clients))]
-            self._clients[folder] = LocalClient(load_policy(Path(folder)))
+            self._clients[folder] = LocalClient(load_policy(Path(folder), runtime=self._runtime))
         return self._clients[folder]
 
     def close(self) -> None:

@@ -159,7 +159,7 @@ def record(
             rows = _play(ctx, facts, {seed: seed for seed in seeds}, Collector, (*scene, config.flaws, store))
         else:
             jobs = {seed: (seed, index >= config.attempts) for index, seed in enumerate(seeds)}
-            acting = (str(inputs["policy"].path), facts.noise_seed, config.correction, store)
+            acting = (str(inputs["policy"].path), facts.noise_seed, config.correction, facts.runtime, store)
             rows = _play(ctx, facts, jobs, RolloutCollector, (*scene, *acting))
         recording = Recording(task=facts.task, attempts=tuple(from_json(RecordedAttempt, row) for row in rows))
     ctx.journal.metrics(_figures(recording), step=0)

@@ -14,6 +14,7 @@ from recap.errors import ConfigError, EpisodeCorrupt
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
     from data.corrections import CorrectionConfig
     from data.sim.flaws import FlawConfig
+    from recap.training.config import RuntimeConfig
 
 
 class Collector:
@@ -59,16 +60,18 @@ class RolloutCollector:
         policy_dir: str,
         noise_seed: int,
         correction: CorrectionConfig,
+        runtime: RuntimeConfig,
         store_root: str,
     ) -> None:
         from data.episodes import EpisodeStore
         from data.tasks import TASKS
         from policy.client import LocalClient
         from policy.models import load_policy
+        from recap.training.runtime import Runtime
 
         self._task = TASKS.simulated(task)
         self._env = self._task.make_env(renderer=renderer, image_size=image_size)
-        self._client = LocalClient(load_policy(Path(policy_dir)))
+        self._client = LocalClient(load_policy(Path(policy_dir), runtime=Runtime.of(runtime)))
         self._noise_seed = noise_seed
         self._correction = correction
         self._store = EpisodeStore(Path(store_root))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap.files import write_atomic
+
 if TYPE_CHECKING:
     from recap.protocols import Journal
+    from recap.training.config import RuntimeConfig
     from value_model.models import ValueData, ValueModel
 
 
@@ -25,6 +28,7 @@ class LabelPlan:
     family: str
     model: Any
     """Settings of the model."""
+    runtime: RuntimeConfig
     draws: int
     episodes: Path
     cache: Path
@@ -54,12 +58,14 @@ class Labeller:
     def run(self, job: Job) -> dict[str, Any]:
         import numpy as np
 
+        from recap.training.runtime import Runtime
         from value_model.models import VALUE_MODELS
 
         key, fold, episodes, noise_seed = job
         plan = self._plan
         if fold not in self._models:
-            self._models[fold] = VALUE_MODELS.get(plan.family).load(plan.models / f"fold-{fold}")
+            family = VALUE_MODELS.get(plan.family)
+            self._models[fold] = family.load(plan.models / f"fold-{fold}", **family.at(Runtime.of(plan.runtime)))
         if self._data is None:
             self._data = _data(plan, self._journal)
         model, data = self._models[fold], self._data
@@ -130,13 +136,6 @@ def _write_npy(path: Path, array: Any) -> None:
     """Whole or not at all: a shard that exists was written to its end."""
     import numpy as np
 
-    from recap.workspace import sync_dir
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_dir(path.parent)
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_atomic(path, content.getvalue())

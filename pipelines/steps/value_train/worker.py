@@ -101,6 +101,7 @@ class ValueTrainer:
         import numpy as np
 
         from data.sim.seeds import derive
+        from recap.training.runtime import Runtime
         from value_model.models import family_of
 
         plan, config, fold = self._plan, self._plan.config, job
@@ -110,7 +111,8 @@ class ValueTrainer:
         seen = np.flatnonzero(folds != fold) if config.cross_fit > 1 else np.arange(len(folds))
         out = plan.bundle(fold)
         shutil.rmtree(out, ignore_errors=True)  # a killed attempt may have left it half written
-        figures = family_of(config.model).train(
+        family = family_of(config.model)
+        figures = family.train(
             config.model,
             self._data,
             seen,
@@ -120,6 +122,7 @@ class ValueTrainer:
             out=out,
             journal=_FoldJournal(self._journal, "" if fold == 0 else f"fold{fold}_"),
             data_identity=f"{_root(plan)}/{config.cross_fit}/{fold}",
+            **family.at(Runtime.of(plan.facts.runtime)),
         )
         return {"key": str(fold), "fold": fold, "figures": figures}
 

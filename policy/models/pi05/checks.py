@@ -64,7 +64,7 @@ def check(config: Pi05Config, *, prompts: Sequence[str], robot: RobotSpec) -> No
                 hint="--set policy.model.relative_actions=false",
             ) from error
     for prompt in prompts:
-        tokens = max(len(encode(prompt_text(prompt, [0] * states, tag=tag))) for tag in TEXTS)
+        tokens = max(len(encode(prompt_text(prompt, [0] * states, condition=condition))) for condition in TEXTS)
         if tokens > config.prompt_tokens:
             raise ConfigError(
                 f"pi05: the prompt {prompt!r} and {states} state values take {tokens} tokens, expected at most "

@@ -75,7 +75,7 @@ def test_a_workspace_keeps_the_renderer_it_began_with(tmp_path: Path, monkeypatc
             return offered[0] if asked == "auto" else asked
         raise ConfigError(f"{asked} does not work here")
 
-    monkeypatch.setattr("data.sim.backend.choose_renderer", choose)
+    monkeypatch.setattr("data.sim.bimanual_task.choose_renderer", choose)
     ctx: Any = SimpleNamespace(node="1/x", workspace=SimpleNamespace(root=tmp_path))
 
     def pinned(asked: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
-from data.framecache import PackedExperience
+from data.framecache import FrameCache, FrameView
 from data.synthetic import CAMERAS, synthetic_draft
 from data.tasks import TASKS
 from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
@@ -57,8 +57,8 @@ def store(tmp_path: Path) -> EpisodeStore:
 
 
 @pytest.fixture
-def packed(store: EpisodeStore, tmp_path: Path) -> PackedExperience:
-    return PackedExperience.build(store, store.ids(), tmp_path / "cache", cameras=CAMERAS)
+def packed(store: EpisodeStore, tmp_path: Path) -> FrameView:
+    return FrameCache(tmp_path / "cache").view(store, store.ids(), cameras=CAMERAS)
 
 
 @pytest.fixture
@@ -74,14 +74,14 @@ def play(store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def labels(packed: PackedExperience, tmp_path: Path) -> Path:
+def labels(packed: FrameView, tmp_path: Path) -> Path:
     positive = np.arange(packed.num_frames) % 4 == 0
     table = FrameTable(ids=packed.episode_ids, offsets=packed.offsets, arrays={"positive": positive})
     table.write(tmp_path / "labels")
     return tmp_path / "labels"
 
 
-def _recorded(packed: PackedExperience) -> Callable[[Observation], FloatArray]:
+def _recorded(packed: FrameView) -> Callable[[Observation], FloatArray]:
     """A policy that knows by heart what was done at each state."""
 
     def answer(observation: Observation) -> FloatArray:
@@ -93,7 +93,7 @@ def _recorded(packed: PackedExperience) -> Callable[[Observation], FloatArray]:
 
 
 def test_a_policy_that_repeats_the_recording_has_no_error(
-    packed: PackedExperience, play: Callable[..., OpenLoopEval], labels: Path
+    packed: FrameView, play: Callable[..., OpenLoopEval], labels: Path
 ) -> None:
     figures = play(_Policy(_recorded(packed)), labels=labels, frames=1000)
     assert set(figures.groups) == {"demos", "positive", "negative"}
@@ -113,7 +113,7 @@ def test_a_policy_that_keeps_its_state_equals_the_baseline(play: Callable[..., O
         assert mean.error == pytest.approx(mean.keep_state_error, rel=1e-6)
 
 
-def test_only_the_executed_part_within_the_episode_is_compared(packed: PackedExperience) -> None:
+def test_only_the_executed_part_within_the_episode_is_compared(packed: FrameView) -> None:
     last, first = int(packed.offsets[1]) - 1, 0
     acted = {first: packed.action[:3] + 1, last: packed.action[last : last + 1] - 2}
     figures = compare(packed, acted, ROBOT)
@@ -122,15 +122,13 @@ def test_only_the_executed_part_within_the_episode_is_compared(packed: PackedExp
     assert figures.mean["rad"].error == pytest.approx(1.25, rel=1e-6)
 
 
-def test_the_last_frame_of_an_episode_is_compared_alone(
-    packed: PackedExperience, play: Callable[..., OpenLoopEval]
-) -> None:
+def test_the_last_frame_of_an_episode_is_compared_alone(packed: FrameView, play: Callable[..., OpenLoopEval]) -> None:
     demos = play(_Policy(_keep), frames=1000).groups["demos"]
     # 8 steps each: six frames see 3 ahead, the last two see 2 and 1.
     assert (demos.frames, demos.steps) == (16, 2 * (6 * 3 + 2 + 1))
 
 
-def test_an_action_without_a_state_of_its_name_has_no_baseline(packed: PackedExperience) -> None:
+def test_an_action_without_a_state_of_its_name_has_no_baseline(packed: FrameView) -> None:
     robot = replace(ROBOT, state_names=(*ROBOT.state_names[:-1], "other"))
     figures = compare(packed, {0: packed.action[:3]}, robot)
     assert figures.keep_state_error[-1] is None
@@ -165,7 +163,7 @@ def test_actions_that_no_robot_may_be_sent_fail_the_step(
         play(_Policy(answer))
 
 
-def test_it_shows_the_policy_what_was_recorded(packed: PackedExperience, play: Callable[..., OpenLoopEval]) -> None:
+def test_it_shows_the_policy_what_was_recorded(packed: FrameView, play: Callable[..., OpenLoopEval]) -> None:
     policy = _Policy(_keep)
     play(policy, frames=1000)
     assert len({seed for _, seed in policy.seen}) == len(policy.seen), "noise of its own for every frame"
@@ -181,17 +179,15 @@ def test_equal_calls_give_equal_figures_and_another_seed_other_frames(play: Call
     assert play(_Policy(_keep), seed=1) != play(_Policy(_keep))
 
 
-def test_further_episodes_do_not_reshuffle_the_frames(
-    store: EpisodeStore, packed: PackedExperience, tmp_path: Path
-) -> None:
-    def drawn(pack: PackedExperience, count: int) -> set[tuple[str, int]]:
+def test_further_episodes_do_not_reshuffle_the_frames(store: EpisodeStore, packed: FrameView, tmp_path: Path) -> None:
+    def drawn(pack: FrameView, count: int) -> set[tuple[str, int]]:
         rows = choose_frames(pack, np.ones(pack.num_frames, np.bool_), count, 0).tolist()
         episodes = [int(pack.episode_of[row]) for row in rows]
         return {(pack.episode_ids[e], r - int(pack.offsets[e])) for r, e in zip(rows, episodes, strict=True)}
 
     before = drawn(packed, 10)
     new = store.commit(synthetic_draft(9, length=8))
-    grown = PackedExperience.build(store, store.ids(), tmp_path / "cache", cameras=CAMERAS)
+    grown = FrameCache(tmp_path / "cache").view(store, store.ids(), cameras=CAMERAS)
     after = drawn(grown, 10)
     assert len(before) == len(after) == 10
     assert all(episode == new for episode, _ in after - before)

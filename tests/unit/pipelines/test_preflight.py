@@ -345,7 +345,7 @@ def recorded(tmp_path):
 
 def test_pictures_of_several_backends_are_refused_before_any_step(recorded):
     recorded.add(recorded.rollouts, range(20, 21), Source.ROLLOUT, renderer="egl")
-    with pytest.raises(ConfigError, match=r"one pack cannot mix renderer: .(ray|egl)"):
+    with pytest.raises(ConfigError, match=r"one view cannot mix renderer: .(ray|egl)"):
         recorded.check()
 
 

@@ -25,17 +25,21 @@ from pipelines.report.figures import (
 )
 from pipelines.report.model import Node, NodeState, ReportData
 from pipelines.report.pictures import FilmRow, Mark, ValueStrip
+from recap.graph import NodeName
 from recap.types import Outcome, Source
 
 THRESHOLD = 0.012
+SUBJECTS = {"record": "shirt_folding", "evaluate": "shirt_folding", "value_train": "viva", "value_label": "viva"}
 STAGES = {
-    "collect": 64.0,
+    "record": 64.0,
     "annotate": 0.4,
-    "value": 210.0,
+    "value_train": 190.0,
+    "value_label": 20.0,
+    "judge": 0.9,
     "advantage": 1.2,
     "policy": 148.2,
-    "select": 44.0,
-    "promote": 71.0,
+    "checkpoint_selection": 44.0,
+    "gate": 71.0,
     "evaluate": 31.7,
 }
 
@@ -145,16 +149,12 @@ def loop_run(**changes: Any) -> ReportData:
                 ),
                 value=value_facts(0.8 + 0.05 * index),
                 value_training=ValueTraining(
-                    facts={
-                        "folds": [
-                            {"name": "model", "fold": fold, "family": "viva", "figures": {"steps": 600, "loss": 0.1}}
-                            for fold in (0, 1)
-                        ]
-                    },
+                    model="viva",
+                    folds=tuple({"fold": fold, "steps": 600, "loss": 0.1} for fold in (0, 1)),
                     seconds=200.0,
                     loss={
                         name: tuple((s, 0.5 * math.exp(-s / 200) + 0.03) for s in range(1, 600, 3))
-                        for name in ("loss", "model_fold1_loss")
+                        for name in ("loss", "fold1_loss")
                     },
                 ),
                 advantage=advantage(index),
@@ -174,7 +174,7 @@ def loop_run(**changes: Any) -> ReportData:
         )
     nodes = tuple(
         Node(
-            name=f"{i}/{stage}",
+            name=str(NodeName(i, stage, SUBJECTS.get(stage, ""))),
             step=stage,
             state=NodeState.DONE,
             seconds=seconds * (1 + 0.1 * i),
@@ -183,7 +183,7 @@ def loop_run(**changes: Any) -> ReportData:
         )
         for i in range(3)
         for stage, seconds in STAGES.items()
-        if i or stage in ("collect", "policy", "select", "evaluate")
+        if i or stage in ("record", "policy", "checkpoint_selection", "evaluate")
     )
     first = Node(name="0/pretrain", step="policy", state=NodeState.DONE, seconds=95.0, attempts=1, key="b2" * 32)
     values = {"iterations": tuple(iterations), "nodes": (first, *nodes), "strips": strips()}

@@ -13,6 +13,7 @@ from loop_steps import (
     BEFORE,
     CHALLENGER,
     CHAMPION,
+    EVALUATE,
     HUMAN,
     MARKED,
     ROLLED,
@@ -20,9 +21,9 @@ from loop_steps import (
     Setup,
     evaluate,
     evaluation,
-    health,
+    judged,
     run,
-    value,
+    value_label,
 )
 
 from data.episodes import EpisodeStore
@@ -62,7 +63,7 @@ def test_a_whole_iteration_is_gathered(workspace: Workspace) -> None:
     assert (one.training.steps, one.training.loss) == (20, ((1, 0.5),))
     assert (zero.pretraining and zero.pretraining.steps, one.pretraining) == (7, None)
     assert one.value_training is not None
-    assert one.value_training.loss["model_fold1_loss"] == ((1, 0.6), (10, 0.3))
+    assert one.value_training.loss["fold1_loss"] == ((1, 0.6), (10, 0.3))
 
 
 def test_difference_is_that_of_the_same_starts(workspace: Workspace) -> None:
@@ -79,7 +80,7 @@ def test_difference_is_that_of_the_same_starts(workspace: Workspace) -> None:
 def test_other_starts_give_no_difference_and_the_page_says_so(workspace: Workspace) -> None:
     def elsewhere(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
         made = dict(evaluate(ctx, config, inputs))
-        made["evaluation"] = JsonOutput(evaluation(CHAMPION, BEFORE, first_seed=5 * config.iteration))
+        made["evaluation"] = JsonOutput.of(evaluation(CHAMPION, BEFORE, first_seed=5 * config.iteration))
         return made
 
     run(workspace, evaluate=elsewhere)
@@ -128,7 +129,7 @@ def test_strips_are_a_success_a_marked_failure_and_a_correction(workspace: Works
     # The label of the success holds no key frame: what the simulator knows is shown as such.
     assert success.privileged_marks
     assert [m.name for m in success.film.marks] == ["dropped_privately"]
-    table = FrameTable.read(Store(workspace).path("value", node(data, "1/value").key) / "values")
+    table = FrameTable.read(Store(workspace).path("value_label", node(data, "1/viva/value_label").key) / "values")
     np.testing.assert_array_equal(failure.value, table.arrays["value"][table.rows_of(failure.film.episode_id)])
     assert np.flatnonzero(correction.intervened).tolist() == list(range(HUMAN.start, HUMAN.stop))
     assert correction.forced is not None
@@ -146,18 +147,17 @@ def node(data: Any, name: str) -> Any:
 
 def test_values_of_models_that_saw_the_episodes_are_not_called_held_out(workspace: Workspace) -> None:
     def one_fold(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
-        made = value(ctx, config, inputs)
+        made = value_label(ctx, config, inputs)
         table = FrameTable.read(ctx.out / "values")
         shutil.rmtree(ctx.out / "values")
         facts = {**table.facts, "folds": [0] * len(table.ids)}
         FrameTable(ids=table.ids, offsets=table.offsets, arrays=table.arrays, facts=facts).write(ctx.out / "values")
         return made
 
-    def judged(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
-        found = health(ctx, config, inputs)["value_health"].value
-        return {"value_health": JsonOutput({**found, "held_out": False})}
+    def seen(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
+        return {"value_health": JsonOutput.of(judged(held_out=False))}
 
-    run(workspace, value=one_fold, health=judged)
+    run(workspace, value_label=one_fold, judge=seen)
     data = gather(workspace, RUN)
     assert not any(s.held_out for s in data.strips)
     text = " ".join(render(data).split())
@@ -173,7 +173,7 @@ def test_unfinished_loop_shows_what_there_is(workspace: Workspace) -> None:
         run(workspace, advantage=dies)
     data = gather(workspace, RUN)
     assert data.missing[0] == "1/advantage: failed"
-    assert "1/evaluate: not begun" in data.missing
+    assert f"1/{EVALUATE}: not begun" in data.missing
     assert data.iterations[1].value is not None
     assert [s.advantage for s in data.strips] == [None] * 3
     html = render(data)

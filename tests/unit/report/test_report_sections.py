@@ -32,7 +32,6 @@ from pipelines.report.section import all_sections
 from pipelines.report.strip_chart import TimeAxis
 from pipelines.report.wording import difference_sentence, gate_sentence
 from pipelines.report.write import render
-from pipelines.summary import paired_summary
 from recap.errors import ConfigError
 from recap.types import Outcome, Source
 
@@ -237,14 +236,14 @@ def test_selection_without_attempts_divides_by_nothing() -> None:
 
 
 def test_run_that_attempts_nothing_does_not_promise_a_result() -> None:
-    nodes = tuple(n for n in loop_run().nodes if n.step not in ("evaluate", "promote"))
+    nodes = tuple(n for n in loop_run().nodes if n.step not in ("evaluate", "gate"))
     bare = tuple(Iteration(index=i.index, recordings=i.recordings, training=i.training) for i in loop_run().iterations)
     replay = ReplayFacts(
         statement="says nothing of <success>",
         frames=18,
         episodes=7,
         groups=(ReplayGroup(name="demos", frames=6, unit="rad", error=1.85, keep_state_error=None),),
-        outside_share=0.25,
+        outside_fraction=0.25,
     )
     last = dataclasses.replace(bare[-1], replay=replay)
     page = Page(render(loop_run(nodes=nodes, iterations=(*bare[:-1], last), strips=())))
@@ -273,16 +272,14 @@ def test_minutes_are_stacked_per_iteration() -> None:
     for _, bars in stacks:
         assert sum(float(w) for w in re.findall(r"width:([\d.]+)%", bars)) == pytest.approx(100.0, abs=0.1)
     several = (
-        Node(name="1/shirt_folding/collect", step="rollout", state=NodeState.DONE, seconds=3.0),
+        Node(name="1/shirt_folding/record", step="record", state=NodeState.DONE, seconds=3.0),
         Node(name="1/policy", step="policy", state=NodeState.DONE, seconds=3.0),
-        Node(name="1/box_assembly/collect", step="rollout", state=NodeState.DONE, seconds=4.0),
+        Node(name="1/box_assembly/record", step="record", state=NodeState.DONE, seconds=4.0),
     )
     told = re.search(r'class="stack"[^>]*aria-label="([^"]+)"', render(loop_run(nodes=several)))
     assert told is not None
-    assert re.sub(r"\s", " ", told[1]) == "iteration 1: collect 7.0 s, policy 3.0 s"
-    alone = (Node(name="base", step="policy", state=NodeState.DONE, seconds=3.0),)
-    assert 'aria-label="before: base 3.0' in render(loop_run(nodes=alone))
-    nothing = (Node(name="0/collect", step="collect", state=NodeState.PENDING),)
+    assert re.sub(r"\s", " ", told[1]) == "iteration 1: record 7.0 s, policy 3.0 s"
+    nothing = (Node(name="0/shirt_folding/record", step="record", state=NodeState.PENDING),)
     assert 'class="stack"' not in render(loop_run(nodes=nothing))
 
 
@@ -290,7 +287,7 @@ def test_value_training_has_a_row_per_fold_and_curves_of_the_model_only() -> Non
     data = loop_run()
     trained = data.iterations[2].value_training
     assert trained is not None
-    curves = {**trained.loss, "clock_fold0_loss": ((1, 0.3),), "model_fold2_loss": ((1, float("nan")),)}
+    curves = {**trained.loss, "clock_fold0_loss": ((1, 0.3),), "fold2_loss": ((1, float("nan")),)}
     iteration = dataclasses.replace(data.iterations[2], value_training=dataclasses.replace(trained, loss=curves))
     page = part(loop_run(iterations=(*data.iterations[:2], iteration)), "training")
     assert "iteration 2, fold 0" in page.text
@@ -298,7 +295,7 @@ def test_value_training_has_a_row_per_fold_and_curves_of_the_model_only() -> Non
     assert "fold 2" not in page.text
     assert "clock" not in page.text
     assert "1 loss values of value models are not finite" in page.text
-    plain = ValueTraining(facts={"steps": 77, "ok": True}, seconds=None, loss={})
+    plain = ValueTraining(model="viva", folds=({"steps": 77, "ok": True},), seconds=None, loss={})
     iteration = dataclasses.replace(data.iterations[2], value_training=plain)
     assert "77" in part(loop_run(iterations=(iteration,)), "training").text
 
@@ -317,7 +314,7 @@ def test_hostile_text_in_the_outputs_of_the_loop_stays_text() -> None:
             sources={evil: 1}, skipped=0, outcomes={"success": 1, "failure": 0, "aborted": 0}, milestones=0, errors=0
         ),
         value=dataclasses.replace(value_facts(0.9), model=evil, figures={evil: health, "clock": {}}, problems=(evil,)),
-        value_training=ValueTraining(facts={evil: 1}, seconds=1.0, loss={"loss": ((1, 1.0),)}),
+        value_training=ValueTraining(model=evil, folds=({evil: 1},), seconds=1.0, loss={"loss": ((1, 1.0),)}),
         advantage=dataclasses.replace(
             one.advantage,
             histograms=(dataclasses.replace(one.advantage.histograms[0], source=evil),),
@@ -338,7 +335,7 @@ def test_hostile_text_in_the_outputs_of_the_loop_stays_text() -> None:
         loop_run(
             iterations=(iteration,),
             strips=(film_strip,),
-            nodes=(Node(name=f"1/{evil}", step=evil, state=NodeState.DONE, seconds=3.0),),
+            nodes=(Node(name="1/policy", step=evil, state=NodeState.DONE, seconds=3.0),),
         )
     )
     page = Page(html)
@@ -357,24 +354,27 @@ def test_page_of_a_whole_loop_fetches_nothing_and_stays_small() -> None:
     assert not {"nan", "None", "inf"} & set(re.findall(r"\w+", Page(html).text))
 
 
-def test_paired_summary_pairs_by_start_not_by_order() -> None:
-    def rows(*won: tuple[int, bool]) -> list[dict[str, Any]]:
+def test_paired_differences_are_by_start_and_not_by_order() -> None:
+    def attempts(*won: tuple[int, bool]) -> list[EvaluatedAttempt]:
         return [
-            {"start_seed": s, "outcome": "success" if w else "failure", "steps": 9, "human_steps": 0} for s, w in won
+            EvaluatedAttempt(
+                start_seed=seed, outcome=Outcome.SUCCESS if ok else Outcome.FAILURE, steps=9, human_steps=0
+            )
+            for seed, ok in won
         ]
 
-    later, first = rows((1, True), (2, True), (3, False)), rows((3, False), (2, False), (1, True))
-    found = paired_summary(later, first)
-    assert found["difference"] == pytest.approx(1 / 3)
-    assert found["low"] < 1 / 3 < found["high"]
-    assert found["starts"] == 3
-    assert paired_summary(first, later)["difference"] == pytest.approx(-1 / 3)
-    later[0]["human_steps"] = 1  # no success any more
-    assert paired_summary(later, first)["difference"] == pytest.approx(0.0)
+    later, first = attempts((1, True), (2, True), (3, False)), attempts((3, False), (2, False), (1, True))
+    found = paired_difference(later, first)
+    assert found.difference == pytest.approx(1 / 3)
+    assert found.low < 1 / 3 < found.high
+    assert found.starts == 3
+    assert paired_difference(first, later).difference == pytest.approx(-1 / 3)
+    later[0] = dataclasses.replace(later[0], human_steps=1)  # no success any more
+    assert paired_difference(later, first).difference == pytest.approx(0.0)
     with pytest.raises(ConfigError, match="share 2 starts"):
-        paired_summary(later, first[:2])
+        paired_difference(later, first[:2])
     with pytest.raises(ConfigError, match="4 and 3 attempts"):
-        paired_summary([*later, later[0]], first)
+        paired_difference([*later, later[0]], first)
 
 
 def test_differences_as_text() -> None:
