@@ -4,7 +4,7 @@ export OMP_NUM_THREADS ?= 1
 PY := .venv/bin/python
 TASK ?= shirt_folding
 
-.PHONY: help setup run smoke micro check test test-all bench env-pusht env-metaworld env-aloha accept-golden lock clean
+.PHONY: help setup run smoke micro check test test-all gpu bench env-pusht env-metaworld env-aloha accept-golden lock clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ test: setup  ## The quick test suite (under 10 minutes on 2 cores)
 
 test-all: setup  ## Everything, slow tests included
 	$(PY) -m pytest -n 2 --dist loadgroup
+
+gpu: setup  ## The tests that need a GPU (all are skipped where torch.cuda sees none)
+	$(PY) -m pytest -m gpu -rs tests/gpu
 
 bench: setup  ## Every benchmark but the studies (recap_seeds, experts); each ends in one line of JSON
 	@for b in $(filter-out benchmarks/recap_seeds.py benchmarks/experts.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(PY) $$b || exit 1; done

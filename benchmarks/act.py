@@ -5,9 +5,9 @@
 Both sides hold the same small weights (SigLIP tower, no slot embeddings: sizes that LeRobot's class can have), and the
 same actions come out of both, which is checked before anything is timed. Latency is measured twice: of the whole way
 from camera frames to robot actions, and of the network alone on ready tensors; beta1_vs_lerobot is the worse. Training
-is a whole step (frames to AdamW), one (time, noise) draw per sample on both sides; ours hears mixed tags. The cost of
-guidance is that of the product's small network. One thread, sides interleaved, medians of CPU time: other load on the
-machine then counts for neither.
+is a whole step (frames to AdamW), one (time, noise) draw per sample on both sides; ours hears mixed conditions. The
+cost of guidance is that of the product's small network. One thread, sides interleaved, medians of CPU time: other load
+on the machine then counts for neither.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from policy.conditioning import POSITIVE, ConditionedBatches
-from policy.models import reguide
+from policy.models import with_guidance
 from policy.models.pi05.acting import chunk_noise
 from policy.models.pi05.acting import load_policy as load_actor
 from policy.models.pi05.bundle import BundleInfo, read_bundle, write_bundle
@@ -60,13 +60,13 @@ def published_kind() -> NetworkSizes:
 
 
 def write_untrained(path: Path, sizes: NetworkSizes) -> Path:
-    """A bundle of seeded weights that acts with the positive tag."""
+    """A bundle of seeded weights that acts with the positive condition."""
     sizes = replace(sizes, action_dim=len(NAMES), cameras=len(CAMERAS))
     network = Pi05Network(sizes)
     initialise(network, seed=0, first_bin=FIRST_BIN)
     info = BundleInfo(
         network=sizes, task=TASK, chunk=CHUNK, execute=8, euler_steps=EULER_STEPS, prompt_tokens=PROMPT_TOKENS,
-        cameras=CAMERAS, state_names=NAMES, action_names=NAMES, relative_dims=(), tag=POSITIVE,
+        cameras=CAMERAS, state_names=NAMES, action_names=NAMES, relative_dims=(), condition=POSITIVE,
         stats=PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False),
     )  # fmt: skip
     write_bundle(path, network, info)
@@ -143,7 +143,7 @@ def time_acting(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, fl
     assert difference < 1e-5, f"actions differ by {difference}"
     images = float_images(torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None]))
     state = actor.info.stats.state.apply(observation.state[None])
-    tokens = torch.from_numpy(prompt_tokens(TASK, state, tag=POSITIVE))
+    tokens = torch.from_numpy(prompt_tokens(TASK, state, condition=POSITIVE))
     masks = [torch.ones(1, dtype=torch.bool) for _ in CAMERAS]
     token_mask = torch.ones_like(tokens, dtype=torch.bool)
 
@@ -169,10 +169,10 @@ def time_acting(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, fl
 
 
 def mixed_batch() -> Mapping[str, Any]:
-    """A training batch with all three tags in it."""
+    """A training batch with all three conditions in it."""
     labels = np.arange(SYNTHETIC_ROWS) % 2 == 0
     batch = ConditionedBatches(SyntheticBatches(batch_size=BATCH, chunk=CHUNK), labels, seed=0).batch(0)
-    assert len(set(batch["tag"].tolist())) == 3
+    assert len(set(batch["condition"].tolist())) == 3
     return batch
 
 
@@ -197,7 +197,7 @@ def learner_step(bundle: Path, batch: Mapping[str, Any], draws: int) -> Callable
     network.load_state_dict(weights.state_dict())
     learner = Pi05Learner(network, prompts=(TASK,), stats=info.stats, draws=draws, shift_pixels=2)
     generator = step_generator(0, 0)
-    return stepper(learner.parameters(), lambda: learner(batch, generator)[0])
+    return stepper(learner.parameters(), lambda: learner(learner.prepare(batch, generator))[0])
 
 
 def time_training(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, float]:
@@ -214,20 +214,19 @@ def time_training(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, 
     return {name: BATCH / seconds for name, seconds in medians(sides, rounds, repeat=1).items()}
 
 
-def time_tags(folder: Path, rounds: int) -> dict[str, float]:
-    """ms of a training step of the product's small network, four draws, without tags and with mixed ones."""
+def time_conditions(folder: Path, rounds: int) -> dict[str, float]:
+    """ms of a training step of the product's small network, four draws, without conditions and with mixed ones."""
     plain, batch = write_untrained(folder / "trained", small()), mixed_batch()
-    untagged = {name: value for name, value in batch.items() if name != "tag"}
-    seconds = medians(
-        {"untagged": learner_step(plain, untagged, 4), "mixed tags": learner_step(plain, batch, 4)}, rounds, repeat=2
-    )
+    bare = {name: value for name, value in batch.items() if name != "condition"}
+    sides = {"unconditioned": learner_step(plain, bare, 4), "mixed conditions": learner_step(plain, batch, 4)}
+    seconds = medians(sides, rounds, repeat=2)
     return {name: 1e3 * value for name, value in seconds.items()}
 
 
 def time_guidance(folder: Path, rounds: int) -> dict[int, tuple[float, float]]:
     """{batch: (ms at beta 1, ms at beta 2)} of the product's small network."""
     plain = write_untrained(folder / "plain", small())
-    reguide(plain, folder / "guided", 2.0)
+    with_guidance(plain, folder / "guided", 2.0)
     actors = {"beta 1": load_actor(plain), "beta 2": load_actor(folder / "guided")}
     found = {}
     for batch in (1, 8):
@@ -251,7 +250,7 @@ def main() -> None:
         lerobot = LeRobotPi05(bundle)
         acting = time_acting(bundle, lerobot, rounds)
         guidance = time_guidance(Path(name), rounds)
-        tags = time_tags(Path(name), rounds)
+        conditions = time_conditions(Path(name), rounds)
         training = time_training(bundle, lerobot, rounds)
     for what, milliseconds in acting.items():
         print(f"act, batch 1, {what:24}{milliseconds:9.2f} ms")
@@ -259,7 +258,7 @@ def main() -> None:
         print(f"act, batch {batch}, beta 1 and beta 2      {one:9.2f} ms{two:9.2f} ms{two / one:7.2f}")
     for what, rate in training.items():
         print(f"train, {what:31}{rate:9.1f} samples/s")
-    for what, milliseconds in tags.items():
+    for what, milliseconds in conditions.items():
         print(f"train step, small, {what:19}{milliseconds:9.2f} ms")
     ratios = [acting[f"{way}, recap"] / acting[f"{way}, LeRobot"] for way in ("whole way", "network")]
     figures = {
@@ -268,7 +267,7 @@ def main() -> None:
         "beta1_vs_lerobot_network": ratios[1],
         "beta2_vs_beta1": max(two / one for one, two in guidance.values()),
         "train_vs_lerobot": training["recap, 1 draw"] / training["LeRobot"],
-        "tagged_vs_untagged_step": tags["mixed tags"] / tags["untagged"],
+        "conditioned_vs_plain_step": conditions["mixed conditions"] / conditions["unconditioned"],
     }
     print(json.dumps({key: round(value, 3) for key, value in figures.items()}))
 

@@ -29,8 +29,7 @@ def bare(task: Any, robot: Any, seeds: list[int], flaws: Any) -> int:
         robot.reset(seed)
         expert = task.make_expert(robot, seed, flaws)
         while not robot.finished and not expert.done:
-            robot.state()
-            robot.frames()
+            robot.observe()
             robot.step(expert.act())
             frames += 1
     return frames
@@ -45,13 +44,13 @@ def one_collector(name: str, renderer: str, episodes: int, rounds: int) -> tuple
     """(recorded frames/s, bare frames/s, their ratio round by round)."""
     from data.sim.flaws import FlawConfig
     from data.tasks import TASKS
-    from pipelines.workers import make_collector
+    from pipelines.steps.record.worker import Collector
 
-    task, flaws = TASKS.get(name), FlawConfig()
-    robot = task.make_robot(renderer=renderer)
+    task, flaws = TASKS.simulated(name), FlawConfig()
+    robot = task.make_env(renderer=renderer)
     rates: dict[str, list[float]] = {"bare": [], "recorded": []}
     with tempfile.TemporaryDirectory() as folder:
-        collector = make_collector(name, renderer, 64, flaws, folder)
+        collector = Collector(name, renderer, 64, flaws, folder)
         bare(task, robot, [0], flaws)
         recorded(collector, [0])
         for round_ in range(rounds):
@@ -72,7 +71,7 @@ def two_collectors(name: str, renderer: str, episodes: int, rounds: int) -> tupl
     from data.sim.flaws import FlawConfig
     from pipelines.executors import EXECUTORS
     from pipelines.executors.base import ExecutorSettings
-    from pipelines.workers import make_collector
+    from pipelines.steps.record.worker import Collector
 
     rates: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +85,7 @@ def two_collectors(name: str, renderer: str, episodes: int, rounds: int) -> tupl
                 seeds = list(range(place, place + count))
                 place += count
                 began = time.perf_counter()
-                executor.map("collector", make_collector, arguments, seeds, _ignore, num_workers=workers)
+                executor.map("collector", Collector, arguments, seeds, _ignore, num_workers=workers)
                 return count / (time.perf_counter() - began)
 
             go(2, 2)

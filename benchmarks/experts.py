@@ -23,7 +23,7 @@ from data.sim import arms
 from data.sim.flaws import CLEAN, MODES, PERFECT, FlawConfig
 from data.sim.seeds import stream
 from data.tasks import TASKS, Expert, SimTask, flaws_of
-from recap.protocols import SimulatedRobot
+from recap.protocols import SimulatedEnv
 from recap.specs import Split, start_seeds
 from recap.types import FloatArray, Outcome
 
@@ -44,7 +44,7 @@ class Count:
     longest: int
 
 
-def play(robot: SimulatedRobot, expert: Expert, steps: int = 100_000) -> int:
+def play(robot: SimulatedEnv, expert: Expert, steps: int = 100_000) -> int:
     """Lets the expert act for at most `steps`; returns how many it took."""
     for step in range(steps):
         if robot.finished or expert.done:
@@ -63,7 +63,7 @@ def count(outcomes: list[tuple[Outcome, int]]) -> Count:
     )
 
 
-def demonstrations(task: SimTask, robot: SimulatedRobot, seeds: list[int], flaws: FlawConfig) -> dict[str, Count]:
+def demonstrations(task: SimTask, robot: SimulatedEnv, seeds: list[int], flaws: FlawConfig) -> dict[str, Count]:
     """Attempts of the expert by the mode that each drew."""
     outcomes: dict[str, list[tuple[Outcome, int]]] = {}
     for seed in seeds:
@@ -89,7 +89,7 @@ def only(mode: str) -> FlawConfig:
     return FlawConfig(flawed_share=1.0, **{f"{name}_weight": float(name == mode) for name in MODES[1:]})
 
 
-def takeovers(task: SimTask, robot: SimulatedRobot, seeds: list[int]) -> dict[str, Count]:
+def takeovers(task: SimTask, robot: SimulatedEnv, seeds: list[int]) -> dict[str, Count]:
     """Attempts that the take-over expert ends, by who began them. What is over before the take-over is left out."""
     found: dict[str, Count] = {}
     for kind in (*MODES, "random"):
@@ -116,7 +116,7 @@ def takeovers(task: SimTask, robot: SimulatedRobot, seeds: list[int]) -> dict[st
 
 def cost(task: SimTask, seeds: list[int], renderer: str) -> dict[str, float]:
     """CPU seconds per clean demonstration: physics and expert alone, and what three 64 x 64 pictures a step add."""
-    robot = task.make_robot(renderer)
+    robot = task.make_env(renderer)
     began = time.process_time()
     for seed in seeds:
         robot.reset(seed)
@@ -131,8 +131,8 @@ def cost(task: SimTask, seeds: list[int], renderer: str) -> dict[str, float]:
 
 
 def measure(name: str, episodes: int, renderer: str) -> dict[str, Any]:
-    task = TASKS.get(name)
-    robot = task.make_robot("ray", 16)
+    task = TASKS.simulated(name)
+    robot = task.make_env("ray", 16)
     seeds = start_seeds(Split.VALIDATION, episodes)
     found: dict[str, Any] = {}
 

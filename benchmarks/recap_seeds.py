@@ -29,12 +29,12 @@ from recap.workspace import Workspace
 
 TASK = "shirt_folding"
 ARMS = ("viva", "oracle", "random", "clock")
-_CONTROL = ("--set", "health.bounds.enforce=false", "--set", "value.controls=false")
+_CONTROL = ("--set", "judge.bounds.enforce=false", "--values", "none")
 _SETTINGS = {
     "viva": (),
-    "oracle": ("--value-model", "oracle", *_CONTROL),
-    "clock": ("--value-model", "clock", *_CONTROL),
-    # ViVa's labels, permuted within each source: shares, data and everything else stay.
+    "oracle": ("--value", "oracle", *_CONTROL),
+    "clock": ("--value", "clock", *_CONTROL),
+    # ViVa's labels, permuted within each source: fractions, data and everything else stay.
     "random": ("--set", "advantage.label.shuffle_seed=0"),
 }
 """What each arm adds to the command line."""
@@ -59,7 +59,7 @@ def run(workspace: Path, seeds: list[int], arms: list[str], more: list[str]) -> 
             command = [
                 *(sys.executable, "-m", "cli", "run", "--task", TASK, "--seed", str(seed)),
                 *("--name", run_name(arm, seed), "--workspace", str(workspace)),
-                *("--executor", "local", "--tracker", "none", "--set", "gate=false", *own, *more),
+                *("--executor", "local", "--tracker", "none", "--set", "gated=false", *own, *more),
             ]
             subprocess.run(command, check=True)
 

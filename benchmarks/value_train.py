@@ -31,7 +31,7 @@ from value_model.models.viva.frames import Layout, StateRange
 from value_model.models.viva.learner import VivaLearner
 from value_model.models.viva.model import build_transformer, initialise
 from value_model.models.viva.text import embed_prompts
-from value_model.testing import PROMPT, QuietJournal, synthetic_values
+from value_model.testing import PROMPT, synthetic_values
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         rows, views = np.arange(data.packed.num_frames), np.arange(3)
         encoder = make_encoder(config.encoder, data.packed.images, rows, views)
         start = time.perf_counter()
-        latents = cached_latents(encoder, data.packed, rows, views, work / "scratch", QuietJournal())
+        latents = cached_latents(encoder, data.packed, views, range(3))
         encode_s = time.perf_counter() - start
         channels, height, width = encoder.latent_size(64, 64)
         layout = Layout(
@@ -88,7 +88,7 @@ def main() -> None:
             for name, (learner, batches, optimizer) in sides.items():
                 start = time.perf_counter()
                 for step in range(turn * args.steps, (turn + 1) * args.steps):
-                    loss, _ = learner(batches.batch(step), step_generator(0, step))
+                    loss, _ = learner(learner.prepare(batches.batch(step), step_generator(0, step)))
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     optimizer.step()

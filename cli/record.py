@@ -13,8 +13,8 @@ import typer
 from cli.options import DEFAULT_WORKSPACE, Workspace
 
 if TYPE_CHECKING:
-    from data.robots.attempt import Cast
-    from data.robots.session import Summary
+    from data.robots.recording import RecordingSetup
+    from data.robots.session import RecordingSummary
 
 
 def record(
@@ -39,7 +39,7 @@ def record(
     from data.episodes import EpisodeStore
     from data.robots.device import connected
     from data.robots.keyboard import TerminalKeys
-    from data.robots.session import Session
+    from data.robots.session import RecordingSession
     from data.robots.signals import StopSignals
     from recap.errors import ConfigError
     from recap.types import Source
@@ -50,17 +50,17 @@ def record(
         raise ConfigError(f"--episodes {episodes}: expected at least 1")
     # Before seconds of imports, and before anything moves.
     keyboard = TerminalKeys()
-    cast = _cast(task, robot_config, teleop_config, policy, seed)
+    setup = _setup(task, robot_config, teleop_config, policy, seed)
     opened = Opened.open(workspace)
-    devices = [cast.robot.device, *([cast.leader.device] if cast.leader is not None else [])]
+    devices = [part.device for part in (setup.robot, setup.teleoperator) if part is not None]
     stop, store = StopSignals(), EpisodeStore(opened.episodes)
 
     def say(text: str) -> None:
         # stderr, so that the one JSON object stays alone on stdout.
         typer.echo(text, err=True)
 
-    session = Session(
-        cast,
+    session = RecordingSession(
+        setup,
         store,
         LabelBook(opened.root / "labels"),
         by=by or user_name(),
@@ -81,23 +81,26 @@ def record(
         raise KeyboardInterrupt
 
 
-def _cast(task_id: str, robot_config: Path, teleop_config: Path | None, policy: Path | None, seed: int) -> Cast:
-    from data.robots.attempt import Cast
+def _setup(
+    task_id: str, robot_config: Path, teleop_config: Path | None, policy: Path | None, seed: int
+) -> RecordingSetup:
     from data.robots.lerobot_config import load_robot, load_teleoperator
-    from data.robots.lerobot_robot import Leader, LeRobotRobot
+    from data.robots.lerobot_robot import LeRobotRobot, Teleoperator
+    from data.robots.recording import RecordingSetup
     from data.tasks import TASKS
+    from policy.client import LocalClient
     from policy.models import load_policy
 
     task = TASKS.get(task_id)
     device, setup = load_robot(robot_config)
     rate_hz = task.spec.rate_hz
-    robot = LeRobotRobot(device, task.robot, setup, rate_hz=rate_hz)
-    leader = None if teleop_config is None else Leader(load_teleoperator(teleop_config), robot, rate_hz=rate_hz)
-    acting = None if policy is None else load_policy(policy)
-    return Cast(task=task, robot=robot, leader=leader, policy=acting, noise_seed=seed)
+    robot = LeRobotRobot(device, task.robot, setup, rate_hz=rate_hz, prompt=task.spec.prompt)
+    leader = None if teleop_config is None else Teleoperator(load_teleoperator(teleop_config), robot, rate_hz=rate_hz)
+    acting = None if policy is None else LocalClient(load_policy(policy))
+    return RecordingSetup(task=task, robot=robot, teleoperator=leader, policy=acting, noise_seed=seed)
 
 
-def _next(summary: Summary, opened: Any, task: str, wanted: int, *, demos_here: bool) -> str:
+def _next(summary: RecordingSummary, opened: Any, task: str, wanted: int, *, demos_here: bool) -> str:
     """What to type now: label what has no label, record what is missing, or learn from it."""
     here = [] if opened.root == Path("runs").absolute() else ["--workspace", str(opened.root)]
     if summary.unlabelled:
@@ -116,7 +119,7 @@ def _next(summary: Summary, opened: Any, task: str, wanted: int, *, demos_here: 
     return shlex.join([*learn, "--set", "ingest.others=skip", *here])
 
 
-def _show(summary: Summary, next_command: str, *, as_json: bool) -> None:
+def _show(summary: RecordingSummary, next_command: str, *, as_json: bool) -> None:
     counts: dict[str, int] = {}
     for one in summary.kept:
         if one.episode_id:

@@ -1,7 +1,7 @@
 """Training batches by number: batch(step) is a pure function of (seed, step), so a resume needs no data state.
 
 Each epoch visits every frame exactly once, in a counter-based order; an epoch's tail continues into the next epoch, so
-no frame is dropped. Knows the packed cache; no torch, no normalisation, no augmentation.
+no frame is dropped. Knows the frame cache; no torch, no normalisation, no augmentation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.framecache import PackedExperience
+from data.framecache import FrameView
 from data.normalise import check_relative_dims
 from recap.errors import ConfigError
 from recap.types import BoolArray, FloatArray, FrameArray, IntArray
@@ -24,7 +24,7 @@ class Batch(Mapping[str, Any]):
     """B frames with the actions that follow them. Fields are read as attributes or by name (`batch["state"]`)."""
 
     images: FrameArray
-    """[B, C, h, w, 3] uint8, cameras in the order of PackedExperience.cameras."""
+    """[B, C, h, w, 3] uint8, cameras in the order of FrameView.cameras."""
     state: FloatArray
     """[B, S]"""
     action: FloatArray
@@ -32,11 +32,11 @@ class Batch(Mapping[str, Any]):
     action_is_pad: BoolArray
     """[B, H] True past the end of the episode."""
     episode: IntArray
-    """[B] position in PackedExperience.episode_ids."""
+    """[B] position in FrameView.episode_ids."""
     frame: IntArray
     """[B] step t within the episode."""
     index: IntArray
-    """[B] row of the pack, 0..N-1: joins per-frame labels."""
+    """[B] row of the view, 0..N-1: joins per-frame labels."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in _BATCH_FIELDS:
@@ -73,7 +73,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        packed: PackedExperience,
+        packed: FrameView,
         *,
         chunk: int,
         batch_size: int,
@@ -97,7 +97,7 @@ class TrainingBatches:
         return self.packed.num_frames / self.batch_size
 
     def indices(self, step: int) -> IntArray:
-        """Rows [B] of the pack that batch number `step` holds."""
+        """Rows [B] of the view that batch number `step` holds."""
         if step < 0:
             raise ConfigError(f"batch number {step}, expected >= 0")
         count = self.packed.num_frames
@@ -114,7 +114,7 @@ class TrainingBatches:
         return self.gather(self.indices(step))
 
     def gather(self, rows: NDArray[np.integer[Any]]) -> Batch:
-        """The batch of these rows [B] of the pack, in this order."""
+        """The batch of these rows [B] of the view, in this order."""
         packed = self.packed
         index = np.asarray(rows, dtype=np.int64)
         episode = packed.episode_of[index]
@@ -126,7 +126,7 @@ class TrainingBatches:
         if self.relative_dims:
             action[:, :, self._relative] -= state[:, None, self._relative]
         return Batch(
-            images=packed.images.take(index, axis=0),
+            images=packed.gather(index),
             state=state,
             action=action,
             action_is_pad=is_pad,

@@ -1,22 +1,25 @@
-"""Attempts of a policy under the eyes of a supervisor: the expert takes over when it goes wrong, and hands back.
+"""A policy under the eyes of a supervisor: the expert takes over when it goes wrong, and hands back.
 
-Owns when to take over and when to hand back, and the record of who acted. The supervisor sees the scene as a person
-does: it reads the simulator's truth, which no model may. Knows no task, no cloth and no network.
+The supervisor sees the scene as a person does: it reads the simulator's truth, which no model may.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from data.rollout import ChunkPlayer, Recorder
+from data.attempt import Actor, ChunkPlayer, ExpertActor
 from data.sim.seeds import derive
 from data.tasks import Expert, SimTask
 from recap.config import setting, validate
-from recap.protocols import Policy, SimulatedRobot
-from recap.types import Attempt, EpisodeDraft, Event, PrivilegedTruth, Source
+from recap.errors import ConfigError
+from recap.protocols import SimulatedEnv
+from recap.types import Event, PrivilegedTruth
 
 ERROR, NEUTRAL, MILESTONE = -1, 0, 1
 MISPLACED, STALL = "misplaced", "stall"
+TAKEOVER = "takeover:"
+"""How the name of the event of a take-over begins; its reason follows."""
 TRIES = 2
 """Grasps without a gain that show good will: each starts the patience anew."""
 
@@ -109,81 +112,50 @@ class Supervisor:
         return abs(progress - before) >= self._config.min_gain
 
 
-def rollout_with_corrections(
+def supervised(
     task: SimTask,
-    robot: SimulatedRobot,
-    policy: Policy,
+    env: SimulatedEnv,
+    player: ChunkPlayer,
     seed: int,
     *,
     noise_seed: int,
-    execute: int,
-    correction: CorrectionConfig,
-) -> tuple[Attempt, EpisodeDraft, PrivilegedTruth]:
-    """One recorded attempt of `policy` from the start state of `seed`, with the expert's help where it goes wrong.
+    config: CorrectionConfig,
+    changes: list[Event],
+) -> Iterator[Actor]:
+    """Who has the controls in an attempt of a policy with an expert beside it, for `data.attempt.attempt`.
 
     An error event, or `patience_steps` without progress, calls the expert; it acts after `reaction_steps`, until it
-    has let go after a milestone of its own, and the policy goes on with a new chunk. All steps count towards the time
-    limit, whoever acts. Without a take-over the attempt is bit-identical to `data.rollout.rollout`. A pure function of
-    its arguments (inference time apart).
-
-    Args:
-        task: What to do.
-        robot: A robot of that task; its state is overwritten.
-        policy: Gives [H, A] per call; its first `execute` actions are sent before it is asked again.
-        seed: Start seed.
-        noise_seed: Seed of the policy's randomness and of the expert's target noise.
-        execute: Actions sent per chunk, 1..H.
-        correction: When to take over.
-
-    Returns:
-        The attempt (`human_steps`: steps of the expert; metrics: those of the detector and "takeovers"); the episode,
-        a CORRECTION if the expert acted at all, else a ROLLOUT; the simulator's truth, with the neutral events
-        "takeover:<reason>" (expert's first step) and "hand_back" (policy's next step).
+    has let go after a milestone of its own, and the policy goes on with a new chunk. `changes` gets the neutral events
+    "takeover:<reason>" (expert's first step) and "hand_back" (policy's next step).
 
     Raises:
-        ConfigError: `execute` is below 1.
-        RecapError: the policy gives too few actions or the wrong shape.
+        ConfigError: no expert takes over in this environment.
     """
-    player = ChunkPlayer(task, robot, policy, seed, noise_seed=noise_seed, execute=execute)
-    robot.reset(seed)
-    recorder, supervisor = Recorder(), Supervisor(correction)
-    supervisor.start(robot.truth())
-    changes: list[Event] = []
+    if not env.capabilities.takeover:
+        raise ConfigError(
+            f"task '{task.spec.id}': no expert takes over in its environment", hint="--set rollouts.corrections=0"
+        )
+    latest = task.spec.max_steps - config.hand_back_steps
+    supervisor = Supervisor(config)
+    supervisor.start(env.truth())
     expert: Expert | None = None
-    milestones = steps = human_steps = takeovers = 0
-    while not robot.finished:
-        truth = robot.truth()
-        if expert is not None and _may_go(expert, truth, milestones, task.spec.max_steps - correction.hand_back_steps):
+    milestones = takeovers = 0
+    while not env.finished:
+        truth = env.truth()
+        step = len(truth.progress)
+        if expert is not None and _may_go(expert, truth, milestones, latest):
             expert = None
             supervisor.start(truth)
-            player.forget()
-            changes.append(Event(t=steps, name="hand_back", kind=NEUTRAL))
-        elif expert is None and takeovers < correction.max_takeovers:
+            player.begin()
+            changes.append(Event(t=step, name="hand_back", kind=NEUTRAL))
+        elif expert is None and takeovers < config.max_takeovers:
             reason = supervisor.watch(truth)
             if reason is not None:
                 takeovers += 1
                 milestones = _milestones(truth)
-                expert = task.make_takeover(robot, derive("takeover", seed, noise_seed, takeovers))
-                changes.append(Event(t=steps, name=f"takeover:{reason}", kind=NEUTRAL))
-        state, frames = robot.state(), robot.frames()
-        action = player.action(state, frames, steps) if expert is None else expert.act()
-        recorder.add(state, frames, action, intervened=expert is not None)
-        robot.step(action)
-        steps += 1
-        human_steps += expert is not None
-    truth = robot.truth()
-    if changes:
-        truth = replace(truth, events=tuple(sorted([*truth.events, *changes], key=lambda event: event.t)))
-    attempt = Attempt(
-        start_seed=seed,
-        outcome=truth.outcome,
-        steps=steps,
-        inference_s=player.late_s,
-        human_steps=human_steps,
-        metrics={**truth.metrics, "takeovers": takeovers},
-    )
-    source = Source.CORRECTION if human_steps else Source.ROLLOUT
-    return attempt, recorder.draft(task, robot, seed, source=source, policy_id=policy.policy_id), truth
+                expert = task.make_takeover(env, derive("takeover", seed, noise_seed, takeovers))
+                changes.append(Event(t=step, name=f"{TAKEOVER}{reason}", kind=NEUTRAL))
+        yield player if expert is None else ExpertActor(expert)
 
 
 def _milestones(truth: PrivilegedTruth) -> int:

@@ -88,7 +88,7 @@ def show(store: EpisodeStore, episode_id: str, labels: Mapping[str, Annotation] 
         final_progress=float(truth.progress[-1]) if truth and not np.isnan(truth.progress[-1]) else None,
         events=truth.events if truth else (),
         metrics=truth.metrics if truth else {},
-        stale_steps=() if episode.stale is None else tuple(np.flatnonzero(episode.stale).tolist()),
+        stale_steps=stale_steps(episode),
         changed_steps=changed_steps(episode),
     )
 
@@ -96,6 +96,11 @@ def show(store: EpisodeStore, episode_id: str, labels: Mapping[str, Annotation] 
 def changed_steps(draft: EpisodeDraft) -> int:
     """Steps in which the robot sent something else than it was asked."""
     return 0 if draft.asked is None else int((draft.asked != draft.action).any(axis=1).sum())
+
+
+def stale_steps(draft: EpisodeDraft) -> tuple[int, ...]:
+    """Steps that went on with an earlier reading."""
+    return () if draft.stale is None else tuple(np.flatnonzero(draft.stale).tolist())
 
 
 def stats(

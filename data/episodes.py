@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from data.durable import claimed_tmp, fsync_dir, replace_durably, write_all
 from data.episode_contract import RESERVED_FOLDERS, check, check_truth
 from data.episode_file import (
     Header,
@@ -33,6 +32,7 @@ from data.index import EpisodeIndex, EpisodeRow, row_of
 from data.truth_file import encode_truth, read_truth
 from recap import faults
 from recap.errors import ConfigError, EpisodeCorrupt, UnknownName
+from recap.files import claimed_tmp, sync, write_all, write_atomic
 from recap.types import BoolArray, Episode, EpisodeDraft, FloatArray, PrivilegedTruth
 
 
@@ -62,7 +62,7 @@ class EpisodeStore:
         header = header_of(through_codec(draft, codec))
         return self._keep(header, truth, lambda: encode(draft, header, codec))
 
-    def take_over(self, source: Path, truth: PrivilegedTruth | None = None) -> Episode:
+    def import_episode(self, source: Path, truth: PrivilegedTruth | None = None) -> Episode:
         """Commits the episode in a file of another store and returns it, its frames decoded.
 
         It is read in full and proved first. JPEG images stay the files they are: encoding them again would lose more.
@@ -96,8 +96,8 @@ class EpisodeStore:
             faults.point("episodes.before_rename")
             tmp.rename(final)
             faults.point("episodes.after_rename")
-        fsync_dir(final.parent)
-        fsync_dir(self.root)
+        sync(final.parent)
+        sync(self.root)
         self.index.append([row_of(header, content)])
         return header.id
 
@@ -218,4 +218,4 @@ class EpisodeStore:
                 )
         elif path.is_file():
             return
-        replace_durably(path, content)
+        write_atomic(path, content)

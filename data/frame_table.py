@@ -1,6 +1,6 @@
 """Per-frame arrays of a set of episodes (values, labels) as a directory: one .npy per array and an index.json.
 
-Owns the format and its checks. Rows stand in the order of `PackedExperience` for the same episodes. Sources are never
+Owns the format and its checks. Rows stand in the order of `FrameView` for the same episodes. Sources are never
 rewritten: a table lies beside the experience and is keyed by episode id. Knows no meaning of any array.
 """
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from data.durable import TMP_PREFIX, claimed_tmp, write_all
 from data.episode_file import Header, read_header
+from recap.files import TMP_PREFIX, write_atomic
 from recap.types import Source
 
 COMPACT_ABOVE = 64
@@ -98,9 +98,7 @@ class EpisodeIndex:
         pq.write_table(table, sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
         part = self._folder / f"part-{hashlib.sha256(content).hexdigest()[:24]}.parquet"
-        with claimed_tmp(part) as (tmp, handle):
-            write_all(handle, content)
-            tmp.rename(part)
+        write_atomic(part, content, durable=False)
         return part
 
     def rows(self, files: Mapping[str, Path]) -> dict[str, EpisodeRow]:

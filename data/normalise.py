@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.durable import replace_durably
 from data.episodes import EpisodeStore
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.hashing import canonical_json
 from recap.types import FloatArray
 
@@ -104,7 +104,7 @@ class Stats:
 
     def save(self, path: Path) -> None:
         """Writes JSON to `path`, durably."""
-        replace_durably(path, canonical_json(self.to_json()))
+        write_atomic(path, canonical_json(self.to_json()))
 
     @classmethod
     def load(cls, path: Path) -> Stats:

@@ -11,12 +11,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from data.durable import replace_durably
 from data.episode_contract import PLAIN, PLAIN_NAME
 from recap.errors import ConfigError, UnknownName
-from recap.protocols import SimulatedRobot
+from recap.files import write_atomic
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.task_folders import SUFFIXES
 from recap.texts import check_texts, escaped
@@ -29,21 +28,13 @@ _ROBOT_FIELDS = ("id", "state_names", "action_names", "action_units", "gripper_d
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedTask:
-    """A task that no simulator knows: recorded on a robot, or taken in. What needs a simulated world is refused.
-
-    It is a `SimTask` (and a `ForeignTask`) in name.
-    """
+    """A task that no simulator knows: recorded on a robot, or taken in."""
 
     spec: TaskSpec
     robot: RobotSpec
     """Sizes of its cameras are those in which episodes are kept and that policies are trained for."""
     path: Path | None = None
     """Its file; None for one that a package registers."""
-    packages: tuple[str, ...] = ()
-    demonstrates: bool = False
-    takes_over: bool = False
-    flawed_share: float = 0.0
-    """Nobody demonstrates it in a simulated world."""
 
     def describe(self) -> dict[str, Any]:
         """Everything the file says, as JSON."""
@@ -51,30 +42,6 @@ class RecordedTask:
             "spec": {name: value for name, value in asdict(self.spec).items() if name in _TASK_FIELDS},
             "robot": {**asdict(self.robot), "cameras": list(map(asdict, self.robot.cameras))},
         }
-
-    def choose_renderer(self, asked: str) -> str:
-        """Raises ConfigError."""
-        self._refuse()
-
-    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> SimulatedRobot:
-        """Raises ConfigError."""
-        self._refuse()
-
-    def make_expert(self, robot: SimulatedRobot, seed: int, flaws: Any) -> Any:
-        """Raises ConfigError."""
-        self._refuse()
-
-    def make_takeover(self, robot: SimulatedRobot, seed: int) -> Any:
-        """Raises ConfigError."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        name, where = self.spec.id, "" if self.path is None else f" ({self.path})"
-        raise ConfigError(
-            f"task '{name}' has no simulator: it is known by its recordings only{where}",
-            hint=f"recap run --task {name} --collect none --demos DIR --rollouts DIR, "
-            f"or record attempts: recap data record --task {name} --robot-config FILE --teleop-config FILE",
-        )
 
 
 def find_task_file(folder: Path, name: str) -> Path | None:
@@ -157,7 +124,7 @@ robot:
   cameras:   # name: [height, width] as stored
 {cameras}"""
     _parsed(content, path)
-    replace_durably(path, content.encode())
+    write_atomic(path, content.encode())
 
 
 def _text(value: str | list[str] | list[int]) -> str:

@@ -10,7 +10,7 @@ from recap.errors import ConfigError
 from recap.specs import RobotSpec
 
 if TYPE_CHECKING:
-    from data.tasks import SimTask
+    from data.tasks import TaskDefinition
 
 SEPARATOR = ","
 
@@ -39,7 +39,7 @@ def task_ids(text: str) -> tuple[str, ...]:
     return ids
 
 
-def tasks_of(ids: Sequence[str]) -> tuple[SimTask, ...]:
+def tasks_of(ids: Sequence[str]) -> tuple[TaskDefinition, ...]:
     """The tasks of these ids, in that order.
 
     Raises:

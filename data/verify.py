@@ -16,13 +16,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from data.durable import TMP_PREFIX, abandoned, fsync_dir, replace_durably
 from data.episode_contract import RESERVED_FOLDERS, check_truth, violations
 from data.episode_file import Header, assemble, encode_again, read_array, read_episode, read_header
 from data.episodes import EpisodeStore
 from data.index import EpisodeRow, row_of
 from data.truth_file import read_truth
 from recap.errors import ConfigError, EpisodeCorrupt
+from recap.files import TMP_PREFIX, abandoned, move, write_atomic
 from recap.hashing import canonical_json
 
 
@@ -225,9 +225,7 @@ def _repair(store: EpisodeStore, finding: Finding, known: dict[str, EpisodeRow])
         home = store.root / str(read_header(path).facts["task"]) / path.name
         if not home.exists():
             home.parent.mkdir(exist_ok=True)
-            path.rename(home)
-            fsync_dir(home.parent)
-            fsync_dir(path.parent)
+            move(path, home)
             return Repaired(finding=finding, action=f"moved to {home}", lost="")
     elif finding.kind is Kind.TRUTH:
         lost = f"the simulator's truth of episode {finding.episode}; the episode itself stays"
@@ -268,16 +266,14 @@ def _set_aside(store: EpisodeStore, finding: Finding, *, path: Path | None = Non
         "problem": finding.problem,
         "from": os.path.relpath(path, store.root),
     }
-    replace_durably(target.with_name(target.name + ".reason.json"), canonical_json(reason))
-    path.rename(target)
-    fsync_dir(store.quarantine)
-    fsync_dir(path.parent)
+    write_atomic(target.with_name(target.name + ".reason.json"), canonical_json(reason))
+    move(path, target)
     return f"quarantined to {target}"
 
 
 def _rewrite(store: EpisodeStore, path: Path) -> str:
     header = read_header(path)
     content = encode_again(path, read_episode(path), header)
-    replace_durably(path, content)
+    write_atomic(path, content)
     store.index.append([row_of(header, content)])
     return "written afresh from its intact content"

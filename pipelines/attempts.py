@@ -15,8 +15,9 @@ from typing import Any
 from pipelines.facts import ActingFacts
 from pipelines.ledger import Ledger
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.step import Artifact, StepContext
-from recap.workspace import Workspace, write_atomic
+from recap.workspace import Workspace
 
 Start = tuple[str, int]
 """(task id, start seed)"""
@@ -82,14 +83,14 @@ def pin_renderer(ctx: StepContext, facts: ActingFacts) -> str:
 def renderer_here(root: Path, tasks: Sequence[str], asked: str) -> str:
     """The image backend that `pin_renderer` gives in the workspace at `root`; raises like it and writes nothing."""
     from data.task_list import tasks_of
-    from data.tasks import renderer_of
+    from data.tasks import simulated
 
-    found, marker = tasks_of(tasks)[0], _renderer_marker(root, tasks)
+    found, marker = simulated(tasks_of(tasks)[0]), _renderer_marker(root, tasks)
     if asked != "auto" or not marker.exists():
-        return renderer_of(found, asked)
+        return found.choose_renderer(asked)
     pinned = marker.read_text()
     try:
-        return renderer_of(found, pinned)
+        return found.choose_renderer(pinned)
     except ConfigError as error:
         raise ConfigError(
             f"env.renderer: this workspace's images are drawn by '{pinned}', which does not work here: {error.message}",

@@ -20,6 +20,7 @@ from recap.config import setting, validate
 from recap.errors import ConfigError, UnknownName
 from recap.gate import GateConfig
 from recap.registry import Registry
+from recap.training.config import RuntimeConfig
 from value_model.returns import ReturnConfig
 
 _OFFLINE = "--collect none --demos DIR --rollouts DIR   (or imitation alone: --collect none --demos DIR --iterations 0)"
@@ -85,6 +86,8 @@ class RunConfig:
     gated: bool = setting(True, help="let the gate decide who collects next; off: imitation's policy stays champion")
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     open_loop_eval: OpenLoopEvalConfig = field(default_factory=OpenLoopEvalConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    """Where models train, label and act."""
     workers: int = setting(2, minimum=1, maximum=1024, semantic=False, help="workers of a role at once")
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     tracker: str = setting("mlflow", choices=("mlflow", "none"), semantic=False, help="where metrics are mirrored")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
     from data.index import EpisodeRow
     from recap.types import BoolArray, IntArray
     from value_model.episodes import EpisodeFacts
@@ -87,18 +87,17 @@ def view_at(
     journal: Any,
     *,
     image_size: tuple[int, int],
-) -> PackedExperience:
+) -> FrameView:
     """The packed frames of `ids` with the cameras of the tasks' robot; those that are not packed yet are.
 
     Pictures of another size than `image_size` (h, w) are letterboxed to it.
     """
-    from data.framecache import PackedExperience
+    from data.framecache import FrameCache
     from data.task_list import robot_of
 
-    return PackedExperience.build(
+    return FrameCache(cache).view(
         store,
         ids,
-        cache,
         cameras=robot_of(tasks).camera_names,
         image_size=image_size,
         progress=lambda done, total: journal.progress(done, total, "episodes packed"),
@@ -107,7 +106,7 @@ def view_at(
 
 def view_for(
     store: EpisodeStore, ids: Sequence[str], cache: Any, tasks: Sequence[str], journal: Any, *, model: Any
-) -> PackedExperience:
+) -> FrameView:
     """The same at the size that a value model takes them."""
     from value_model.models import family_of
 

@@ -7,11 +7,12 @@ tasks are: a definition may change without any setting changing, by a plug-in of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recap.config import setting, validate
 from recap.specs import TaskSpec
+from recap.training.config import RuntimeConfig
 
 _ROBOT = ("id", "state_names", "action_names", "action_units", "gripper_dims", "cameras")
 ACTING = ("prompt", "max_steps", "rate_hz")
@@ -41,6 +42,8 @@ class ActingFacts:
     first_seed: int = setting(0, minimum=0)
     """Offset of the first start within the seeds of its split."""
     workers: int = setting(2, minimum=1, semantic=False)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    """Where policies compute."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -55,6 +58,14 @@ class TaskFacts:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeFacts(TaskFacts):
+    """Of a step in which a model trains, labels or acts on what was recorded."""
+
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    """Where it computes."""
 
 
 def task_context(*fields: str, robot: bool = False) -> Callable[[Any], Mapping[str, Any]]:

@@ -65,7 +65,10 @@ def _imitation(graph: Graph, config: RunConfig) -> _State:
     _check_starts(Split.TRAIN, config.demos.episodes, 0, "demos.episodes", limit=ROLLOUTS_FROM)
     recorded = {
         f"0-{task}": graph.add(
-            NodeName(0, "record", task), "record", config.demos, RecordFacts(tasks=(task,), **_env(config))
+            NodeName(0, "record", task),
+            "record",
+            config.demos,
+            RecordFacts(tasks=(task,), env=config.env, workers=config.workers),
         )["episodes"]
         for task in config.tasks
     }
@@ -144,7 +147,13 @@ def _evaluate(graph: Graph, config: RunConfig, k: int, policy: OutputRef) -> Non
 
 
 def _env(config: RunConfig) -> dict[str, Any]:
-    return {"env": config.env, "noise_seed": config.noise_seed, "workers": config.workers}
+    """Of a step in which a policy acts."""
+    return {
+        "env": config.env,
+        "noise_seed": config.noise_seed,
+        "workers": config.workers,
+        "runtime": config.runtime,
+    }
 
 
 def _check_starts(split: Split, count: int, offset: int, setting: str, *, limit: int | None = None) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recap.errors import ConfigError, UnknownName
-from recap.workspace import Workspace, check_name, write_atomic
+from recap.files import write_atomic
+from recap.workspace import Workspace, check_name
 
 if TYPE_CHECKING:  # the settings of all steps cost 0.1 s and more, which `recap status` need not pay
     from pipelines.config import RunConfig

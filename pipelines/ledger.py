@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from recap import faults
+from recap.files import LineLog
 
 
 class Ledger:
@@ -19,36 +18,14 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, key: str) -> None:
-        self._path = path
+        self._log = LineLog(path, fault="ledger")
         self._key = key
 
     def rows(self) -> dict[Any, dict[str, Any]]:
         """{key: row} of every line that was written whole."""
-        if not self._path.exists():
-            return {}
-        lines = self._path.read_bytes().split(b"\n")
-        # The piece after the last newline is empty, or was being written when the process died.
-        return {row[self._key]: row for row in map(json.loads, filter(None, lines[:-1]))}
+        lines, _ = self._log.lines()
+        return {row[self._key]: row for row in map(json.loads, filter(None, lines))}
 
     def append(self, row: dict[str, Any]) -> None:
         """Writes one row and waits until it is on disk."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab+") as file:
-            self._mend(file)
-            file.write(json.dumps(row, sort_keys=True).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        faults.point("ledger.after_append")
-
-    @staticmethod
-    def _mend(file: Any) -> None:
-        """Cuts off a torn last line, so that the next row does not continue it."""
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return
-        file.seek(size - 1)
-        if file.read(1) == b"\n":
-            return
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.seek(0, os.SEEK_END)
+        self._log.append(json.dumps(row, sort_keys=True).encode())

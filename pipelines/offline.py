@@ -14,7 +14,7 @@ from pipelines.facts import EnvConfig
 from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig, SelectionFacts
 from pipelines.steps.record.folder import contents, open_recorded
 from pipelines.steps.record.step import RecordFacts
-from pipelines.wiring import add_imitation, add_training, join, task_facts
+from pipelines.wiring import add_imitation, add_training, compute_facts, join
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 
 
@@ -68,4 +68,4 @@ def _measure(graph: Graph, config: RunConfig, k: int, policy: NodeHandle, **inpu
         candidates=policy["candidates"],
     )["policy"]
     name = NodeName(k, "open_loop_eval", config.tasks[0])
-    graph.add(name, "open_loop_eval", config.open_loop_eval, task_facts(config), policy=chosen, **inputs)
+    graph.add(name, "open_loop_eval", config.open_loop_eval, compute_facts(config), policy=chosen, **inputs)

@@ -33,18 +33,16 @@ def check_settings(config: RunConfig) -> None:
 def check_world(config: RunConfig) -> None:
     """Refuses now what the world of a task could not do hours later."""
     from data.task_list import tasks_of
-    from data.tasks import ForeignTask
+    from data.tasks import capabilities_of
 
     for task in tasks_of(config.tasks):
-        if not isinstance(task, ForeignTask):
-            continue
-        name = task.spec.id
-        if not task.demonstrates:
+        name, can = task.spec.id, capabilities_of(task)
+        if not can.expert:
             raise ConfigError(
                 f"task '{name}': nobody demonstrates it in a simulated world, so there is nothing to imitate",
                 hint=f"recap run --task {name} --collect none --demos DIR --rollouts DIR   (recorded episodes)",
             )
-        if config.iterations and config.rollouts.corrections and not task.takes_over:
+        if config.iterations and config.rollouts.corrections and not can.takeover:
             raise ConfigError(
                 f"task '{name}': no expert takes over in its world, and {config.rollouts.corrections} attempts with "
                 "corrections are asked for",

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees while a run is at work: one line that moves, or one every few seconds.
+"""What a person at the terminal sees while a run is at work: one bar that moves, or one line every few seconds.
 
     0/collect  57/200 episodes  1.9/s  ETA 1m15s
     0/collect  done in 1m45s
@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from recap.errors import Corrupt
 from recap.journal import Record, read_journal
+
+if TYPE_CHECKING:  # 40 ms, and a pipe needs none
+    from rich.progress import Progress
 
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.5
@@ -31,24 +34,21 @@ class Rate:
     done: int = 0
     total: int = 0
     unit: str = ""
-    _done_first: int | None = None
-    _t_first: float = 0.0
+    _first: tuple[int, float] = (0, 0.0)
+    """(done, UTC seconds) of the first record of this unit."""
     _t_last: float = 0.0
 
     def saw(self, record: Record) -> None:
         """Takes a "progress" record. The first one of a unit is where this process began."""
+        t = float(record["t"])
         if record["unit"] != self.unit:  # a step may pack episodes first and then take gradient steps
-            self._done_first = None
-        self.done, self.total, self.unit = int(record["done"]), int(record["total"]), str(record["unit"])
-        self._t_last = float(record["t"])
-        if self._done_first is None:
-            self._done_first, self._t_first = self.done, self._t_last
+            self._first = (int(record["done"]), t)
+        self.done, self.total, self.unit, self._t_last = int(record["done"]), int(record["total"]), record["unit"], t
 
     def per_second(self) -> float | None:
         """Units per second; None before this process has finished one."""
-        if self._done_first is None or self.done <= self._done_first or self._t_last <= self._t_first:
-            return None
-        return (self.done - self._done_first) / (self._t_last - self._t_first)
+        done, seconds = self.done - self._first[0], self._t_last - self._first[1]
+        return done / seconds if done > 0 and seconds > 0 else None
 
     def eta_s(self) -> float | None:
         """Seconds left at this rate; None where it is not known."""
@@ -57,8 +57,6 @@ class Rate:
 
     def line(self) -> str:
         """The stage in one line."""
-        if not self.unit:
-            return f"{self.node}  working"
         parts = [self.node, f"{self.done}/{self.total} {self.unit}"]
         rate, eta = self.per_second(), self.eta_s()
         if rate is not None and eta is not None:
@@ -66,81 +64,62 @@ class Rate:
         return "  ".join(parts)
 
 
-class Screen(Protocol):
-    """Where lines go."""
-
-    every_s: float
-    """Seconds between two `show`s."""
-
-    def show(self, line: str) -> None:
-        """The state now."""
-        ...
-
-    def say(self, line: str) -> None:
-        """Something that happened, to be kept."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class PlainScreen:
     """One printed line at a time: log files, pipes, CI."""
 
     every_s = PLAIN_EVERY_S
+    """Seconds between two `show`s."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
         self._shown = ""
 
-    def show(self, line: str) -> None:
-        """Prints it, unless nothing has changed."""
-        if line != self._shown:
+    def show(self, stage: Rate) -> None:
+        """Prints where the stage is, unless nothing has changed."""
+        if (line := stage.line()) != self._shown:
             self._shown = line
-            self._write(line)
-
-    def say(self, line: str) -> None:
-        """Prints it."""
-        self._write(line)
+            self.say(line)
 
     def close(self) -> None:
         """Nothing is left open."""
 
 
 class LiveScreen:
-    """One line that is drawn over, by rich; what happened scrolls above it."""
+    """A bar of rich that moves; what happened scrolls above it."""
 
     every_s = LIVE_EVERY_S
 
     def __init__(self, stream: IO[str]) -> None:
         from rich.console import Console
-        from rich.status import Status
 
         self._console = Console(file=stream, highlight=False, markup=False)
-        self._status = Status("", console=self._console)
-        self._running = False
+        self._bar: Progress | None = None
 
-    def show(self, line: str) -> None:
-        """Draws it over the one before."""
-        from rich.text import Text
+    def show(self, stage: Rate) -> None:
+        """Moves the bar."""
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        self._status.update(Text(line))
-        if not self._running:
-            self._running = True
-            self._status.start()
+        if self._bar is None:
+            line = TextColumn("{task.description}", markup=False)
+            self._bar = Progress(BarColumn(20), line, console=self._console, auto_refresh=False, transient=True)
+            self._bar.add_task("")
+            self._bar.start()
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=stage.done, total=stage.total, description=stage.line(), refresh=True)
 
     def say(self, line: str) -> None:
-        """Prints it above the moving line."""
+        """Prints it above the bar."""
         self._console.print(line)
 
     def close(self) -> None:
-        """Takes the moving line away."""
-        if self._running:
-            self._running = False
-            self._status.stop()
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
-def screen_for(stream: IO[str], say: Callable[[str], None]) -> Screen:
-    """A moving line on a terminal, plain lines elsewhere."""
+def screen_for(stream: IO[str], say: Callable[[str], None]) -> PlainScreen | LiveScreen:
+    """A moving bar on a terminal, plain lines elsewhere."""
     return LiveScreen(stream) if stream.isatty() else PlainScreen(say)
 
 
@@ -153,7 +132,9 @@ class ProgressObserver:
         clock: monotonic seconds, for tests.
     """
 
-    def __init__(self, journal: Path, screen: Screen, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, journal: Path, screen: PlainScreen | LiveScreen, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._journal = journal
         self._screen = screen
         self._clock = clock
@@ -199,7 +180,7 @@ class ProgressObserver:
             now = self._clock()
             if self._rate is not None and self._rate.unit and now - self._shown_at >= self._screen.every_s:
                 self._shown_at = now
-                self._screen.show(self._rate.line())
+                self._screen.show(self._rate)
 
     def _news(self) -> list[Record]:
         try:

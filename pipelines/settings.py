@@ -28,6 +28,7 @@ MOVED: Mapping[str, str] = {
     "replay": "open_loop_eval",
     "value.model": "values.NAME",
     "value.returns": "returns",
+    "advantage.returns": "returns",
     "value.cross_fit": "cross_fit",
     "value.draws": "value_label.draws",
     "value.sample": "value_label.sample",
@@ -67,18 +68,18 @@ def set_all(config: RunConfig, texts: Sequence[str]) -> RunConfig:
         return changed
     given = _given(changed)
     for place, text in enumerate(texts):
-        without = _folded(config, [*texts[:place], *texts[place + 1 :]])
         path = text.partition("=")[0].strip()
-        if without == changed or not is_semantic(changed, path):
-            continue
         try:
+            without = _folded(config, [*texts[:place], *texts[place + 1 :]])
+            if without == changed or not is_semantic(changed, path):
+                continue
             same = _given(without) == given
         except ConfigError:  # it is what makes the others possible
             continue
         if same:
             raise ConfigError(
                 f"--set {text}: it has no effect in this run ({_kind(config)}): no step would be given anything else",
-                hint=f"leave it out: --set {path} is for a run that has such a step (docs/loop.md)",
+                hint="leave it out; it is for a run that has such a step (docs/loop.md)",
             )
     return changed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.workspace import Workspace
 
 
@@ -32,7 +33,6 @@ def name_task_file(root: Path, file: Path, *, task: str) -> None:
 
 def keep_task_file(root: Path, file: Path) -> Path:
     """Keeps a named file in the workspace at `root`, made if absent; where its task is described there."""
-    from data.durable import replace_durably
     from data.task_file import find_task_file
     from recap.task_folders import offer
 
@@ -40,5 +40,5 @@ def keep_task_file(root: Path, file: Path) -> Path:
     there = find_task_file(folder, file.stem)
     if there is None:
         there = folder / file.name
-        replace_durably(there, file.read_bytes())
+        write_atomic(there, file.read_bytes())
     return there

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pipelines.config import RunConfig
-from pipelines.facts import TaskFacts
+from pipelines.facts import ComputeFacts
 from pipelines.steps.judge.step import ValuesFacts
 from pipelines.steps.policy.step import PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
@@ -37,7 +37,7 @@ def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[Ou
         NodeName(0, "pretrain"),
         "policy",
         replace(config.policy, model=base_model, dropout=0.0),
-        PolicyFacts(tasks=config.tasks, condition="none", seed=BASE_SEED),
+        PolicyFacts(tasks=config.tasks, condition="none", seed=BASE_SEED, runtime=config.runtime),
         experience=demos,
     )
     base = pretrain["candidates"]
@@ -45,7 +45,7 @@ def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[Ou
         NodeName(0, "policy"),
         "policy",
         config.policy,
-        PolicyFacts(tasks=config.tasks, condition="positive", seed=config.seed),
+        PolicyFacts(tasks=config.tasks, condition="positive", seed=config.seed, runtime=config.runtime),
         experience=demos,
         base=base,
     )
@@ -90,7 +90,7 @@ def add_training(
         NodeName(k, "policy"),
         "policy",
         config.policy,
-        PolicyFacts(tasks=config.tasks, condition="labels", seed=config.seed),
+        PolicyFacts(tasks=config.tasks, condition="labels", seed=config.seed, runtime=config.runtime),
         experience=experience,
         labels=labels,
         base=base,
@@ -103,7 +103,8 @@ def add_values(
 ) -> dict[str, OutputRef]:
     """{name: values of every frame} of every value model of the run, each trained and labelling on its own."""
     values = {}
-    for name, model in config.values.items():
+    # That which labels comes first, whatever stands beside it.
+    for name, model in sorted(config.values.items(), key=lambda item: item[0] != config.value):
         trained = graph.add(
             NodeName(k, "value_train", name),
             "value_train",
@@ -111,6 +112,7 @@ def add_values(
             ValueTrainFacts(
                 tasks=config.tasks,
                 workers=config.workers,
+                runtime=config.runtime,
                 lookahead=lookaheads(config),
                 seed=config.seed,
             ),
@@ -124,6 +126,7 @@ def add_values(
             ValueLabelFacts(
                 tasks=config.tasks,
                 workers=config.workers,
+                runtime=config.runtime,
                 model=model,
                 noise_seed=config.seed,
                 again=name == config.value,
@@ -141,6 +144,6 @@ def join(graph: Graph, k: int, stage: str, sets: Mapping[str, OutputRef]) -> Out
     return graph.add(NodeName(k, stage), "join", None, sets=sets)["episodes"]
 
 
-def task_facts(config: RunConfig) -> TaskFacts:
-    """Of a step that works on what was recorded of all tasks."""
-    return TaskFacts(tasks=config.tasks, workers=config.workers)
+def compute_facts(config: RunConfig) -> ComputeFacts:
+    """Of a step in which a model works on what was recorded of all tasks."""
+    return ComputeFacts(tasks=config.tasks, workers=config.workers, runtime=config.runtime)

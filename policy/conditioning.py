@@ -25,8 +25,8 @@ NEGATIVE = "Advantage: negative"
 _STREAM = 0x7461_6773
 
 
-class Tag(IntEnum):
-    """Code of a sample's tag in batch["tag"] (int8)."""
+class Condition(IntEnum):
+    """Code of a sample's condition in batch["condition"] (int8)."""
 
     NONE = 0
     POSITIVE = 1
@@ -34,7 +34,7 @@ class Tag(IntEnum):
 
 
 TEXTS = ("", POSITIVE, NEGATIVE)
-"""Words of every Tag, by its code."""
+"""Words of every Condition, by its code."""
 
 
 class PromptedBatches:
@@ -63,16 +63,16 @@ class PromptedBatches:
 
 
 class ConditionedBatches:
-    """The batches of another source, with the field "tag".
+    """The batches of another source, with the field "condition".
 
     Example:
         batches = ConditionedBatches(TrainingBatches(...), labels.arrays["positive"], seed=0)
-        batches.batch(12)["tag"]          # int8 [B]: the same codes whenever it is asked for
+        batches.batch(12)["condition"]          # int8 [B]: the same codes whenever it is asked for
 
     Args:
         batches: any source; with labels its batches need the field "index" [B], row of the pack.
         positive: [N] bool, label of every row; None: every sample is positive (iteration 0).
-        dropout: share of samples that hear no tag, in [0, 1]; 1 trains the unconditional policy alone.
+        dropout: share of samples that hear no condition, in [0, 1]; 1 trains the unconditional policy alone.
         seed: of the draw, >= 0.
 
     Raises:
@@ -98,18 +98,18 @@ class ConditionedBatches:
         return sha256_hex(canonical_json({"positive": labels, "dropout": float(self.dropout), "seed": self.seed}))
 
     def batch(self, step: int) -> Mapping[str, Any]:
-        """Batch number `step` of the source and "tag" int8 [B] (codes of Tag).
+        """Batch number `step` of the source and "condition" int8 [B] (codes of Condition).
 
         Raises:
             ConfigError: the batch has no "index", or a row beyond the labels.
         """
         batch = self.batches.batch(step)
         count = len(batch["state"])
-        tag = np.full(count, Tag.POSITIVE, np.int8)
+        condition = np.full(count, Condition.POSITIVE, np.int8)
         if self.positive is not None:
-            tag[~self._labels(batch)] = Tag.NEGATIVE
-        tag[self._dropped(step, count)] = Tag.NONE
-        return {**batch, "tag": tag}
+            condition[~self._labels(batch)] = Condition.NEGATIVE
+        condition[self._dropped(step, count)] = Condition.NONE
+        return {**batch, "condition": condition}
 
     def _labels(self, batch: Mapping[str, Any]) -> BoolArray:
         assert self.positive is not None

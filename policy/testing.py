@@ -16,6 +16,7 @@ from policy.conditioning import ConditionedBatches
 from policy.models import POLICIES, candidates
 from recap.protocols import BatchSource
 from recap.specs import CameraSpec, RobotSpec
+from recap.training.runtime import CPU, Runtime
 from recap.types import Observation
 
 TASK = "fold the shirt"
@@ -108,20 +109,22 @@ def train_synthetic(
     folder: Path,
     journal: MemoryJournal | None = None,
     *,
-    tag: str = "",
+    condition: str = "",
     base: Path | None = None,
+    seed: int = 0,
+    runtime: Runtime = CPU,
 ) -> dict[str, float]:
     """Trains on SyntheticBatches: scratch in `folder`/scratch, candidates in `folder`/policy.
 
-    With a tag every second row counts as positive.
+    With a condition every second row counts as positive.
     """
     chosen, robot = POLICIES.get(family), arm_pair()
     relative = chosen.relative_dims(config, robot)
     batches: BatchSource = SyntheticBatches(
-        batch_size=config.batch_size, chunk=config.chunk, seed=0, relative=relative
+        batch_size=config.batch_size, chunk=config.chunk, seed=seed, relative=relative
     )
-    if tag:
-        batches = ConditionedBatches(batches, np.arange(SYNTHETIC_ROWS) % 2 == 0, seed=0)
+    if condition:
+        batches = ConditionedBatches(batches, np.arange(SYNTHETIC_ROWS) % 2 == 0, seed=seed)
     return chosen.train(
         config,
         batches,
@@ -134,7 +137,9 @@ def train_synthetic(
         journal=journal or MemoryJournal(),
         data_identity="synthetic",
         base=base,
-        tag=tag,
+        condition=condition,
+        seed=seed,
+        runtime=runtime,
     )
 
 

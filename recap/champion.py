@@ -15,9 +15,10 @@ from pathlib import Path
 
 from recap import faults
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.files import sync, write_atomic
 from recap.step import Artifact
 from recap.store import Store
-from recap.workspace import Workspace, check_name, sync_dir, write_atomic
+from recap.workspace import Workspace, check_name
 
 FORMAT = 1
 
@@ -78,8 +79,7 @@ def write_champion(workspace: Workspace, champion: Champion) -> Champion:
     faults.point("champion.before_write")
     write_atomic(path, json.dumps({"format": FORMAT, **asdict(champion)}, indent=1).encode())
     faults.point("champion.before_sync")
-    sync_dir(path.parent)
-    sync_dir(workspace.root)
+    sync(workspace.root)
     return champion
 
 

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.hashing import canonical_json, sha256_hex
 from recap.registry import Registry
 from recap.step import STEPS, StepSpec
-from recap.workspace import Workspace, write_atomic
+from recap.workspace import Workspace
 
 ROOTS = ("recap", "data", "value_model", "policy", "pipelines", "cli")
 """Our own top-level packages."""
@@ -67,8 +68,7 @@ class Code:
             if entry is None or entry["stamp"] != stamp:
                 entry = {"stamp": stamp, "fingerprint": code_fingerprint(module)}
                 if self._remember:
-                    self._file.parent.mkdir(exist_ok=True)
-                    write_atomic(self._file, json.dumps({**remembered, module: entry}).encode())
+                    write_atomic(self._file, json.dumps({**remembered, module: entry}).encode(), durable=False)
             _known[module] = entry["fingerprint"]
         return _known[module]
 

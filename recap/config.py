@@ -252,6 +252,8 @@ def _encode(kind: Any, value: Any, where: str, *, semantic_only: bool) -> Any:
             members = next((typing.get_args(m) for m in members if typing.get_origin(m) in _MAPPINGS), ())
         inner = members[1] if len(members) == 2 else Any
         return {key: _encode(inner, value[key], where, semantic_only=semantic_only) for key in sorted(value)}
+    if isinstance(value, list) and kind is Any:  # plain JSON within an output
+        return [_encode(Any, one, where, semantic_only=semantic_only) for one in value]
     # 1 and 1.0 are the same setting of a float field, so they are written the same.
     if isinstance(value, int) and not isinstance(value, bool) and _is_float(kind):
         return float(value)

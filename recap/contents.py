@@ -13,8 +13,9 @@ from typing import Any
 
 from recap.config import content_settings
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.hashing import canonical_json, file_sha256, sha256_hex
-from recap.workspace import Workspace, write_atomic
+from recap.workspace import Workspace
 
 
 class Contents:
@@ -57,8 +58,7 @@ class Contents:
         if key not in known:
             known[key] = sha256_hex(canonical_json([[name, file_sha256(file)] for name, file in files.items()]))
             if self._remember:
-                self._file.parent.mkdir(exist_ok=True)
-                write_atomic(self._file, json.dumps(known).encode())
+                write_atomic(self._file, json.dumps(known).encode(), durable=False)
         return known[key]
 
     def _read(self) -> dict[str, str]:

@@ -25,9 +25,10 @@ from typing import Any
 from recap import faults
 from recap.champion import champions
 from recap.errors import ConfigError
+from recap.files import move, remove_tree
 from recap.provenance import read_run
 from recap.store import Store, entry_name
-from recap.workspace import Workspace, remove_tree, sync_dir
+from recap.workspace import Workspace
 
 KINDS = ("artifact", "scratch", "cache", "quarantine", "trash")
 _TRASH = ".trash"
@@ -124,9 +125,7 @@ def remove_garbage(workspace: Workspace, *, keep: int = 2) -> Garbage:
             trash.mkdir(exist_ok=True)
             gone = trash / f"{time.time_ns()}-{os.getpid()}-{number}-{path.name}"
             faults.point("gc.before_rename")
-            path.rename(gone)
-            sync_dir(trash)
-            sync_dir(path.parent)
+            move(path, gone)
             faults.point("gc.after_rename")
             remove_tree(gone)
             faults.point("gc.after_remove")

@@ -163,7 +163,11 @@ class Graph:
             if given not in known:
                 problem = UnknownName.among(f"input of step '{step_name}'", given, known)
                 raise GraphError(f"node '{name}': {problem.message}")
-            if given in spec.several and isinstance(ref, Mapping):
+            if given in spec.several:
+                if not isinstance(ref, Mapping):
+                    raise GraphError(
+                        f"node '{name}', input {given}: expected {{name: handle['output']}}, got {type(ref).__name__}"
+                    )
                 flat |= {f"{given}/{one}": inner for one, inner in ref.items()}
             else:
                 flat[given] = ref

@@ -1,7 +1,5 @@
 """The journal of a run: one JSON line per thing that happened, appended by any process, read by the driver.
 
-Owns the line format and how it survives a kill. Must not know who reads it (terminal, tracker, report).
-
     {"t": 1763823600.2, "pid": 47, "node": "0/collect", "kind": "progress", "done": 5, "total": 20, "unit": "episodes"}
     {"t": 1763823601.0, "pid": 47, "node": "0/policy", "kind": "metrics", "step": 40, "values": {"loss": 0.31}}
 
@@ -20,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recap.errors import ConfigError, Corrupt
+from recap.errors import ConfigError
+from recap.files import LineLog
 
 Record = dict[str, Any]
 """One line of the journal: `t`, `pid`, `node`, `kind`, and the fields of that kind."""
@@ -67,55 +66,21 @@ class FileJournal:
         if taken:
             raise ConfigError(f"journal event '{kind}' of {self.node or 'the run'}: {sorted(taken)} are reserved names")
         record = {"t": round(time.time(), 6), "pid": os.getpid(), "node": self.node, "kind": kind, **fields}
-        _append(self.path, json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode())
+        line = json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        LineLog(self.path, durable=False).append(line.encode())
 
 
 def read_journal(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     """The whole records after byte `offset`, and the offset to go on from.
 
-    A last line without its newline is left for the next call. A line cut short by a kill is skipped: what it said is
-    said again by the attempt that follows. A file that is not there yet has no records.
+    A line cut short by a kill is skipped: what it said is said again by the attempt that follows. A file that is not
+    there yet has no records.
 
     Raises:
         Corrupt: the file is shorter than `offset`, so the offset belongs to another file (or the tail was lost).
     """
-    try:
-        handle = path.open("rb")
-    except FileNotFoundError:
-        if offset:
-            raise Corrupt(f"{path}: gone, but {offset} bytes of it were read before") from None
-        return [], 0
-    with handle:
-        size = os.fstat(handle.fileno()).st_size
-        if size < offset:
-            raise Corrupt(f"{path}: {size} bytes, but {offset} were read before")
-        handle.seek(offset)
-        block = handle.read()
-    end = block.rfind(b"\n") + 1
-    records = [record for line in block[:end].split(b"\n") if (record := _parse(line)) is not None]
-    return records, offset + end
-
-
-def _append(path: Path, line: bytes) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        # A writer that was killed may have left half a line; a newline more than needed is only a blank line.
-        lead = b"" if _ends_whole(descriptor) else b"\n"
-        text = lead + line + b"\n"
-        written = os.write(descriptor, text)
-        if written != len(text):
-            raise OSError(f"{path}: only {written} of {len(text)} bytes of a journal record were written (disk full?)")
-    finally:
-        os.close(descriptor)
-
-
-def _ends_whole(descriptor: int) -> bool:
-    size = os.fstat(descriptor).st_size
-    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+    lines, end = LineLog(path).lines(offset)
+    return [record for line in lines if (record := _parse(line)) is not None], end
 
 
 def _plain(value: float) -> float | str:

@@ -6,11 +6,12 @@ Shapes as in recap.types. Randomness enters only through the seeds passed here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from recap.specs import RobotSpec
-from recap.types import FloatArray, FrameArray, Observation, PrivilegedTruth
+from recap.types import FloatArray, Observation, PrivilegedTruth
 
 JobT = TypeVar("JobT", contravariant=True)
 ResultT = TypeVar("ResultT", covariant=True)
@@ -34,41 +35,91 @@ class Policy(Protocol):
         ...
 
 
-class Robot(Protocol):
-    """A thing that moves, simulated or real."""
+class PolicyClient(Protocol):
+    """A policy, wherever it runs: in this process, in a worker, behind a socket."""
+
+    @property
+    def policy_id(self) -> str:
+        """As `Policy.policy_id`."""
+        ...
+
+    @property
+    def execute(self) -> int:
+        """As `Policy.execute`."""
+        ...
+
+    def infer(self, observations: Sequence[Observation], seeds: Sequence[int]) -> list[FloatArray]:
+        """One [H, A] chunk per observation, each a function of that observation and its noise seed alone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a task's environment can do. Asked before anything runs."""
+
+    simulated_time: bool = False
+    """Time passes in `step` only, and `reset` brings the start state of its seed."""
+    expert: bool = False
+    """There is a scripted demonstrator."""
+    takeover: bool = False
+    """There is an expert that corrects a policy, and the truth has the progress that its supervisor watches."""
+    progress: bool = False
+    """The truth has a measure of progress."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sent:
+    """What became of an action."""
+
+    action: FloatArray
+    """[A] what was sent, as the environment says."""
+    asked: FloatArray
+    """[A] what it was asked to do."""
+    stale: str = ""
+    """Why this step went on with an earlier reading; "" if it did not."""
+
+
+class Env(Protocol):
+    """Where attempts happen: MuJoCo, a gymnasium environment, a robot."""
 
     @property
     def spec(self) -> RobotSpec: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def renderer(self) -> str | None:
+        """Image backend in simulation; None for real cameras."""
+        ...
+
+    @property
+    def software(self) -> Mapping[str, str]:
+        """{package or device: version or name} that recordings rest on."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """True once the attempt is over by itself: success, time-out, lost object, broken physics. Robots never are."""
+        ...
 
     def reset(self, seed: int) -> None:
         """Brings the scene to the start state of `seed` (a person does, on a real robot)."""
         ...
 
-    def state(self) -> FloatArray:
-        """[S] proprioception now."""
+    def observe(self, *, draw: bool = True) -> Observation:
+        """What is seen now. Without `draw` the frames may be left out, which is quicker in simulation."""
         ...
 
-    def frames(self) -> dict[str, FrameArray]:
-        """{camera: [h, w, 3] uint8} now."""
-        ...
-
-    def step(self, action: FloatArray) -> None:
+    def step(self, action: FloatArray) -> Sent:
         """Sends [A] and lets one control period pass."""
         ...
 
     def close(self) -> None: ...
 
 
-class SimulatedRobot(Robot, Protocol):
-    """A robot whose world can be asked for the truth."""
-
-    @property
-    def renderer(self) -> str: ...
-
-    @property
-    def finished(self) -> bool:
-        """True once the attempt is over: success, time-out, lost object or broken physics."""
-        ...
+class SimulatedEnv(Env, Protocol):
+    """An environment that can be asked for the truth."""
 
     def truth(self) -> PrivilegedTruth:
         """The truth of the attempt since reset, one entry per step taken."""

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError, UnknownName
+from recap.files import write_atomic
 from recap.graph import Node
 from recap.store import Store, entry_name
-from recap.workspace import Workspace, process_alive, sync_dir, user_name, write_atomic
+from recap.workspace import Workspace, process_alive, user_name
 
 FORMAT = 1
 _FLUSH_EVERY_S = 0.5
@@ -160,8 +161,6 @@ class RunRecord:
         """Writes the record, atomically; `durable` also waits until it is on disk."""
         self._record["updated"] = time.time()
         write_atomic(self._path, json.dumps(self._record).encode(), durable=durable)
-        if durable:
-            sync_dir(self._path.parent)
         self._flushed = time.monotonic()
 
 

@@ -14,12 +14,13 @@ from recap import faults
 from recap.code import Code
 from recap.contents import Contents
 from recap.errors import ArtifactCorrupt, ConfigError, RecapError, StepFailed, WaitingForLabels
+from recap.files import remove_tree
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
 from recap.hashing import canonical_json, sha256_hex
 from recap.provenance import Attempt, RunRecord, committed_key
 from recap.step import Artifact, DirOutput, JsonOutput, StepContext, key_facts, key_of
 from recap.store import Store
-from recap.workspace import Workspace, remove_tree
+from recap.workspace import Workspace
 
 if TYPE_CHECKING:
     # protocols imports numpy (0.1 s), which a run of cached steps never needs.

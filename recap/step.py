@@ -46,7 +46,13 @@ class Artifact:
         Raises:
             ConfigError: it is of another form, of an older recap for example.
         """
-        return from_json(output_class, self.json())
+        try:
+            return from_json(output_class, self.json())
+        except ConfigError as error:
+            raise ConfigError(
+                f"{self.path}: not what this recap writes as '{self.name}': {error.message}",
+                hint="recap resume   (runs it again; a report of an old run is made by the recap that ran it)",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from typing import Any
 
 from recap import faults
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.files import move, remove_tree, sync, write_atomic
 from recap.hashing import canonical_json, digest_tree, file_sha256, files_under, plain_json, sha256_hex
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepSpec
-from recap.workspace import Workspace, remove_tree, sync_dir, write_atomic
+from recap.workspace import Workspace
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -240,10 +241,10 @@ class Store:
         faults.point("store.before_fsync")
         for file in files:
             if file not in written:
-                _sync_file(file)
+                sync(file)
         for folder, _, _ in stage.walk():
             if folder != stage:
-                sync_dir(folder)
+                sync(folder)
         manifest = {
             "format": FORMAT,
             "step": draft.step,
@@ -255,10 +256,9 @@ class Store:
         sealed = {**manifest, "seal": sha256_hex(canonical_json(manifest))}
         faults.point("store.before_manifest")
         _write_synced(stage / _MANIFEST, json.dumps(sealed).encode())
-        sync_dir(stage)
+        sync(stage)
         faults.point("store.before_rename")
-        stage.rename(final)
-        sync_dir(final.parent)
+        move(stage, final)
         return {
             name: Artifact(name=name, identity=output["identity"], path=final / output["path"])
             for name, output in described.items()
@@ -342,11 +342,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recap.errors import ConfigError, WorkspaceLocked
+from recap.files import write_atomic
 from recap.task_folders import SUFFIXES
 from recap.texts import check_text
 
@@ -36,49 +37,6 @@ def check_name(kind: str, name: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name:
         raise ConfigError(f"{kind} name {name!r}: expected up to 100 letters, digits, . _ - and no '..'")
     return name
-
-
-def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replaces a file so that a reader, or a crash, sees the old or the new content and nothing between.
-
-    Args:
-        path: the file.
-        content: its new bytes.
-        durable: also wait until the bytes (not the name) are on disk.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def remove_tree(path: Path) -> None:
-    """Deletes a directory and what it holds; nothing to do if it is not there."""
-    try:
-        path.rmdir()
-    except FileNotFoundError:
-        return
-    except OSError:
-        # Not empty. shutil costs 6 ms to import, and most directories removed here are empty.
-        import shutil
-
-        shutil.rmtree(path)
-
-
-def sync_dir(path: Path) -> None:
-    """Waits until the names in a directory are on disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,5 +42,5 @@ def check_folds(episodes: int, folds: int) -> None:
     if folds < 1 or episodes < folds:
         raise ConfigError(
             f"{episodes} episodes in {folds} folds: expected at least one episode a fold",
-            hint="--set value.cross_fit=1   (a model then labels what it has seen), or more episodes",
+            hint="--set cross_fit=1   (a model then labels what it has seen), or more episodes",
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.types import FloatArray
 from value_model.bundle import fresh_bundle, read_description, write_description
-from value_model.models import ValueData, ValueModel
+from value_model.models import Experience, ValueData, ValueModel
 
 Train = Callable[..., dict[str, float]]
 Load = Callable[[Path], ValueModel]
@@ -30,7 +30,7 @@ class PerPrompt:
         """Takes {instruction: model}."""
         self.models = models
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label.
 
         Raises:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data.episodes import EpisodeStore
-from data.framecache import PackedExperience
+from data.framecache import FrameCache
 from data.synthetic import synthetic_draft
 from value_model.models import ValueData, family_of
 
@@ -48,7 +48,7 @@ def synthetic_values(
         state[:, 0] = np.linspace(-1, 1, steps)
         frames = {name: np.maximum(film // 8, light) for name, film in draft.frames.items()}
         store.commit(replace(draft, state=state, frames=frames))
-    packed = PackedExperience.build(store, store.ids(), folder / "cache")
+    packed = FrameCache(folder / "cache").view(store, store.ids())
     lengths = np.diff(packed.offsets)
     progress = {
         episode_id: np.linspace(0, 1, int(steps), dtype=np.float32)
@@ -58,7 +58,6 @@ def synthetic_values(
         packed=packed,
         returns=np.concatenate([curve - 1 for curve in progress.values()]).astype(np.float32),
         prompts=(PROMPT,) * episodes,
-        max_steps=np.full(episodes, 2 * length, dtype=np.int64),
         lookahead=np.broadcast_to(np.array(lookahead, dtype=np.int64), episodes),
         truth=progress.__getitem__,
     )

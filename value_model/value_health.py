@@ -68,5 +68,5 @@ def refuse_unfit(problems: Sequence[str]) -> None:
         raise HealthError(
             "held-out values are not fit to label with:\n  - " + "\n  - ".join(problems),
             hint="recap report (all figures, beside clock and state_only); train the value model longer or on more "
-            "episodes, or label all the same: --set health.bounds.enforce=false",
+            "episodes, or label all the same: --set judge.bounds.enforce=false",
         )

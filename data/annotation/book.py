@@ -9,21 +9,18 @@ an error. Must not know where episodes lie nor whether they exist.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from data.annotation.labels import annotation_from_json, annotation_to_json, canonical
-from data.durable import fsync_dir, write_all
-from recap import faults
 from recap.errors import ConfigError, Corrupt
+from recap.files import LineLog
 from recap.hashing import canonical_json
 from recap.types import Annotation
 
@@ -59,6 +56,7 @@ class LabelBook:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.journal = self.folder / "journal.jsonl"
+        self._log = LineLog(self.journal, fault="labels")
 
     def record(self, annotation: Annotation, *, by: str, origin: Origin = "human") -> str:
         """Keeps one choice and returns its id; from then on it survives a power cut. A later choice replaces it."""
@@ -79,8 +77,8 @@ class LabelBook:
                 f"expected one or more, each of another episode, from one of {_ORIGINS}"
             )
         entry = Entry(id=os.urandom(8).hex(), by=by, at=time.time(), origin=origin, labels=labels)
-        with self._locked() as handle:
-            self._append(handle, entry)
+        with self._log.writing() as append:
+            append(_encode(entry))
         return entry.id
 
     def take_imports(self, annotations: Iterable[Annotation], *, by: str) -> None:
@@ -97,7 +95,7 @@ class LabelBook:
         Raises:
             ConfigError: no such choice, it was taken back already, or someone has chosen for its episode since.
         """
-        with self._locked() as handle:
+        with self._log.writing() as append:
             entries = self._read()
             stacks = _stacks(entries)
             target = next((entry for entry in entries if entry.id == choice and entry.labels), None)
@@ -111,7 +109,7 @@ class LabelBook:
                         "it was taken back already, or someone has chosen since"
                     )
             undo = Entry(id=os.urandom(8).hex(), by=by, at=time.time(), origin=target.origin, undoes=choice)
-            self._append(handle, undo)
+            append(_encode(undo))
         holding = _top(_stacks([*entries, undo]))
         return {episode_id: holding.get(episode_id) for episode_id in target.labels}
 
@@ -127,47 +125,8 @@ class LabelBook:
         """Every choice and undo, oldest first, with who and when."""
         return self._read()
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield handle
-        finally:
-            os.close(handle)
-
-    def _append(self, handle: int, entry: Entry) -> None:
-        size = self._whole_size(handle)
-        os.ftruncate(handle, size)
-        try:
-            line = _encode(entry)
-            faults.point("labels.before_write")
-            write_all(handle, line)
-            faults.point("labels.before_fsync")
-            os.fsync(handle)
-        except BaseException:
-            # Not acknowledged, so it must not turn up later.
-            os.ftruncate(handle, size)
-            raise
-        if size == 0:
-            fsync_dir(self.folder)
-            fsync_dir(self.folder.parent)
-        faults.point("labels.after_fsync")
-
-    @staticmethod
-    def _whole_size(handle: int) -> int:
-        """Bytes up to the end of the last whole line: what follows was cut short by a crash."""
-        size = os.fstat(handle).st_size
-        if size == 0 or os.pread(handle, 1, size - 1) == b"\n":
-            return size
-        return os.pread(handle, size, 0).rfind(b"\n") + 1
-
     def _read(self) -> list[Entry]:
-        if not self.journal.exists():
-            return []
-        # What follows the last newline is empty, or was being written when its process died.
-        lines = self.journal.read_bytes().split(b"\n")[:-1]
+        lines, _ = self._log.lines()
         return [self._decode(number, line) for number, line in enumerate(lines, start=1)]
 
     def _decode(self, number: int, line: bytes) -> Entry:
@@ -201,7 +160,7 @@ def _encode(entry: Entry) -> bytes:
         "undoes": entry.undoes,
     }
     digest = hashlib.sha256(canonical_json(content)).hexdigest()
-    return canonical_json({"entry": content, "sha256": digest}) + b"\n"
+    return canonical_json({"entry": content, "sha256": digest})
 
 
 def _stacks(entries: Iterable[Entry]) -> dict[str, dict[str, list[Entry]]]:

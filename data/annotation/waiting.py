@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.durable import replace_durably
 from data.episode_set import EpisodeSet
 from recap.errors import ConfigError
+from recap.files import write_atomic
 
 _FILE = "waiting.json"
 
@@ -35,7 +35,7 @@ def write_waiting(run_dir: Path, ids: Iterable[str], *, node: str) -> Path:
     episodes = list(dict.fromkeys(ids))
     EpisodeSet.of(episodes)  # refuses what is no id
     path = run_dir / _FILE
-    replace_durably(path, json.dumps({"episodes": episodes, "node": node}, indent=1).encode())
+    write_atomic(path, json.dumps({"episodes": episodes, "node": node}, indent=1).encode())
     return path
 
 

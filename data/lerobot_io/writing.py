@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.durable import fsync_dir
 from recap import faults
 from recap.errors import ConfigError
+from recap.files import publish_dir
 from recap.texts import text_problem
 from recap.types import EpisodeDraft
 
@@ -101,13 +101,11 @@ def write_dataset(
         try:
             yield from _write(partial, to.name, layout, episodes)
             (partial / "meta" / EXTRA).write_text(json.dumps(extra, indent=1))
-            _sync_tree(partial)
             faults.point("export.before_rename")
-            partial.rename(to)
+            publish_dir(partial, to)
         finally:
             if partial.exists():
                 shutil.rmtree(partial)
-        fsync_dir(to.parent)
 
 
 def _check_place(to: Path) -> None:
@@ -232,17 +230,6 @@ def _alone_beside(to: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _sync_tree(root: Path) -> None:
-    for folder, _, files in os.walk(root):
-        for name in files:
-            handle = os.open(Path(folder) / name, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        fsync_dir(Path(folder))
 
 
 def float_column(values: NDArray[Any]) -> NDArray[np.float32]:

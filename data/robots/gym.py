@@ -18,10 +18,11 @@ import numpy as np
 from data.sim.backend import load_mujoco, require_gl
 from data.sim.flaws import STEADY, USUAL_SHARE, EpisodeFlaws, FlawConfig
 from data.tasks import Expert, flaws_of
+from data.versions import versions
 from recap.errors import ConfigError, RecapError
-from recap.protocols import SimulatedRobot
+from recap.protocols import Capabilities, Env, Sent
 from recap.specs import RobotSpec, TaskSpec
-from recap.types import Event, FloatArray, FrameArray, Outcome, PrivilegedTruth
+from recap.types import Event, FloatArray, FrameArray, Observation, Outcome, PrivilegedTruth
 
 RENDERER = "gym"
 """What episodes of an environment name as their image backend: its own."""
@@ -32,7 +33,7 @@ DEFAULT_IMAGE_SIZE = 64
 class GymTask:
     """An environment as a `SimTask`. Example: `data/tasks/gym_pusht`.
 
-    The functions get the `GymRobot`, whose `env`, `observation`, `reward` and `info` are the environment's own.
+    The functions get the `GymEnv`, whose `env`, `observation`, `reward` and `info` are the environment's own.
     """
 
     spec: TaskSpec
@@ -48,17 +49,17 @@ class GymTask:
     """The robot at an image size (pixels, square)."""
     make_kwargs: Callable[[int], Mapping[str, Any]]
     """Keyword arguments of gymnasium.make at an image size."""
-    read_state: Callable[[GymRobot], Any]
+    read_state: Callable[[GymEnv], Any]
     """[S] proprioception: nothing that a real robot would not know."""
-    read_frames: Callable[[GymRobot], Mapping[str, Any]]
+    read_frames: Callable[[GymEnv], Mapping[str, Any]]
     """{camera: [h, w, 3] uint8}. Called only when somebody looks."""
-    read_success: Callable[[GymRobot], bool]
+    read_success: Callable[[GymEnv], bool]
     """The task is done now; asked after each step."""
-    read_progress: Callable[[GymRobot], float] | None = None
+    read_progress: Callable[[GymEnv], float] | None = None
     """True progress, [0, 1]; None: the environment has no measure of it, and the truth says NaN."""
-    expert: Callable[[GymRobot, int, EpisodeFlaws], Expert] | None = None
+    expert: Callable[[GymEnv, int, EpisodeFlaws], Expert] | None = None
     """Demonstrator from the present state on; None: there is none. `flaws` says how it errs."""
-    takeover: Callable[[GymRobot, int], Expert] | None = None
+    takeover: Callable[[GymEnv, int], Expert] | None = None
     """Expert without flaws that saves an attempt under way; None: there is none."""
     flawed_share: float = USUAL_SHARE
     """Share of its demonstrations with a structured flaw, where the settings name none. No step's key holds it: whoever
@@ -77,13 +78,14 @@ class GymTask:
         object.__setattr__(self, "robot", self.robot_spec(DEFAULT_IMAGE_SIZE))
 
     @property
-    def demonstrates(self) -> bool:
-        return self.expert is not None
-
-    @property
-    def takes_over(self) -> bool:
-        # The supervisor who calls it watches progress.
-        return self.takeover is not None and self.read_progress is not None
+    def capabilities(self) -> Capabilities:
+        progress = self.read_progress is not None
+        return Capabilities(
+            simulated_time=True,
+            expert=self.expert is not None,
+            takeover=self.takeover is not None and progress,
+            progress=progress,
+        )
 
     def choose_renderer(self, asked: str) -> str:
         """Always the environment's own; ConfigError if another was asked for by name."""
@@ -93,37 +95,37 @@ class GymTask:
             require_gl(self.spec.id)
         return RENDERER
 
-    def make_robot(self, renderer: str = "auto", image_size: int = DEFAULT_IMAGE_SIZE) -> GymRobot:
-        """A robot over a new environment. Close it.
+    def make_env(self, renderer: str = "auto", image_size: int = DEFAULT_IMAGE_SIZE) -> GymEnv:
+        """A new environment. Close it.
 
         Raises:
             ConfigError: the environment's package is not installed, or the environment is not as described.
         """
         self.require_package()
         self.choose_renderer(renderer)
-        return GymRobot(self, image_size)
+        return GymEnv(self, image_size)
 
-    def make_expert(self, robot: SimulatedRobot, seed: int, flaws: FlawConfig) -> Expert:
+    def make_expert(self, env: Env, seed: int, flaws: FlawConfig) -> Expert:
         """The demonstrator.
 
         Raises:
             ConfigError: there is none.
-            RecapError: `robot` was not made by this task.
+            RecapError: `env` was not made by this task.
         """
         if self.expert is None:
             raise ConfigError(
                 f"task '{self.spec.id}' has no demonstrator",
                 hint=f"recap run --task {self.spec.id} --collect none --demos DIR --rollouts DIR",
             )
-        return self.expert(self._own(robot), seed, flaws_of(self, flaws, seed))
+        return self.expert(self._own(env), seed, flaws_of(self, flaws, seed))
 
-    def make_takeover(self, robot: SimulatedRobot, seed: int) -> Expert:
+    def make_takeover(self, env: Env, seed: int) -> Expert:
         """The expert who corrects; raises like `make_expert`."""
         if self.takeover is None:
             raise ConfigError(
-                f"task '{self.spec.id}' has no expert that takes over", hint="--set rollout.corrections=0"
+                f"task '{self.spec.id}' has no expert that takes over", hint="--set rollouts.corrections=0"
             )
-        return self.takeover(self._own(robot), seed)
+        return self.takeover(self._own(env), seed)
 
     def require_package(self) -> None:
         """Raises ConfigError, with the command that installs it, if the environment's package is not here."""
@@ -133,25 +135,25 @@ class GymTask:
                 hint=self.install,
             )
 
-    def _own(self, robot: SimulatedRobot) -> GymRobot:
-        if not isinstance(robot, GymRobot) or robot.task is not self:
-            raise RecapError(f"the expert of '{self.spec.id}' cannot act on a {type(robot).__name__}")
-        return robot
+    def _own(self, env: Env) -> GymEnv:
+        if not isinstance(env, GymEnv) or env.task is not self:
+            raise RecapError(f"the expert of '{self.spec.id}' cannot act on a {type(env).__name__}")
+        return env
 
 
-def without_flaws(expert: Callable[[GymRobot, int, EpisodeFlaws], Expert]) -> Callable[[GymRobot, int], Expert]:
+def without_flaws(expert: Callable[[GymEnv, int, EpisodeFlaws], Expert]) -> Callable[[GymEnv, int], Expert]:
     """A task's `takeover` where its demonstrator can begin from any state."""
     return lambda robot, seed: expert(robot, seed, STEADY)
 
 
-class GymRobot:
-    """A SimulatedRobot over one environment."""
+class GymEnv:
+    """A SimulatedEnv over one environment of gymnasium."""
 
     renderer = RENDERER
 
     def __init__(self, task: GymTask, image_size: int) -> None:
         """Raises ConfigError if the package is missing or its action space is not the robot's."""
-        self.task, self.spec = task, task.robot_spec(image_size)
+        self.task, self.spec, self.capabilities = task, task.robot_spec(image_size), task.capabilities
         if task.draws_with_mujoco:
             load_mujoco()
         import gymnasium
@@ -193,19 +195,21 @@ class GymRobot:
         self._started = True
         self._progress = [self._read_progress()]
 
-    def state(self) -> FloatArray:
-        """[S] as the task reads it."""
+    def observe(self, *, draw: bool = True) -> Observation:
+        """State and, if drawn, pictures as the task reads them."""
         self._require_start()
-        state = np.asarray(self.task.read_state(self), dtype=np.float32)
+        return Observation(state=self._state(), frames=self._frames() if draw else {}, prompt=self.task.spec.prompt)
+
+    def _state(self) -> FloatArray:
+        # A copy: some environments write into one array.
+        state = np.array(self.task.read_state(self), dtype=np.float32)
         if state.shape != (len(self.spec.state_names),):
             raise RecapError(
                 f"{self.task.spec.id}: state has shape {state.shape}, expected {len(self.spec.state_names)}"
             )
         return state
 
-    def frames(self) -> dict[str, FrameArray]:
-        """{camera: [h, w, 3] uint8} of the current state."""
-        self._require_start()
+    def _frames(self) -> dict[str, FrameArray]:
         drawn = self.task.read_frames(self)
         frames: dict[str, FrameArray] = {}
         for camera in self.spec.cameras:
@@ -219,7 +223,7 @@ class GymRobot:
             frames[camera.name] = frame
         return frames
 
-    def step(self, action: FloatArray) -> None:
+    def step(self, action: FloatArray) -> Sent:
         """Sends [A]; what lies beyond the action space stops at its edge, as at a joint's range.
 
         Raises:
@@ -236,7 +240,12 @@ class GymRobot:
         sent = np.clip(command, self._low, self._high).astype(self._dtype)
         self.observation, reward, terminated, truncated, self.info = self.env.step(sent)
         self.reward = float(reward)
-        if not np.isfinite(self.state()).all() or not np.isfinite(self.reward):
+        self._judge(terminated=terminated, truncated=truncated)
+        # Recorded as asked: at its edge the action space is a joint's range, not somebody who changes commands.
+        return Sent(action=action, asked=action)
+
+    def _judge(self, *, terminated: bool, truncated: bool) -> None:
+        if not np.isfinite(self._state()).all() or not np.isfinite(self.reward):
             self._progress.append(self._progress[-1])
             self._end(Outcome.ABORTED, "unstable_physics", 0)
             return
@@ -248,6 +257,10 @@ class GymRobot:
             self._end(Outcome.FAILURE, "terminated", -1)
         elif truncated or self.steps >= self.task.spec.max_steps:
             self._end(Outcome.FAILURE, "timeout", -1)
+
+    @property
+    def software(self) -> Mapping[str, str]:
+        return versions(*self.task.packages)
 
     @property
     def finished(self) -> bool:

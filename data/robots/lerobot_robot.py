@@ -1,4 +1,4 @@
-"""LeRobot's Robot and Teleoperator behind recap's `Robot`: the task's names and order, limits, the control rate.
+"""LeRobot's Robot as an environment and its Teleoperator as an actor: names and order, limits, the control rate.
 
 Owns what may be sent, and what stands in for a reading that failed. Knows no key and no episode.
 """
@@ -6,7 +6,6 @@ Owns what may be sent, and what stands in for a reading that failed. Knows no ke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,28 +14,24 @@ from data.resize import letterbox
 from data.robots.device import Readings, faults
 from data.robots.lerobot_config import RobotSetup
 from data.robots.pace import Pace, PaceReport
+from data.versions import versions
 from recap.errors import ActionRefused, ConfigError, RobotFault
+from recap.protocols import Capabilities, Sent
 from recap.specs import RobotSpec
-from recap.types import FloatArray, FrameArray
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Seen:
-    """One observation in the task's terms."""
-
-    state: FloatArray
-    frames: Mapping[str, FrameArray]
+from recap.types import FloatArray, FrameArray, Observation
 
 
 class LeRobotRobot:
-    """A `recap.protocols.Robot` over a connected LeRobot robot, for a task's `RobotSpec`.
+    """A `recap.protocols.Env` over a connected LeRobot robot, for a task's `RobotSpec`.
 
-    One observation serves `state` and `frames` of a step. Connecting is the business of `device.connected`.
+    It is read once a step. Connecting is the business of `device.connected`.
     """
 
+    capabilities = Capabilities()
     renderer: str | None = None
+    finished = False
 
-    def __init__(self, device: Any, spec: RobotSpec, setup: RobotSetup, *, rate_hz: float) -> None:
+    def __init__(self, device: Any, spec: RobotSpec, setup: RobotSetup, *, rate_hz: float, prompt: str) -> None:
         """`device` need not be connected yet.
 
         Raises:
@@ -66,44 +61,41 @@ class LeRobotRobot:
         # In the type of a command, so that one exactly at a limit is not beyond it.
         limits = np.array([setup.limits[name] for name in spec.action_names], dtype=np.float32)
         self._low, self._high = limits[:, 0], limits[:, 1]
-        self._pace = Pace(rate_hz)
+        self._prompt, self._pace = prompt, Pace(rate_hz)
         self.readings = Readings(retries=setup.read_retries, stale_steps=setup.stale_steps)
         """Of this robot and of the teleoperator that moves it."""
-        self._seen: _Seen | None = None
-        self._last: _Seen | None = None
-        self.sent: FloatArray | None = None
-        """[A] the action of the last step, as the robot says it was sent; what was asked if it does not say. None
-        before the first."""
-        self.asked: FloatArray | None = None
-        """[A] what the robot was asked to do in the last step; None before the first."""
-        self.stale = ""
-        """Why the last step went on with an earlier reading; "" if it did not."""
+        self._seen: Observation | None = None
+        self._last: Observation | None = None
+        self._sent: FloatArray | None = None
         self.reports = True
         """Whether the robot says what it sent, as far as is known."""
 
     def reset(self, seed: int) -> None:
         """Starts the clock of an attempt. The scene is put right by a person; `seed` changes nothing."""
         # A reading of an earlier attempt shows another scene: it stands in for nothing in this one.
-        self._seen = self._last = self.sent = self.asked = None
-        self.stale = ""
+        self._seen = self._last = self._sent = None
         self.readings.start()
         self._pace.start()
 
-    def state(self) -> FloatArray:
-        """[S] of the observation of this step: a new one, or, within the attempt's tolerance, the last good one.
+    def observe(self, *, draw: bool = True) -> Observation:
+        """This step's, frames letterboxed to the task's size: new, or, within the attempt's tolerance, the last good.
 
         Raises:
             RobotFault: the robot failed or gave no finite number or RGB image, in every try, and no further step may
                 go on without.
         """
-        return self._observe().state
+        if self._seen is None:
+            try:
+                self._last = self.readings.read(self._read)
+            except RobotFault as fault:
+                if self._last is None:
+                    raise
+                self.readings.do_without(fault)
+            self._seen = self._last
+        return self._seen
 
-    def frames(self) -> dict[str, FrameArray]:
-        """{camera: [h, w, 3] uint8} of the same observation, letterboxed to the size of the task; raises alike."""
-        return dict(self._observe().frames)
-
-    def step(self, action: FloatArray) -> None:
-        """Sends [A] once and waits for the end of the control period.
+    def step(self, action: FloatArray) -> Sent:
+        """Sends [A] once and waits for the end of the control period. Sent is what was asked if the robot does not say.
 
         Raises:
             ActionRefused: not finite or beyond a limit; nothing was sent.
@@ -118,10 +110,14 @@ class LeRobotRobot:
                 f"{self.device.name}: send_action returned {type(sent).__name__}, expected the action that was sent"
             )
         self.reports = self.reports and bool(sent)
-        self.sent = self._vector(sent, self._action_keys, "action sent") if sent else command
-        self.asked = command
-        self._seen, self.stale = None, self.readings.end_step()
+        self._sent = self._vector(sent, self._action_keys, "action sent") if sent else command
+        self._seen, stale = None, self.readings.end_step()
         self._pace.wait()
+        return Sent(action=self._sent, asked=command, stale=stale)
+
+    @property
+    def software(self) -> Mapping[str, str]:
+        return {**versions("lerobot"), "robot": str(self.device.name)}
 
     def pace(self) -> PaceReport:
         """How well the control rate was held since `reset`."""
@@ -132,9 +128,9 @@ class LeRobotRobot:
 
         NaN where there is neither.
         """
-        if self.sent is not None:
-            return self.sent
-        state = dict(zip(self.spec.state_names, self.state(), strict=True))
+        if self._sent is not None:
+            return self._sent
+        state = dict(zip(self.spec.state_names, self.observe().state, strict=True))
         return np.array([state.get(name, np.nan) for name in self.spec.action_names], dtype=np.float32)
 
     @property
@@ -145,21 +141,11 @@ class LeRobotRobot:
     def close(self) -> None:
         """Nothing is held: `connected` owns the connection."""
 
-    def _observe(self) -> _Seen:
-        if self._seen is None:
-            try:
-                self._last = self.readings.read(self._read)
-            except RobotFault as fault:
-                if self._last is None:
-                    raise
-                self.readings.do_without(fault)
-            self._seen = self._last
-        return self._seen
-
-    def _read(self) -> _Seen:
+    def _read(self) -> Observation:
         with faults(self.device, "get_observation"):
             seen = self.device.get_observation()
-            return _Seen(
+            return Observation(
+                prompt=self._prompt,
                 state=self._vector(seen, self._state_keys, "observation"),
                 frames={
                     camera.name: _image(seen, key, self.device.name, camera.height, camera.width)
@@ -194,8 +180,10 @@ class LeRobotRobot:
         return command
 
 
-class Leader:
-    """A connected LeRobot teleoperator whose actions go to a `LeRobotRobot`; blends in when it takes over."""
+class Teleoperator:
+    """A person at the controls: a connected LeRobot teleoperator of a `LeRobotRobot`. Blends in when it takes over."""
+
+    name, human, looks = "the teleoperator", True, False
 
     def __init__(self, device: Any, robot: LeRobotRobot, *, rate_hz: float) -> None:
         """`device` need not be connected yet.
@@ -214,11 +202,15 @@ class Leader:
         self._from: FloatArray | None = None
         self._taken = 0
 
-    def take_over(self) -> None:
+    def begin(self) -> None:
         """From now on its actions count, beginning where the robot is."""
         self._from, self._taken = self._robot.present_command(), 0
 
-    def action(self) -> FloatArray:
+    def act(self, observation: Observation, step: int) -> FloatArray:
+        """As `command`: the person looks at the scene."""
+        return self.command()
+
+    def command(self) -> FloatArray:
         """[A] what to send now.
 
         A teleoperator that gives no action, as a keyboard without a key pressed, holds the command that was sent last.

@@ -1,7 +1,7 @@
 """Attempt after attempt on one robot, by one operator: waiting, judging, taking back, storing.
 
 Every attempt is on disk, and its label after it, before the next one can begin: a process that dies loses at most the
-attempt in flight. Owns what the verdicts do; an attempt itself is `attempt.py`.
+attempt in flight. Owns what the verdicts do; an attempt itself is `recording.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from data.annotation import LabelBook
-from data.describe import changed_steps
+from data.describe import changed_steps, stale_steps
 from data.episodes import EpisodeStore
-from data.robots.attempt import VERDICTS, Attempt, Cast, Keys, Played
 from data.robots.keyboard import HELP, Key
 from data.robots.pace import NO_PACE, PaceReport
+from data.robots.recording import VERDICTS, Keys, Played, RecordingSetup, play
 from data.robots.signals import StopSignals
 from data.verify import discard
 from recap import faults
@@ -51,7 +51,7 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
+class RecordingSummary:
     """What a session left behind."""
 
     kept: tuple[Kept, ...]
@@ -76,18 +76,18 @@ class Summary:
         return sum(bool(one.episode_id) and one.outcome is None for one in self.kept)
 
 
-class Session:
+class RecordingSession:
     """Records until `episodes` attempts are judged success or failure, or the operator ends it.
 
     Example:
-        with connected(robot.device, leader.device), TerminalKeys() as keys, StopSignals() as stop:
-            session = Session(cast, store, book, by="ada", episodes=20, keys=keys, stop=stop, say=print)
+        with connected(robot.device, teleoperator.device), TerminalKeys() as keys, StopSignals() as stop:
+            session = RecordingSession(setup, store, book, by="ada", episodes=20, keys=keys, stop=stop, say=print)
             session.run()
     """
 
     def __init__(
         self,
-        cast: Cast,
+        setup: RecordingSetup,
         store: EpisodeStore,
         book: LabelBook,
         *,
@@ -97,7 +97,7 @@ class Session:
         stop: StopSignals,
         say: Callable[[str], None],
     ) -> None:
-        self._cast, self._store, self._book = cast, store, book
+        self._setup, self._store, self._book = setup, store, book
         self._by, self._wanted = by, episodes
         self._keys, self._stop, self._say = keys, stop, say
         self._kept: list[Kept] = []
@@ -116,22 +116,23 @@ class Session:
         while self._wait():
             if self._kept:
                 self._kept[-1].draft = None
-            self._say(f"attempt {len(self._kept) + 1}: {'you act' if self._cast.policy is None else 'the policy acts'}")
-            attempt = Attempt(self._cast, len(self._kept), keys=self._keys, stop=self._stop, say=self._say)
-            played = attempt.play()
+            self._say(
+                f"attempt {len(self._kept) + 1}: {'you act' if self._setup.policy is None else 'the policy acts'}"
+            )
+            played = play(self._setup, len(self._kept), keys=self._keys, stop=self._stop, say=self._say)
             self._keep(played)
-            if played.error is not None and not isinstance(played.error, ActionRefused):
-                raise played.error
-            if played.leave:
+            if played.verdict.error is not None and not isinstance(played.verdict.error, ActionRefused):
+                raise played.verdict.error
+            if played.verdict.leave:
                 return
 
-    def summary(self) -> Summary:
+    def summary(self) -> RecordingSummary:
         """What the session has left so far."""
-        return Summary(
+        return RecordingSummary(
             kept=tuple(self._kept),
             pace=self._pace,
             inference_s=self._inference_s,
-            reports=self._cast.robot.reports,
+            reports=self._setup.robot.reports,
             interrupted=self._stop.asked,
         )
 
@@ -164,20 +165,20 @@ class Session:
 
     def _drive(self, *, on: bool) -> bool:
         """Moving the robot with the teleoperator between attempts, unrecorded; whether it goes on."""
-        if on and self._cast.leader is None:
+        if on and self._setup.teleoperator is None:
             self._say("no teleoperator to move the robot with (--teleop-config)")
             return False
         if on:
-            assert self._cast.leader is not None, "checked above"
-            self._cast.robot.reset(0)
-            self._cast.leader.take_over()
+            assert self._setup.teleoperator is not None, "checked above"
+            self._setup.robot.reset(0)
+            self._setup.teleoperator.begin()
         self._say("you move the robot, unrecorded; h lets go" if on else "the robot stands")
         return on
 
     def _drive_one_step(self) -> bool:
-        assert self._cast.leader is not None, "driving needs one"
+        assert self._setup.teleoperator is not None, "driving needs one"
         try:
-            self._cast.robot.step(self._cast.leader.action())
+            self._setup.robot.step(self._setup.teleoperator.command())
         except ActionRefused as refused:
             self._say(f"{refused.message}; the robot stands, i moves it again")
             return False
@@ -200,24 +201,24 @@ class Session:
             outcome=None,
             choice="",
             source=draft.source.value if draft is not None else "",
-            note=played.note,
+            note=played.verdict.note,
             steps=draft.length if draft is not None else 0,
-            human_steps=played.human_steps,
-            stale_steps=played.stale_steps,
+            human_steps=0 if draft is None else int(draft.intervened.sum()),
+            stale_steps=() if draft is None else stale_steps(draft),
             changed_steps=0 if draft is None else changed_steps(draft),
             pace=played.pace,
         )
         self._kept.append(one)
-        if not self._cast.robot.reports and not self._told:
+        if not self._setup.robot.reports and not self._told:
             self._told = True
             self._say(
-                f"{self._cast.robot.device.name} does not report what it sends: the action recorded is what was asked"
+                f"{self._setup.robot.device.name} does not report what it sends: the action recorded is what was asked"
             )
         if draft is None:
-            self._say(f"attempt {len(self._kept)} ended before its first step: nothing to keep. {played.note}".rstrip())
+            self._say(f"attempt {len(self._kept)} ended before its first step: nothing to keep. {one.note}".rstrip())
             return
-        if played.outcome is not None:
-            self._label(one, played.outcome)
+        if played.verdict.outcome is not None:
+            self._label(one, played.verdict.outcome)
         self._tell(one)
 
     def _label(self, one: Kept, outcome: Outcome) -> None:

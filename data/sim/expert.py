@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from data.sim import arms
-from data.sim.bench import HOME
+from data.sim.bimanual_env import HOME
 from data.sim.flaws import EpisodeFlaws
 from data.sim.grasp import AttachGrasp
 from data.sim.paths import STRAIGHT, Path, Point

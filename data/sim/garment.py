@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data.sim.bench import Bench
+from data.sim.bimanual_env import BimanualEnv
 from data.sim.cloth import (
     Cloth,
     ClothMesh,
@@ -156,7 +156,7 @@ class GarmentScenario:
             adjacent=linked if garment.layers is None else linked | garment.layers,
         )
 
-    def bind(self, bench: Bench) -> None:
+    def bind(self, bench: BimanualEnv) -> None:
         self.bench = bench
         self.cloth = Cloth(bench.mujoco, bench.model, bench.data, self.garment.name, self.garment.mesh)
 

@@ -10,7 +10,7 @@ import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from data.sim.bench import drive
+from data.sim.bimanual_env import drive
 from data.sim.cloth import Cloth
 from data.sim.expert import ScriptedExpert, Skill
 from data.sim.flaws import STEADY, EpisodeFlaws

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from data.sim.flaws import EpisodeFlaws, FlawConfig, draw_flaws
 from recap.errors import ConfigError, UnknownName
-from recap.protocols import SimulatedRobot
+from recap.protocols import Capabilities, Env, SimulatedEnv
 from recap.registry import Registry
 from recap.specs import RobotSpec, TaskSpec
 from recap.task_folders import SUFFIXES, offered
@@ -43,8 +43,8 @@ class Expert(Protocol):
         ...
 
 
-class SimTask(Protocol):
-    """A task that can be simulated."""
+class TaskDefinition(Protocol):
+    """A task: what is asked, of which robot."""
 
     @property
     def spec(self) -> TaskSpec: ...
@@ -54,79 +54,74 @@ class SimTask(Protocol):
         """The robot at its default image size."""
         ...
 
+
+@runtime_checkable
+class SimTask(TaskDefinition, Protocol):
+    """A task that can be simulated, by MuJoCo here or by somebody's environment."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
     @property
     def flawed_share(self) -> float:
         """Share of its demonstrations with a structured flaw, where the settings name none."""
         ...
 
-    def make_robot(self, renderer: str = "auto", image_size: int = 64) -> SimulatedRobot:
-        """A robot over this task's scene. Close it."""
-        ...
-
-    def make_expert(self, robot: SimulatedRobot, seed: int, flaws: FlawConfig) -> Expert:
-        """An expert that acts from the robot's present state on."""
-        ...
-
-    def make_takeover(self, robot: SimulatedRobot, seed: int) -> Expert:
-        """An expert without structured flaws that saves the attempt under way from the robot's present state on."""
-        ...
-
-
-@runtime_checkable
-class ForeignTask(Protocol):
-    """A task whose world is not the built-in simulator. What it cannot do is asked before anything runs."""
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Distributions whose versions are recorded with each of its episodes."""
-        ...
-
-    @property
-    def demonstrates(self) -> bool:
-        """`make_expert` gives a demonstrator."""
-        ...
-
-    @property
-    def takes_over(self) -> bool:
-        """`make_takeover` gives an expert that corrects a policy, and the truth has the progress a supervisor needs."""
-        ...
-
     def choose_renderer(self, asked: str) -> str:
-        """What draws its pictures; ConfigError if that is not what was asked for."""
+        """What draws its pictures on this machine, "auto" or one by name; ConfigError if that does not work here."""
+        ...
+
+    def make_env(self, renderer: str = "auto", image_size: int = 64) -> SimulatedEnv:
+        """An environment with this task's scene. Close it."""
+        ...
+
+    def make_expert(self, env: Env, seed: int, flaws: FlawConfig) -> Expert:
+        """An expert that acts from the present state of `env` on."""
+        ...
+
+    def make_takeover(self, env: Env, seed: int) -> Expert:
+        """An expert without structured flaws that saves the attempt under way from the present state of `env` on."""
         ...
 
 
 def flaws_of(task: SimTask, config: FlawConfig, seed: int) -> EpisodeFlaws:
-    """The flaws that `task.make_expert(robot, seed, config)` acts with."""
+    """The flaws that `task.make_expert(env, seed, config)` acts with."""
     return draw_flaws(config, seed, usual_share=task.flawed_share)
 
 
-def renderer_of(task: SimTask, asked: str) -> str:
-    """The renderer of a task's robots on this machine; `asked` is "auto" or one by name.
+def capabilities_of(task: TaskDefinition) -> Capabilities:
+    """What the environment of a task can do; nothing where it has none."""
+    return task.capabilities if isinstance(task, SimTask) else Capabilities()
+
+
+def simulated(task: TaskDefinition) -> SimTask:
+    """`task`, for whoever needs its environment.
 
     Raises:
-        ConfigError: the one asked for does not work here.
+        ConfigError: it is known by its recordings only.
     """
-    if isinstance(task, ForeignTask):
-        return task.choose_renderer(asked)
-    from data.sim.backend import choose_renderer
-
-    return choose_renderer(asked)
-
-
-def packages_of(task: SimTask) -> tuple[str, ...]:
-    """Distributions whose versions are recorded with each episode of a task."""
-    return task.packages if isinstance(task, ForeignTask) else ("mujoco",)
+    if isinstance(task, SimTask):
+        return task
+    name, path = task.spec.id, getattr(task, "path", None)
+    raise ConfigError(
+        f"task '{name}' has no simulator: it is known by its recordings only{f' ({path})' if path else ''}",
+        hint=f"recap run --task {name} --collect none --demos DIR --rollouts DIR, "
+        f"or record attempts: recap data record --task {name} --robot-config FILE --teleop-config FILE",
+    )
 
 
-class TaskRegistry(Registry[SimTask]):
+class TaskRegistry(Registry[TaskDefinition]):
     """The registered tasks, and those described in the folders of task files, looked up when they are asked for."""
 
     def __init__(self) -> None:
         super().__init__("task", packages=("data.tasks",))
         self._read: dict[Path, tuple[tuple[int, int], RecordedTask]] = {}
 
-    def get(self, name: str) -> SimTask:
+    def simulated(self, name: str) -> SimTask:
+        """The task called `name`, with its environment; errors as `get` and `simulated`."""
+        return simulated(self.get(name))
+
+    def get(self, name: str) -> TaskDefinition:
         """The task called `name`.
 
         Raises:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.sim.bench import ROBOT_ID, Bench
-from data.sim.bench_task import BenchTask
+from data.sim.bimanual_env import ROBOT_ID, BimanualEnv
+from data.sim.bimanual_task import BimanualTask
 from data.sim.detector import Reading
 from data.sim.expert import GRASP_Z_M, Carry, Skill
 from data.sim.flaws import EpisodeFlaws
@@ -163,7 +163,7 @@ class BoxScenario:
             adjacent=np.zeros((len(FLAPS), len(FLAPS)), dtype=np.bool_),
         )
 
-    def bind(self, bench: Bench) -> None:
+    def bind(self, bench: BimanualEnv) -> None:
         self._bench = bench
         model = bench.model
         self._folds = np.array([model.joint(f"{name}_fold").qposadr[0] for name in NAMES])
@@ -296,4 +296,4 @@ class BoxPlanner:
 
 # Five places in a row: with half of the demonstrations flawed an imitator, who draws a flaw anew at each place, hardly
 # ever gets through.
-TASKS.add(SPEC.id, BenchTask(SPEC, scenario=BoxScenario, planner=BoxPlanner, flawed_share=0.25))
+TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=BoxScenario, planner=BoxPlanner, flawed_share=0.25))

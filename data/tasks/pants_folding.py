@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.sim.bench import ROBOT_ID
-from data.sim.bench_task import BenchTask
+from data.sim.bimanual_env import ROBOT_ID
+from data.sim.bimanual_task import BimanualTask
 from data.sim.cloth import ClothMesh, grid_mesh
 from data.sim.garment import Fold, Garment, GarmentScenario, Lift, Part
 from data.sim.layers import Handling, Hold, LayerPlanner
@@ -146,7 +146,7 @@ def handling() -> Handling:
 
 TASKS.add(
     SPEC.id,
-    BenchTask(
+    BimanualTask(
         SPEC, scenario=lambda: GarmentScenario(pants()), planner=lambda scenario: LayerPlanner(scenario, handling())
     ),
 )

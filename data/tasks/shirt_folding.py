@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.sim.bench import ROBOT_ID
-from data.sim.bench_task import BenchTask
+from data.sim.bimanual_env import ROBOT_ID
+from data.sim.bimanual_task import BimanualTask
 from data.sim.cloth import ClothMesh, grid_mesh
 from data.sim.folding import FoldPlanner
 from data.sim.garment import Fold, Garment, GarmentScenario, Lift, Part
@@ -107,4 +107,4 @@ def shirt() -> Garment:
     )
 
 
-TASKS.add(SPEC.id, BenchTask(SPEC, scenario=lambda: GarmentScenario(shirt()), planner=FoldPlanner))
+TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=lambda: GarmentScenario(shirt()), planner=FoldPlanner))

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from data.sim.bench import ROBOT_ID, Bench
-from data.sim.bench_task import BenchTask
+from data.sim.bimanual_env import ROBOT_ID, BimanualEnv
+from data.sim.bimanual_task import BimanualTask
 from data.sim.cloth import distances
 from data.sim.detector import Reading
 from data.sim.expert import GRASP_Z_M, Carry, Skill
@@ -110,7 +110,7 @@ class RollScenario:
         )
         self.slots = np.array(list(SLOTS.values()))
 
-    def bind(self, bench: Bench) -> None:
+    def bind(self, bench: BimanualEnv) -> None:
         self._bench = bench
         names = [f"roll_{index}" for index in range(len(STARTS))]
         self._bodies = np.array([bench.model.body(name).id for name in names])
@@ -246,4 +246,4 @@ class RollPlanner:
         )
 
 
-TASKS.add(SPEC.id, BenchTask(SPEC, scenario=RollScenario, planner=RollPlanner))
+TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=RollScenario, planner=RollPlanner))

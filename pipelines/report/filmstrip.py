@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from pipelines.report.formats import one_line
 from pipelines.report.pictures import Film, Mark, merge_sides
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.types import FrameArray
 
 _PAPER = (255, 255, 255)
@@ -178,9 +178,7 @@ def data_uri(frame: FrameArray, max_side: int) -> str:
 
 def save_png(image: FrameArray, path: Path) -> Path:
     """Writes [h, w, 3] uint8 to `path` in one rename and returns it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(png_bytes(image))
-    part.replace(path)
+    write_atomic(path, png_bytes(image), durable=False)
     return path
 
 

@@ -5,7 +5,6 @@ The page holds all it needs; its own content-security policy forbids scripts and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipelines.report.pictures import Film, Mark, merge_sides
 from pipelines.report.section import Section
 from pipelines.report.sections import SECTIONS
 from pipelines.report.strip_chart import shared_ends, value_picture
+from recap.files import write_atomic
 from recap.texts import escaped
 
 FILE_NAME = "report.html"
@@ -50,12 +50,9 @@ def write_report(data: ReportData, out_dir: Path, sections: Sequence[Section] = 
 
 def write_page(data: ReportData, sections: Sequence[Section], out_dir: Path) -> Path:
     """Writes the page that these sections make of `data` into `out_dir`, in one rename; returns its path."""
-    out_dir.mkdir(parents=True, exist_ok=True)
     page = out_dir / FILE_NAME
-    part = out_dir / f".{FILE_NAME}.{os.getpid()}.part"
     # A path or a message may hold bytes that are no text: the page shows them spelled out.
-    part.write_text(escaped(render(data, sections)), encoding="utf-8")
-    part.replace(page)
+    write_atomic(page, escaped(render(data, sections)).encode(), durable=False)
     return page
 
 

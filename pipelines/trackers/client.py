@@ -21,12 +21,8 @@ _PARAM_CHARACTERS = 6000  # MLflow cuts, or refuses, longer ones depending on th
 _TAG_CHARACTERS = 5000
 _NAME_CHARACTERS = 250
 _DIGEST_CHARACTERS = 36
-_METRICS_PER_BATCH = 1000
-_PARAMS_PER_BATCH = 100
 _ODD = re.compile(r"[^\w\-. :/]")
 
-PARENT_TAG = "mlflow.parentRunId"
-NAME_TAG = "mlflow.runName"
 
 Point = tuple[str, float, int, int]
 """(metric, value, timestamp in ms, step)"""
@@ -60,23 +56,19 @@ class Client:
 
         self._client = MlflowClient(tracking_uri=uri)
         found = self._client.get_experiment_by_name(experiment)
-        if found is None:
-            location = None if artifacts is None else artifacts.as_uri()
-            self.experiment_id: str = self._client.create_experiment(experiment, artifact_location=location)
-        else:
-            self.experiment_id = found.experiment_id
+        location = None if artifacts is None else artifacts.as_uri()
+        self.experiment_id: str = found.experiment_id if found else self._client.create_experiment(experiment, location)
 
-    def find(self, tags: Mapping[str, str]) -> str | None:
-        """The id of the run that carries these tags, the oldest if there are several."""
-        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    def tagged(self, name: str, value: str) -> list[tuple[str, dict[str, str]]]:
+        """(id, tags) of the runs that carry a tag, oldest first."""
         runs = self._client.search_runs(
-            [self.experiment_id], filter_string=query, max_results=1, order_by=["attributes.start_time ASC"]
+            [self.experiment_id], f"tags.`{name}` = '{value}'", max_results=50_000, order_by=["start_time ASC"]
         )
-        return runs[0].info.run_id if runs else None
+        return [(run.info.run_id, run.data.tags) for run in runs]
 
     def create(self, name: str, began: float, tags: Mapping[str, str], parent: str | None = None) -> str:
         """A new run; `began` in UTC seconds."""
-        extra = {} if parent is None else {PARENT_TAG: parent}
+        extra = {} if parent is None else {"mlflow.parentRunId": parent}
         run = self._client.create_run(
             self.experiment_id, start_time=_ms(began), tags={**_cut(tags), **extra}, run_name=name
         )
@@ -93,9 +85,7 @@ class Client:
         """Sets tags; one that is there is replaced."""
         from mlflow.entities import RunTag
 
-        cut = [RunTag(name, value) for name, value in _cut(tags).items()]
-        for start in range(0, len(cut), _PARAMS_PER_BATCH):
-            self._client.log_batch(run, tags=cut[start : start + _PARAMS_PER_BATCH], synchronous=True)
+        self._client.log_batch(run, tags=[RunTag(*tag) for tag in _cut(tags).items()], synchronous=True)
 
     def params(self, run: str, values: Mapping[str, object]) -> None:
         """Sets params that are not there yet: MLflow never changes one."""
@@ -107,18 +97,13 @@ class Client:
             for name, value in _named(values).items()
             if name not in there
         ]
-        for start in range(0, len(fresh), _PARAMS_PER_BATCH):
-            self._client.log_batch(run, params=fresh[start : start + _PARAMS_PER_BATCH], synchronous=True)
+        self._client.log_batch(run, params=fresh, synchronous=True)
 
     def metrics(self, run: str, points: Sequence[Point]) -> None:
         """Appends metric points."""
         from mlflow.entities import Metric
 
-        for start in range(0, len(points), _METRICS_PER_BATCH):
-            batch = [
-                Metric(name, value, t, step) for name, value, t, step in points[start : start + _METRICS_PER_BATCH]
-            ]
-            self._client.log_batch(run, metrics=batch, synchronous=True)
+        self._client.log_batch(run, metrics=[Metric(*point) for point in points], synchronous=True)
 
     def last_steps(self, run: str) -> dict[str, int]:
         """{metric: highest step that MLflow has}."""

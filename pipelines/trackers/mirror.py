@@ -1,15 +1,16 @@
-"""What each journal record becomes in MLflow.
+"""What a run's journal becomes in MLflow.
 
     run                    the parent run: params and tags of the whole run, the report as an artifact
     step, at one key       a nested run: settings as params, metrics, identities and attempts as tags, data as inputs
 
-Records may be offered twice (a cursor that was lost, a training that was resumed and says its steps again): a metric
-point whose step MLflow has already is dropped, and everything else says the same thing again.
+The journal is folded into what there is to say of each; what MLflow has already is asked once per process. A step is
+whole in MLflow when it carries the tag of its last attempt, which is set last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipelines.trackers.client import Client, Point, shown_name
 from recap.errors import ArtifactCorrupt
 from recap.journal import Record
 from recap.provenance import attempts_at
-from recap.store import entry_name
+from recap.store import Store, entry_name
 from recap.workspace import Workspace
 
 _RUN = "recap.run_identity"
@@ -29,173 +30,194 @@ _WHOLE = "(run)"
 _STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "waiting": "SCHEDULED"}
 
 
+@dataclass(slots=True)
+class _Told:
+    """What the journal says of the run, or of one step at one key."""
+
+    name: str
+    began: float
+    """UTC seconds."""
+    tags: dict[str, str]
+    params: Mapping[str, object] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """{input: identity}"""
+    attempts: int = 0
+    state: str = ""
+    """How the last attempt ended; "" while it runs."""
+    ended: float = 0.0
+    points: list[Point] = field(default_factory=list)
+    """Not in MLflow yet, as far as this process knows."""
+    run: str = ""
+    """Id in MLflow."""
+    last: dict[str, int] | None = None
+    """{metric: highest step in MLflow}; None: not asked yet."""
+    sent: tuple[int, str] = (0, "")
+    """(attempts, state) as MLflow has them."""
+
+    def starts(self) -> None:
+        self.attempts += 1
+        self.state = ""
+
+    def ends(self, record: Record, state: str) -> None:
+        self.state, self.ended = state, record["t"]
+        self.tags[_attempt(self.attempts)] = f"{state} after {record.get('seconds', 0.0):.1f} s"
+
+
 class Mirror:
-    """Applies records, in order, to MLflow. Any error leaves it to be thrown away: the next one asks what is there."""
+    """Applies records, in order and from the first one, to MLflow. After any error it is to be thrown away."""
 
-    def __init__(self, settings: TrackerSettings, uri: str, folder: Path, identity: str) -> None:
+    def __init__(self, settings: TrackerSettings, uri: str) -> None:
         self._settings = settings
-        self._folder = folder
         self._workspace = Workspace.open(settings.workspace, create=False)
-        own_files = uri.startswith("sqlite")
-        self._client = Client(
-            uri, settings.experiment, self._workspace.root / "mlflow-artifacts" if own_files else None
-        )
-        self._identity = identity
-        self._parent = self._client.find({_RUN: identity, _NODE: _WHOLE})
-        self.found = self._parent is not None
-        """MLflow knew the run before."""
-        self._runs: dict[str, str] = {}
-        self._last: dict[str, dict[str, int]] = {}
-        self._waiting: dict[str, list[Point]] = {}
+        own_files = self._workspace.root / "mlflow-artifacts" if uri.startswith("sqlite") else None
+        self._client = Client(uri, settings.experiment, own_files)
+        self._identity = ""
+        self._there: dict[tuple[str, str], tuple[str, Mapping[str, str]]] = {}
+        self._told: dict[tuple[str, str], _Told] = {}
+        """{(node, key)}; the run itself first."""
+        self._artifacts: dict[Path, str] = {}
+        """{path: folder} that were not uploaded yet"""
         self._key: dict[str, str] = {}
-        self._attempts: dict[str, int] = {}
-        self._sets: dict[str, list[Any]] = {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state` gave."""
-        self._key = dict(state.get("key", {}))
-        self._attempts = dict(state.get("attempts", {}))
-        self._sets = dict(state.get("sets", {}))
-
-    def state(self) -> dict[str, Any]:
-        """What later records need to know of earlier ones, as JSON."""
-        return {"key": self._key, "attempts": self._attempts, "sets": self._sets}
+        """{node: the key it runs at}"""
+        self._origin: dict[str, tuple[str, str, str]] = {}
+        """{identity: (step, key, output)}"""
 
     def apply(self, records: Iterable[Record]) -> None:
         """Brings MLflow up to the end of `records`."""
         for record in records:
-            handler = getattr(self, f"_on_{record['kind']}", None)
-            if handler is not None:
-                handler(record)
-        self._flush()
+            if not self._identity:
+                self._begin(record)
+            self._fold(record)
+        for place, told in self._told.items():
+            self._push(place, told)
+        for path, folder in self._artifacts.items():
+            if path.exists():  # made again later, or cleaned away: the journal's newest word is the one that counts
+                self._client.artifact(self._told[_WHOLE, ""].run, path, folder)
+        self._artifacts.clear()
 
-    def _on_run_started(self, record: Record) -> None:
-        parent = self._parent_run(record["t"])
-        self._client.set_status(parent, "RUNNING")
-        self._client.params(parent, self._settings.params)
-        self._client.tag(parent, self._settings.tags)
+    def _begin(self, first: Record) -> None:
+        """The first thing a journal says, to the microsecond and process, names the run in MLflow for good."""
+        self._identity = f"{first['t']:.6f}-{first['pid']}"
+        for run, tags in self._client.tagged(_RUN, self._identity):
+            self._there.setdefault((tags[_NODE], tags.get(_KEY, "")), (run, tags))
+        settings = self._settings
+        self._told[_WHOLE, ""] = _Told(settings.run_name, first["t"], dict(settings.tags), settings.params)
 
-    def _on_run_done(self, record: Record) -> None:
-        self._flush()
-        self._client.set_status(self._parent_run(record["t"]), _STATUS[record.get("state", "done")], record["t"])
+    def _fold(self, record: Record) -> None:
+        kind, node, whole = record["kind"], record["node"], self._told[_WHOLE, ""]
+        if kind == "run_started":
+            whole.starts()
+        elif kind == "run_done":
+            whole.ends(record, record.get("state", "done"))
+        elif kind == "artifact":
+            self._artifacts[Path(record["path"])] = record["folder"]
+        elif kind == "metrics":
+            told = self._told.get((node, self._key.get(node, "")), whole)
+            at = (int(record["t"] * 1000), int(record["step"]))
+            told.points += [(shown_name(name), float(value), *at) for name, value in record["values"].items()]
+        elif kind == "step_started":
+            self._key[node] = record["key"]
+            told = self._step(record)
+            told.params = dict(_flat(record.get("config") or {}))
+            told.inputs = {name: str(identity) for name, identity in (record.get("inputs") or {}).items()}
+            told.starts()
+        elif kind in ("step_done", "step_failed"):
+            told = self._step(record)
+            told.ends(record, "done" if kind == "step_done" else record.get("state", "failed"))
+            told.tags.pop("recap.error", None)
+            if error := record.get("error"):
+                told.tags["recap.error"] = error
+            if kind == "step_done":
+                told.points.append(("step_seconds", float(record["seconds"]), int(record["t"] * 1000), told.attempts))
+        if kind in ("step_done", "step_cached"):
+            self._key[node] = record["key"]
+            for name, identity in (record.get("outputs") or {}).items():
+                self._origin[str(identity)] = (record["step"], record["key"], name)
+                if kind == "step_done":
+                    self._step(record).tags[f"recap.output.{name}"] = str(identity)
 
-    def _on_artifact(self, record: Record) -> None:
-        path = Path(record["path"])
-        if path.exists():  # made again later, or cleaned away: the journal's newest word is the one that counts
-            self._client.artifact(self._parent_run(record["t"]), path, record["folder"])
-
-    def _on_step_started(self, record: Record) -> None:
+    def _step(self, record: Record) -> _Told:
         node, key = record["node"], record["key"]
-        self._key[node] = key
-        number = self._attempts[f"{node}@{key}"] = self._attempts.get(f"{node}@{key}", 0) + 1
-        run = self._node_run(node, key, record["step"], record["t"])
-        self._client.set_status(run, "RUNNING")
-        self._client.params(run, dict(_flat(record.get("config") or {})))
-        tags = {"recap.attempts": str(number), "recap.state": "running", **self._provenance(record["step"], key)}
-        for name, identity in (record.get("inputs") or {}).items():
-            tags[f"recap.input.{name}"] = str(identity)
-            if str(identity) in self._sets:
-                root, count, source = self._sets[str(identity)]
-                self._client.dataset(run, name, root, count, source)
-        self._client.tag(run, tags)
+        tags = {_KEY: key, "recap.step": record["step"]}
+        return self._told.setdefault((node, key), _Told(node, record["t"], tags))
 
-    def _on_step_done(self, record: Record) -> None:
-        self._ended(record, "done", "")
-        self._note_sets(record)
+    def _push(self, place: tuple[str, str], told: _Told) -> None:
+        now = (told.attempts, told.state)
+        if not told.run:
+            self._open(place, told)
+        if told.sent != now:
+            self._client.params(told.run, told.params)
+            tags = {name: value for name, value in told.tags.items() if name != _attempt(told.attempts)}
+            if place[1]:
+                tags |= self._provenance(tags["recap.step"], place[1])
+            inputs = {f"recap.input.{name}": identity for name, identity in told.inputs.items()}
+            state = {"recap.attempts": str(told.attempts), "recap.state": told.state or "running"}
+            self._client.tag(told.run, {**tags, **inputs, **state})
+            for name, identity in told.inputs.items():
+                self._dataset(told.run, name, identity)
+        if told.points:
+            self._metrics(told)
+        if told.sent != now:
+            self._client.set_status(told.run, _STATUS.get(told.state, "RUNNING"), told.ended if told.state else None)
+            if told.state:
+                self._client.tag(told.run, {_attempt(told.attempts): told.tags[_attempt(told.attempts)]})
+            told.sent = now
 
-    def _on_step_failed(self, record: Record) -> None:
-        self._ended(record, record.get("state", "failed"), record.get("error", ""))
+    def _open(self, place: tuple[str, str], told: _Told) -> None:
+        """Finds or makes the run of `told` in MLflow."""
+        told.run, tags = self._there.get(place, ("", {}))
+        if not told.run:
+            parent = self._told[_WHOLE, ""].run or None
+            tags = {_RUN: self._identity, _NODE: place[0], **told.tags}
+            tags.pop(_attempt(told.attempts), None)
+            told.run, told.last = self._client.create(told.name, told.began, tags, parent), {}
+        elif told.state and _attempt(told.attempts) in tags:
+            told.points.clear()
+            told.sent = (told.attempts, told.state)
 
-    def _on_step_cached(self, record: Record) -> None:
-        self._key[record["node"]] = record["key"]
-        self._note_sets(record)
+    def _metrics(self, told: _Told) -> None:
+        """Sends the points whose step is beyond what MLflow has: a training that was resumed says steps again."""
+        if told.last is None:
+            told.last = self._client.last_steps(told.run)
+        fresh = []
+        for point in told.points:
+            name, step = point[0], point[3]
+            if step > told.last.get(name, -(2**62)):
+                told.last[name] = step
+                fresh.append(point)
+        self._client.metrics(told.run, fresh)
+        told.points.clear()
 
-    def _on_metrics(self, record: Record) -> None:
-        node, step = record["node"], int(record["step"])
-        if node in self._key:
-            run = self._node_run(node, self._key[node], node, record["t"])
-        else:
-            run = self._parent_run(record["t"])
-        last = self._last_steps(run)
-        points = self._waiting.setdefault(run, [])
-        for name, value in record["values"].items():
-            shown = shown_name(name)
-            if step > last.get(shown, -(2**62)):
-                last[shown] = step
-                points.append((shown, float(value), int(record["t"] * 1000), step))
-
-    def _ended(self, record: Record, state: str, error: str) -> None:
-        self._flush()
-        node, key = record["node"], record["key"]
-        run = self._node_run(node, key, record["step"], record["t"])
-        number = self._attempts.get(f"{node}@{key}", 0)
-        tags = {"recap.state": state, f"recap.attempt.{number:03d}": f"{state} after {record['seconds']:.1f} s"}
-        if error:
-            tags["recap.error"] = error
-        for name, identity in (record.get("outputs") or {}).items():
-            tags[f"recap.output.{name}"] = str(identity)
-        self._client.tag(run, tags)
-        if state == "done":
-            self._client.metrics(run, [("step_seconds", float(record["seconds"]), int(record["t"] * 1000), number)])
-        self._client.set_status(run, _STATUS[state], record["t"])
-
-    def _note_sets(self, record: Record) -> None:
-        """Remembers which outputs are sets of episodes, for the steps that will take them in."""
+    def _dataset(self, run: str, name: str, identity: str) -> None:
+        """Names an input that is a set of episodes."""
         from data.episode_set import EpisodeSet
-        from recap.store import Store
 
+        if identity not in self._origin:
+            return
+        step, key, output = self._origin[identity]
         try:
-            stored = Store(self._workspace).load(record["step"], record["key"])
+            artifact = (Store(self._workspace).load(step, key) or {}).get(output)
         except ArtifactCorrupt:  # the runner says so, and makes it again; a mirror has nothing to add
             return
-        for name, artifact in (stored or {}).items():
-            if artifact.path.suffix != ".json":
-                continue
-            value = artifact.json()
-            if isinstance(value, dict) and set(value) == {"ids", "root"}:
-                episodes = EpisodeSet.from_json(value)
-                place = f"{entry_name(record['step'], record['key'])}/{name}"
-                self._sets[artifact.identity] = [episodes.root, len(episodes.ids), place]
+        value = artifact.json() if artifact is not None and artifact.path.suffix == ".json" else None
+        if isinstance(value, dict) and set(value) == {"ids", "root"}:
+            episodes = EpisodeSet.from_json(value)
+            self._client.dataset(run, name, episodes.root, len(episodes.ids), f"{entry_name(step, key)}/{output}")
 
     def _provenance(self, step: str, key: str) -> dict[str, str]:
         attempts = attempts_at(self._workspace, step, key)
         if not attempts:
             return {}
-        last = attempts[-1]
-        tags = {"recap.host": str(last.get("host", ""))}
-        git = last.get("git")
+        tags = {"recap.host": str(attempts[-1].get("host", ""))}
+        git = attempts[-1].get("git")
         if isinstance(git, dict):
             tags["mlflow.source.git.commit"] = str(git.get("commit", ""))
             tags["recap.git_dirty"] = str(git.get("dirty", "")).lower()
         return tags
 
-    def _parent_run(self, t: float) -> str:
-        if self._parent is None:
-            tags = {_RUN: self._identity, _NODE: _WHOLE, **self._settings.tags}
-            self._parent = self._client.create(self._settings.run_name, t, tags)
-        return self._parent
 
-    def _node_run(self, node: str, key: str, step: str, t: float) -> str:
-        name = f"{node}@{key}"
-        if name not in self._runs:
-            tags = {_RUN: self._identity, _NODE: node, _KEY: key}
-            found = self._client.find(tags)
-            if found is None:
-                parent = self._parent_run(t)
-                found = self._client.create(node, t, {**tags, "recap.step": step}, parent)
-                self._last[found] = {}
-            self._runs[name] = found
-        return self._runs[name]
-
-    def _last_steps(self, run: str) -> dict[str, int]:
-        if run not in self._last:
-            self._last[run] = self._client.last_steps(run)
-        return self._last[run]
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for run, points in waiting.items():
-            self._client.metrics(run, points)
+def _attempt(number: int) -> str:
+    return f"recap.attempt.{number:03d}"
 
 
 def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

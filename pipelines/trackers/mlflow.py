@@ -1,7 +1,7 @@
 """MlflowMirror: follows a run's journal on a background thread and keeps MLflow equal to it.
 
-Owns when the journal is read, the cursor, and what happens when MLflow is away. What a record becomes in MLflow is
-mirror.py; how MLflow is spoken to is client.py, imported (MLflow with it) only when there is something to say.
+Decides when the journal is read and what happens when MLflow is away. MLflow is imported when there is something to
+say, and not before.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.trackers.base import TRACKERS, TrackerSettings, sqlite_uri
 from recap.errors import Corrupt
+from recap.files import write_atomic
 from recap.journal import FileJournal, Record, read_journal
-from recap.workspace import Workspace, write_atomic
+from recap.workspace import Workspace
 
 if TYPE_CHECKING:  # imports mlflow (2 s), which a finished run never needs
     from pipelines.trackers.mirror import Mirror
@@ -31,24 +31,24 @@ _NOT_WORTH_IT = frozenset({"run_started", "run_done", "step_cached", "progress"}
 class MlflowMirror:
     """Implements Tracker on MLflow. Only the driver has one; workers write the journal.
 
-    `sync` may be called at any time. A cursor in the run's directory says how far MLflow has the journal; where it is
-    lost, or MLflow has less than it says, everything is offered again and MLflow is asked what it has already.
+    A cursor in the run's directory says how far MLflow has the journal, so that a finished run need not ask. A process
+    with something to say reads the journal from its start and asks MLflow what it has already.
     """
 
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         workspace = settings.workspace.absolute()
-        self.uri: str | None = settings.uri or sqlite_uri(workspace / "mlflow.db")
-        self._folder = Workspace.open(workspace, create=False).run_dir(settings.run_name)
-        self._journal = self._folder / "journal.jsonl"
-        self._cursor_path = self._folder / "mlflow.json"
+        self.uri: str = settings.uri or sqlite_uri(workspace / "mlflow.db")
+        folder = Workspace.open(workspace, create=False).run_dir(settings.run_name)
+        self._journal = folder / "journal.jsonl"
+        self._cursor = folder / "mlflow.json"
+        self._offset = self._remembered()
         self._mirror: Mirror | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._warned = False
         self._not_before = 0.0
-        self._dull_until = 0
 
     def start(self) -> None:
         """Follows the journal from a daemon thread; a second call does nothing."""
@@ -66,11 +66,10 @@ class MlflowMirror:
 
         The thread is a daemon: one that hangs in a dead server does not keep the process alive.
         """
-        worker = threading.Thread(
-            target=self._last_sync, args=(time.monotonic(),), name="recap-mlflow-flush", daemon=True
-        )
+        self.start()
+        worker = self._thread
+        assert worker is not None
         self._stop.set()
-        worker.start()
         if self._warned:  # said to be away already: one more try, not a long one
             timeout_s = min(timeout_s, _PATIENCE_S)
         worker.join(min(timeout_s, _SILENT_S))
@@ -92,7 +91,7 @@ class MlflowMirror:
                 self._advance()
             # Whatever is wrong with the tracker, it is not the run's business: said once, tried again later.
             except Exception as error:
-                self._mirror = None
+                self._mirror, self._offset = None, 0
                 self._not_before = time.monotonic() + _RETRY_S
                 self._warn(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
                 return False
@@ -102,34 +101,24 @@ class MlflowMirror:
         while not self._stop.wait(self._settings.interval_s):
             if time.monotonic() >= self._not_before:
                 self.sync()
-
-    def _last_sync(self, asked: float) -> None:
-        with self._lock:  # the other thread may be at it
-            tried = self._not_before > asked + _RETRY_S
-        if not tried:
-            self.sync()
+        self.sync()
 
     def _worthwhile(self) -> bool:
-        records, end = self._read(max(int(self._cursor().get("offset", 0)), self._dull_until))
-        found = any(record["kind"] not in _NOT_WORTH_IT for record in records)
-        if not found:
-            self._dull_until = end
-        return found
+        """Whether the journal says something new; until MLflow is spoken to, something that is worth its import."""
+        dull = {"progress"} if self._mirror is not None else _NOT_WORTH_IT
+        return any(record["kind"] not in dull for record in self._read(self._offset)[0])
 
     def _advance(self) -> None:
         from pipelines.trackers.mirror import Mirror
 
-        cursor = self._cursor()
         if self._mirror is None:
-            first, _ = self._read(0)
-            self._mirror = Mirror(self._settings, self.uri or "", self._folder, _identity(first))
-            if not self._mirror.found or cursor.get("uri") != self.uri:
-                cursor = {}  # another, or a fresh, database: it has nothing of what the cursor says
-            self._mirror.restore(cursor.get("state", {}))
-        records, offset = self._read(int(cursor.get("offset", 0)))
+            self._offset = 0
+            self._mirror = Mirror(self._settings, self.uri)
+        records, offset = self._read(self._offset)
         self._mirror.apply(records)
-        state = {"uri": self.uri, "offset": offset, "state": self._mirror.state()}
-        write_atomic(self._cursor_path, json.dumps(state).encode(), durable=False)
+        self._offset = offset
+        state = {"uri": self.uri, "offset": self._offset}
+        write_atomic(self._cursor, json.dumps(state).encode(), durable=False)
 
     def _read(self, offset: int) -> tuple[list[Record], int]:
         try:
@@ -137,12 +126,13 @@ class MlflowMirror:
         except Corrupt:  # the tail was lost with the power: read all of it again, nothing is stored twice
             return read_journal(self._journal, 0)
 
-    def _cursor(self) -> dict[str, Any]:
+    def _remembered(self) -> int:
+        """Bytes of the journal that MLflow has; 0 of another database, or where that is not known."""
         try:
-            found = json.loads(self._cursor_path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            found = json.loads(self._cursor.read_bytes())
+            return int(found["offset"]) if found["uri"] == self.uri else 0
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return 0
 
     def _warn(self, what: str) -> None:
         if not self._warned:
@@ -150,12 +140,6 @@ class MlflowMirror:
             self._settings.warn(
                 f"MLflow at {self.uri} cannot be reached ({what}); the run goes on, MLflow catches up when it is back"
             )
-
-
-def _identity(records: Sequence[Record]) -> str:
-    """Names the run in MLflow for good: the first thing its journal says, to the microsecond and process."""
-    first = records[0]
-    return f"{first['t']:.6f}-{first['pid']}"
 
 
 @TRACKERS.register("mlflow")

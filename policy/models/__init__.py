@@ -15,6 +15,7 @@ from recap.errors import ArtifactCorrupt, ConfigError
 from recap.protocols import Policy
 from recap.registry import Registry
 from recap.specs import RobotSpec
+from recap.training.runtime import CPU, Runtime
 
 
 def _no_guidance(bundle: Path, out: Path, beta: float) -> str:
@@ -42,14 +43,14 @@ class PolicyFamily:
     """Action dimensions that training batches must hold relative to the state."""
     image_size: Callable[[Any], tuple[int, int]]
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
-    check: Callable[..., None]
+    check: Callable[..., None] = lambda config, *, prompts, robot: None
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
     train: Callable[..., dict[str, float]]
     """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",
     base=None, condition="", seed=0) -> figures; writes a bundle folder `out`/step-<n> per candidate (`candidates`).
     `base` is a bundle to start from, `condition` the words of policy.conditioning that the bundles act with."""
-    load: Callable[[Path], Policy]
-    """The policy of a bundle folder."""
+    load: Callable[..., Policy]
+    """load(path) -> the policy of a bundle folder."""
     with_guidance: Callable[[Path, Path, float], str] = _no_guidance
     """with_guidance(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
     check_base: Callable[[Any, Any], None] = lambda base, config: None
@@ -57,6 +58,13 @@ class PolicyFamily:
 
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
+
+    networks: bool = False
+    """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
+
+    def at(self, runtime: Runtime) -> dict[str, Runtime]:
+        """The argument that tells train and load where to compute; none for a family without networks."""
+        return {"runtime": runtime} if self.networks else {}
 
 
 POLICIES: Registry[PolicyFamily] = Registry("policy", packages=("policy.models",))
@@ -96,14 +104,15 @@ def with_guidance(bundle: Path, out: Path, beta: float) -> str:
     return _family_of_bundle(bundle).with_guidance(bundle, out, beta)
 
 
-def load_policy(path: Path) -> Policy:
-    """The policy of any bundle folder, by the family its recap.json names.
+def load_policy(path: Path, *, runtime: Runtime = CPU) -> Policy:
+    """The policy of any bundle folder, by the family its recap.json names, acting where `runtime` says.
 
     Raises:
         ArtifactCorrupt: the folder has no readable recap.json.
         UnknownName: no such family.
     """
-    return _family_of_bundle(path).load(path)
+    family = _family_of_bundle(path)
+    return family.load(path, **family.at(runtime))
 
 
 def _family_of_bundle(path: Path) -> PolicyFamily:

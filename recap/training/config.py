@@ -1,4 +1,4 @@
-"""How to optimise: the settings of the fit loop. Knows no torch, so that presets and the command line may read it."""
+"""How to optimise and where to compute. Settings alone: presets and the command line read them without torch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,24 @@ class FitConfig:
     checkpoint_every: int = setting(200, minimum=1, semantic=False, help="steps between checkpoints")
     log_every: int = setting(20, minimum=1, semantic=False, help="steps between lines in the journal")
     threads: int = setting(1, minimum=1, semantic=False, help="torch threads; more than 1 gives up exact resumes")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuntimeConfig:
+    """Where networks compute. Weights, moments and the moving average are float32 whatever `dtype` says.
+
+    Device and micro-batch change the order of sums and nothing else (noise is drawn on the CPU before either matters),
+    so they promise a tolerance and are in no key. `dtype` rounds every product and is in it.
+    """
+
+    device: str = setting("cpu", semantic=False, help="torch device of networks: cpu, cuda, cuda:1, ...")
+    dtype: str = setting("float32", choices=("float32", "bfloat16"), help="number format of matrix products (autocast)")
+    micro_batch: int = setting(
+        0, minimum=0, semantic=False, help="samples per forward pass in training, gradients add up; 0: the whole batch"
+    )
 
     def __post_init__(self) -> None:
         validate(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +27,12 @@ class Ema:
         >>> ema.update(net, step=0)
     """
 
-    def __init__(self, module: nn.Module, *, limit: float) -> None:
+    def __init__(self, module: nn.Module, *, limit: float, names: Collection[str] | None = None) -> None:
+        """Averages the parameters called `names`, all by default."""
         self.limit = limit
-        self.shadow: dict[str, Tensor] = {name: value.detach().clone() for name, value in module.named_parameters()}
+        self.shadow: dict[str, Tensor] = {
+            name: value.detach().clone() for name, value in module.named_parameters() if names is None or name in names
+        }
 
     @torch.no_grad()
     def update(self, module: nn.Module, *, step: int) -> None:
@@ -40,7 +45,10 @@ class Ema:
         )
 
     @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Overwrites the module's parameters by the average."""
-        for name, value in module.named_parameters():
-            value.copy_(self.shadow[name])
+    def swap(self, module: nn.Module) -> None:
+        """Exchanges the module's parameters and the average; a second call puts both back."""
+        parameters = dict(module.named_parameters())
+        for name, shadow in self.shadow.items():
+            raw = parameters[name].detach().clone()
+            parameters[name].copy_(shadow)
+            shadow.copy_(raw)

@@ -27,6 +27,7 @@ from recap.protocols import BatchSource, Journal
 from recap.training.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
 from recap.training.config import FitConfig
 from recap.training.ema import Ema
+from recap.training.runtime import CPU, Runtime
 from recap.training.schedule import learning_rate
 
 _SMOOTHING = 0.98
@@ -34,10 +35,25 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class LossModule(nn.Module):
-    """A network together with its loss, reached through `forward` only: wrappers (DDP, FSDP) sync nothing else."""
+    """A network together with its loss: `prepare` on the CPU, then `forward` on the device, on all or some rows.
 
-    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """(scalar loss, {name: scalar} for the journal). All randomness comes from `generator`."""
+    `forward` is the only way from parameters to the loss. All tensors between the two have one row per sample.
+    """
+
+    def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """The whole batch as CPU tensors, with everything random that its loss needs, drawn from `generator`.
+
+        Drawn here for all rows, noise depends neither on the device nor on how the rows are divided.
+        """
+        del generator
+        return {name: torch.as_tensor(value) for name, value in batch.items()}
+
+    def row_weights(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """[B] how much each prepared row counts in the mean that `forward` gives; by default all alike."""
+        return torch.ones(len(next(iter(rows.values()))))
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss, {name: figure for the journal}) of prepared rows; scalars, means over the rows by their weight."""
         raise NotImplementedError
 
 
@@ -65,6 +81,7 @@ def fit(
     seed: int,
     scratch: Path,
     journal: Journal,
+    runtime: Runtime = CPU,
     fingerprint: Mapping[str, Any] | None = None,
     snapshots: Sequence[int] = (),
     on_snapshot: Callable[[int], None] | None = None,
@@ -77,38 +94,38 @@ def fit(
         config: how to optimise.
         seed: of noise and of torch's global generator.
         scratch: where checkpoints lie; survives attempts.
-        journal: told progress (steps), loss, learning rate, gradient norm and samples per second.
+        journal: told progress (steps), loss, learning rate, gradient norm and steps per second, by rank 0.
+        runtime: where to compute. With several ranks every one of them calls `fit` with the same arguments.
         fingerprint: what else a resume must agree on (model, data), as plain JSON.
         snapshots: gradient steps taken (0 .. steps) at which `on_snapshot` is called, the module in evaluation mode
             and holding the averaged weights. A checkpoint follows every call: a run that resumes after a snapshot
             has made it, and one killed in between makes the same one again.
-        on_snapshot: on_snapshot(step) keeps what it wants of the module; it must not change it.
+        on_snapshot: on_snapshot(step) keeps what it wants of the module; it must not change it. Called on rank 0.
 
     Raises:
-        ConfigError: snapshots out of range, or without `on_snapshot`.
+        ConfigError: snapshots out of range, or without `on_snapshot`; no such device; fewer samples than ranks.
         ResumeRefused: a checkpoint lies there that does not fit, or lacks a component.
         RecapError: the loss is not finite.
     """
     taken = frozenset(snapshots)
     if taken and (on_snapshot is None or not taken <= set(range(config.steps + 1))):
         raise ConfigError(f"fit: snapshots {sorted(taken)} of {config.steps} steps, expected a callback and 0..steps")
-    asked = {"fit": semantic_dict(config), "seed": seed, **(fingerprint or {})}
+    asked = {"fit": semantic_dict(config), "seed": seed, "dtype": runtime.dtype, **(fingerprint or {})}
     if taken:
         asked["snapshots"] = sorted(taken)
     folder = checkpoint_folder(scratch)
     with _threads(config.threads), _settled_objects():
         torch.manual_seed(seed)
-        ema = Ema(module, limit=config.ema_decay)
-        optimizer = _make_optimizer(module, config)
+        training = _Training(module, config, runtime)
         figures: dict[str, float] = {}
         start = 0
-        saved = load_checkpoint(folder, asked)
+        saved = load_checkpoint(folder, asked, runtime)
         if saved is not None:
-            _restore(saved, module, ema, optimizer)
+            training.restore(saved.tensors)
             start, figures = saved.step, dict(saved.figures)
         module.train()
         if start == 0 and 0 in taken and on_snapshot is not None:
-            _snapshot(0, module, ema, on_snapshot)
+            training.snapshot(0, on_snapshot)
         meter = _Meter(config, journal, start)
         for step in range(start, config.steps):
             rate = learning_rate(
@@ -118,61 +135,134 @@ def fit(
                 warmup_steps=config.warmup_steps,
                 final_share=config.final_share,
             )
-            loss, extra = _one_step(module, batches, optimizer, config, rate, step, seed)
-            ema.update(module, step=step)
-            previous = figures.get("loss", loss)
-            figures["loss"] = _SMOOTHING * previous + (1 - _SMOOTHING) * loss
-            meter.tell(step + 1, {"loss": loss, "learning_rate": rate, **extra})
+            told = training.step(batches.batch(step), step, rate, seed)
+            figures["loss"] = _SMOOTHING * figures.get("loss", told["loss"]) + (1 - _SMOOTHING) * told["loss"]
+            if runtime.rank == 0:
+                meter.tell(step + 1, {"learning_rate": rate, **told})
             faults.point("train.step")
             if step + 1 in taken and on_snapshot is not None:
                 faults.point("train.before_snapshot")
-                _snapshot(step + 1, module, ema, on_snapshot)
+                training.snapshot(step + 1, on_snapshot)
                 faults.point("train.after_snapshot")
             if step + 1 in taken or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-                save_checkpoint(folder, _capture(step + 1, asked, figures, module, ema, optimizer))
-        ema.copy_to(module)
+                kept = Checkpoint(step=step + 1, config=asked, figures=figures, tensors=training.capture())
+                save_checkpoint(folder, kept, runtime)
+        training.swap()
         module.eval()
-    parameters = sum(value.numel() for value in module.parameters() if value.requires_grad)
+    parameters = sum(value.numel() for value in training.parameters.values())
     return FitResult(steps=config.steps, loss=figures.get("loss", math.nan), parameters=parameters)
 
 
-def _snapshot(step: int, module: LossModule, ema: Ema, on_snapshot: Callable[[int], None]) -> None:
-    """Calls `on_snapshot` over the averaged weights and puts everything back, torch's generator included."""
-    raw = [value.detach().clone() for value in module.parameters()]
-    state = torch.get_rng_state()
-    ema.copy_to(module)
-    module.eval()
-    on_snapshot(step)
-    module.train()
-    torch.set_rng_state(state)
-    with torch.no_grad():
-        for value, kept in zip(module.parameters(), raw, strict=True):
-            value.copy_(kept)
+class _Training:
+    """The state between two gradient steps: weights, and the moments and average of those that this rank owns."""
 
-
-def _one_step(
-    module: LossModule,
-    batches: BatchSource,
-    optimizer: torch.optim.AdamW,
-    config: FitConfig,
-    rate: float,
-    step: int,
-    seed: int,
-) -> tuple[float, dict[str, float]]:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    loss, extra = module(batches.batch(step), step_generator(seed, step))
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise RecapError(
-            f"the loss is {value} at step {step} (learning rate {rate:.2e})",
-            hint="lower fit.learning_rate of this training, or look at its loss: recap report",
+    def __init__(self, module: LossModule, config: FitConfig, runtime: Runtime) -> None:
+        self.module, self.config, self.runtime = runtime.place(module), config, runtime
+        self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        owned = runtime.owned({name: value.numel() for name, value in self.parameters.items()})
+        self.owned = {name: self.parameters[name] for name in owned}
+        self.ema = Ema(module, limit=config.ema_decay, names=owned)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [v for v in self.owned.values() if v.ndim >= 2], "weight_decay": config.weight_decay},
+                {"params": [v for v in self.owned.values() if v.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            betas=(0.9, config.beta2),
+            fused=True,
         )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
-    optimizer.step()
-    return value, {"gradient_norm": float(norm), **{name: float(item.detach()) for name, item in extra.items()}}
+
+    def step(self, batch: Mapping[str, Any], step: int, rate: float, seed: int) -> dict[str, float]:
+        """Takes one gradient step; loss, gradient norm and what else the loss tells of."""
+        told = self.gradients(self.module.prepare(batch, step_generator(seed, step)))
+        if not math.isfinite(told["loss"]):
+            raise RecapError(
+                f"the loss is {told['loss']} at step {step} (learning rate {rate:.2e})",
+                hint="lower fit.learning_rate of this training, or look at its loss: recap report",
+            )
+        told["gradient_norm"] = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip_norm))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.runtime.share({name: value.detach() for name, value in self.parameters.items()})
+        self.ema.update(self.module, step=step)
+        return told
+
+    def gradients(self, prepared: Mapping[str, Tensor]) -> dict[str, float]:
+        """Fills every gradient from the whole batch, all ranks' rows; the loss and its figures."""
+        runtime = self.runtime
+        for value in self.parameters.values():
+            value.grad = None
+        weight = self.module.row_weights(prepared).double()
+        told: dict[str, float] = {}
+        for rows in runtime.pieces(len(weight)):
+            share = float(weight[rows].sum() / weight.sum())
+            with runtime.autocast():
+                loss, extra = self.module({name: runtime.move(value[rows]) for name, value in prepared.items()})
+            (loss * share).backward()
+            for name, item in {"loss": loss, **extra}.items():
+                told[name] = told.get(name, 0.0) + share * float(item.detach())
+        return told if runtime.world_size == 1 else self._sum_over_ranks(told)
+
+    def _sum_over_ranks(self, told: Mapping[str, float]) -> dict[str, float]:
+        runtime, values = self.runtime, list(self.parameters.values())
+        # A parameter that no rank's rows reached keeps no gradient, as with one process.
+        reached = torch.tensor([float(value.grad is not None) for value in values], device=values[0].device)
+        figures = torch.tensor(list(told.values()), device=values[0].device, dtype=torch.float64)
+        runtime.add([reached, figures])
+        for value, times in zip(values, reached.tolist(), strict=True):
+            if times and value.grad is None:
+                value.grad = torch.zeros_like(value)
+        runtime.add([value.grad for value in values if value.grad is not None])
+        return dict(zip(told, figures.tolist(), strict=True))
+
+    def swap(self) -> None:
+        """Exchanges the module's weights and their average, on all ranks."""
+        self.ema.swap(self.module)
+        self.runtime.share({name: value.detach() for name, value in self.parameters.items()})
+
+    def snapshot(self, step: int, on_snapshot: Callable[[int], None]) -> None:
+        """Calls `on_snapshot` over the averaged weights and puts everything back, torch's generator included."""
+        state = torch.get_rng_state()
+        self.swap()
+        self.module.eval()
+        if self.runtime.rank == 0:
+            on_snapshot(step)
+        self.runtime.barrier()
+        self.module.train()
+        self.swap()
+        torch.set_rng_state(state)
+
+    def capture(self) -> dict[str, dict[str, Tensor]]:
+        """The components of a checkpoint."""
+        return {
+            "model": {name: value.detach() for name, value in self.owned.items()},
+            "ema": self.ema.shadow,
+            "optimizer": {
+                f"{kind}.{name}": value
+                for name, parameter in self.owned.items()
+                for kind, value in self.optimizer.state.get(parameter, {}).items()
+            },
+            "rng": {"torch": torch.get_rng_state()},
+        }
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """The inverse of `capture`, on every rank."""
+        for component in ("model", "ema"):
+            if odd := sorted(set(tensors[component]) ^ set(self.owned)):
+                raise ResumeRefused(f"checkpoint: {component} and the network differ in {', '.join(odd[:3])}, ...")
+        for name, value in self.owned.items():
+            value.copy_(tensors["model"][name])
+            self.ema.shadow[name].copy_(tensors["ema"][name])
+        for full_name, saved in tensors["optimizer"].items():
+            kind, _, name = full_name.partition(".")
+            parameter = self.owned[name]
+            # In the parameter's memory layout: the fused kernel walks both as flat memory.
+            like = parameter if saved.shape == parameter.shape else torch.empty_like(saved, device=parameter.device)
+            self.optimizer.state[parameter][kind] = torch.empty_like(like).copy_(saved)
+        self.runtime.share({name: value.detach() for name, value in self.parameters.items()})
+        torch.set_rng_state(tensors["rng"]["torch"])
 
 
 class _Meter:
@@ -190,65 +280,6 @@ class _Meter:
         self._since, self._at = now, done
         self._journal.progress(done, self._config.steps, "steps")
         self._journal.metrics({**values, "steps_per_s": speed}, step=done)
-
-
-def _make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.AdamW:
-    trained = [value for value in module.parameters() if value.requires_grad]
-    return torch.optim.AdamW(
-        [
-            {"params": [value for value in trained if value.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [value for value in trained if value.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        betas=(0.9, config.beta2),
-        fused=True,
-    )
-
-
-def _capture(
-    step: int,
-    config: Mapping[str, Any],
-    figures: Mapping[str, float],
-    module: nn.Module,
-    ema: Ema,
-    optimizer: torch.optim.AdamW,
-) -> Checkpoint:
-    moments = {
-        f"{kind}.{name}": value
-        for name, parameter in module.named_parameters()
-        for kind, value in optimizer.state.get(parameter, {}).items()
-    }
-    return Checkpoint(
-        step=step,
-        config=config,
-        figures=figures,
-        tensors={
-            "model": {name: value.detach() for name, value in module.named_parameters()},
-            "ema": ema.shadow,
-            "optimizer": moments,
-            "rng": {"torch": torch.get_rng_state()},
-        },
-    )
-
-
-@torch.no_grad()
-def _restore(saved: Checkpoint, module: nn.Module, ema: Ema, optimizer: torch.optim.AdamW) -> None:
-    parameters = dict(module.named_parameters())
-    for component in ("model", "ema"):
-        if set(saved.tensors[component]) != set(parameters):
-            odd = sorted(set(saved.tensors[component]) ^ set(parameters))
-            raise ResumeRefused(f"checkpoint: {component} and the network differ in {', '.join(odd[:3])}, ...")
-    for name, value in saved.tensors["model"].items():
-        parameters[name].copy_(value)
-    for name, value in saved.tensors["ema"].items():
-        ema.shadow[name].copy_(value)
-    for full_name, value in saved.tensors["optimizer"].items():
-        kind, _, name = full_name.partition(".")
-        if value.shape == parameters[name].shape:
-            # In the parameter's memory layout: the fused kernel walks both as flat memory.
-            value = torch.empty_like(parameters[name]).copy_(value)
-        optimizer.state[parameters[name]][kind] = value
-    torch.set_rng_state(saved.tensors["rng"]["torch"])
 
 
 @contextmanager

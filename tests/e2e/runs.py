@@ -9,6 +9,22 @@ import sys
 from pathlib import Path
 
 TASK = "shirt_folding"
+VALUES = ("viva", "clock", "state_only")
+"""Value models of a run that names none."""
+
+
+def imitation(task: str = TASK) -> list[str]:
+    """Nodes of iteration 0, in the order that they run in."""
+    return [f"0/{task}/record", "0/pretrain", "0/policy", "0/checkpoint_selection", f"0/{task}/evaluate"]
+
+
+def improvement(k: int = 1, task: str = TASK) -> list[str]:
+    """Nodes of an iteration k >= 1, likewise."""
+    values = [f"{k}/{name}/{stage}" for name in VALUES for stage in ("value_train", "value_label")]
+    learned = [f"{k}/{stage}" for stage in ("judge", "advantage", "policy", "checkpoint_selection", "gate")]
+    return [f"{k}/{task}/record", f"{k}/experience", f"{k}/annotate", *values, *learned, f"{k}/{task}/evaluate"]
+
+
 _DRIVER = """
 import sys
 from cli.main import main

@@ -6,8 +6,10 @@ here knows fails the test: put it into the page's table, or into NOTATION or NOT
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,11 +32,13 @@ from recap.workspace import Workspace
 pytestmark = pytest.mark.timeout(600)
 RUN = "shirt_folding-micro"
 MICRO = "--preset micro --tracker none"
+ONE_STEP = "--set pretrain.steps=1 --set policy.model.fit.steps=1 --set values.viva.fit.steps=1"
 
 NOT_RUN = {
     "make run": "half a day of training",
     "make test": "this is one of its tests",
     "make setup": "made the environment that this runs in; its own test would make another",
+    "make gpu": "needs a GPU",
     "make check": "CI runs it beside the tests",
     "mlflow ui": "a server that stays; its options are asked for instead",
     "make env-": "builds an environment from a package index",
@@ -48,8 +52,8 @@ NOTATION = {
     "docs/data.md": ["<root>/<task>/<id>.zip"],
     "docs/engine.md": ["{step, version, semantic settings", "workspace.json "],
     "docs/gate.md": ["P(first b_j >= c_j", "pocock "],
-    "docs/loop.md": ["0/collect ", "G_t = ", "loss = ", "A_t = "],
-    "docs/offline.md": ["0/collect "],
+    "docs/loop.md": ["0/TASK/record ", "G_t = ", "loss = ", "A_t = "],
+    "docs/offline.md": ["0/TASK/record "],
     "docs/policy.md": ["Task: fold the shirt"],
 }
 """{page: beginnings of blocks that hold formulas, layouts and node names}: nothing to type."""
@@ -68,7 +72,7 @@ PLACEHOLDERS = {
     "P": "micro",
     "K": "2",
     "N": "1",
-    "...": "collect.workers=1",
+    "...": "workers=1",
 }
 OF_PAGE = {"docs/annotation.md": {"P": "0"}}
 """{page: {placeholder: what it stands for there}}, where that is something else."""
@@ -201,8 +205,7 @@ def datasets(reader: Reader, block: Block) -> None:
     for line in imports:
         assert "3 episodes imported" in reader.types(line)
     # The lines say W, the folder of this page's workspace; a run at its own size would take hours.
-    steps = " ".join(f"--set {name}.model.fit.steps=1" for name in ("pretrain", "policy", "value"))
-    reader.types(f"{run} {MICRO} --name yellow_can-offline {steps} --set advantage.health.enforce=false")
+    reader.types(f"{run} {MICRO} --name yellow_can-offline {ONE_STEP} --set advantage.health.enforce=false")
     assert "LeRobotDataset v3.0" in reader.types(export)
     assert len(open_folder(reader.folder / "labelled").episodes) == 3
 
@@ -218,28 +221,28 @@ def task_file(reader: Reader, block: Block) -> None:
 
 def a_step_of_ones_own(reader: Reader, block: Block) -> None:
     """The example with a body for its `...`, and demonstrations that are there already."""
-    import ast
-
     body = "model.mkdir(parents=True, exist_ok=True)\n    (model / 'weights.json').write_text('{}')"
     source = block.text.replace("    ...\n", f"    {body}\n")
-    micro = "PRESETS.get('micro')('shirt_folding').collect"
-    source = source.replace('CollectConfig(task="shirt_folding")', micro)
+    micro = "PRESETS.get('micro')(('shirt_folding',), Models()).demos"
+    source = source.replace("DemosConfig()", micro)
     assert body in source
     assert micro in source
     prelude = """
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pipelines.config import PRESETS
+from pipelines.config import PRESETS, Models
 from pipelines.executors.local import LocalExecutor
+from pipelines.facts import EnvConfig
+from pipelines.steps.record.step import RecordFacts
 from recap.config import setting, validate
-from recap.graph import Graph
+from recap.graph import Graph, NodeName
 from recap.runner import Runner
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
 from recap.workspace import Workspace
 """
     ast.parse(block.text)
     told = reader.python(f"{prelude}{source}\nprint(summary.executed, summary.cached)")
-    assert "['0/train'] ['0/collect']" in told
+    assert "['0/train'] ['0/shirt_folding/record']" in told
 
 
 def a_demonstration(reader: Reader, block: Block) -> None:
@@ -253,9 +256,8 @@ def offline(reader: Reader, block: Block) -> None:
     """A whole workspace as both folders, as the page says further down."""
     (line,) = block.commands
     line = filled(line, {**PLACEHOLDERS, "DIR": "runs"})
-    steps = " ".join(f"--set {name}.model.fit.steps=1" for name in ("pretrain", "policy", "value"))
-    told = reader.types(f"{line} {MICRO} {steps} --set ingest.others=skip --set advantage.health.enforce=false")
-    assert "1/replay" in told
+    told = reader.types(f"{line} {MICRO} {ONE_STEP} --set imported.others=skip --set advantage.health.enforce=false")
+    assert "1/shirt_folding/open_loop_eval" in told
 
 
 def scheduled(reader: Reader, block: Block) -> None:
@@ -446,6 +448,23 @@ def test_following_a_page_from_top_to_bottom(page: str, request: pytest.FixtureR
     for block, handler in walk(page):
         if handler is not None:
             handler(reader, block)
+
+
+def walked() -> list[tuple[str, str]]:
+    """(function, file) of the walk from camera to label in docs/loop.md."""
+    return re.findall(r"^\| \d+ \| `([\w.]+)` \| `([\w/.]+)` \|", (ROOT / "docs/loop.md").read_text(), re.MULTILINE)
+
+
+def test_the_walk_from_camera_to_label_names_functions_that_there_are() -> None:
+    rows = walked()
+    assert 8 <= len(rows) <= 12
+    for name, file in rows:
+        inside: list[ast.stmt] = ast.parse((ROOT / file).read_text()).body
+        for part in name.split("."):
+            found = [node for node in inside if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == part]
+            assert len(found) == 1, f"docs/loop.md: {file} has no {name}"
+            inside = found[0].body
+        assert isinstance(found[0], ast.FunctionDef), f"{name} is no function"
 
 
 @pytest.mark.parametrize(

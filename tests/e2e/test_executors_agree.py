@@ -8,8 +8,9 @@ import pytest
 
 from data.episodes import EpisodeStore
 from pipelines.executors import EXECUTORS, ExecutorSettings
-from pipelines.steps.collect import CollectConfig
-from recap.graph import Graph
+from pipelines.facts import EnvConfig
+from pipelines.steps.record.step import DemosConfig, RecordFacts
+from recap.graph import Graph, NodeName
 from recap.runner import Runner
 from recap.workspace import Workspace
 
@@ -20,11 +21,13 @@ def _collect(root: Path, executor: str) -> tuple[dict[str, str], list[str]]:
     """({output: identity}, file bytes' owners) of 4 demonstrations recorded by `executor`."""
     workspace = Workspace.open(root)
     graph = Graph()
-    graph.add("0/collect", "collect", CollectConfig(task="shirt_folding", episodes=4, workers=2))
+    node = NodeName(0, "record", "shirt_folding")
+    facts = RecordFacts(tasks=("shirt_folding",), env=EnvConfig(), workers=2)
+    graph.add(node, "record", DemosConfig(episodes=4), facts)
     make = EXECUTORS.get(executor)
     outputs = Runner(workspace, lambda: make(ExecutorSettings(namespace="agree"))).run(graph, "agree").outputs
     store = EpisodeStore(workspace.episodes)
-    return {name: artifact.identity for name, artifact in outputs["0/collect"].items()}, store.ids()
+    return {name: artifact.identity for name, artifact in outputs[str(node)].items()}, store.ids()
 
 
 def test_ray_and_local_record_equal_episodes(tmp_path: Path) -> None:

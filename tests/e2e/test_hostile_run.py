@@ -96,13 +96,12 @@ def test_the_nastiest_text_goes_all_the_way_round(tmp_path: Path) -> None:
     assert sorted(one.outcome for one in said.values()) == [Outcome.FAILURE, Outcome.SUCCESS, Outcome.SUCCESS]
 
     run = ["run", "--task", "cubes", "--preset", "micro", "--collect", "none", "--tracker", "mlflow"]
-    folders = ["--demos", str(workspace), "--rollouts", str(workspace), "--set", "ingest.others=skip"]
+    folders = ["--demos", str(workspace), "--rollouts", str(workspace), "--set", "imported.others=skip"]
     room = [
         word
         for setting in (
-            "value.model.transformer.text_tokens",
+            "values.viva.transformer.text_tokens",
             "policy.model.prompt_tokens",
-            "pretrain.model.prompt_tokens",
         )
         for word in ("--set", f"{setting}=200")
     ]

@@ -40,7 +40,7 @@ def test_any_import_can_be_learned_from_and_exported(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     ran = recap(
         *("run", "--task", "fold", "--collect", "none", "--demos", str(workspace), "--rollouts", str(workspace)),
-        *("--set", "ingest.others=skip", "--unlabelled", "skip", "--preset", "micro", "--tracker", "none"),
+        *("--set", "imported.others=skip", "--unlabelled", "skip", "--preset", "micro", "--tracker", "none"),
         workspace=workspace,
     )
     assert ran.returncode == 0, ran.stderr

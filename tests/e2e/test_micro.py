@@ -7,18 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runs import TASK, files, identities, micro, recap
+from runs import TASK, files, identities, imitation, improvement, micro, recap
 
 from data.episodes import EpisodeStore
 from recap.workspace import Workspace
 
-NODES = [
-    *(f"0/{stage}" for stage in ("collect", "pretrain", "policy", "select", "evaluate")),
-    *(
-        f"1/{s}"
-        for s in ("collect", "annotate", "value", "health", "advantage", "policy", "select", "promote", "evaluate")
-    ),
-]
+NODES = [*imitation(), *improvement()]
 pytestmark = pytest.mark.xdist_group("e2e-micro")
 
 
@@ -56,20 +50,22 @@ def test_issued_again_it_runs_nothing_and_imports_nothing_heavy(copy: Path) -> N
 
 
 KILLS = (
-    ("0/collect", "ledger.after_append:2"),
+    (f"0/{TASK}/record", "ledger.after_append:2"),
     ("0/pretrain", "train.step:7"),
     ("0/policy", "train.after_checkpoint:1"),
-    ("0/select", "ledger.after_append:1"),
-    ("0/evaluate", "ledger.after_append:1"),
-    ("1/collect", "ledger.after_append:2"),
+    ("0/checkpoint_selection", "ledger.after_append:1"),
+    (f"0/{TASK}/evaluate", "ledger.after_append:1"),
+    (f"1/{TASK}/record", "ledger.after_append:2"),
     ("1/annotate", "store.before_rename:1"),
-    ("1/value", "train.after_checkpoint:2"),
-    ("1/value", "ledger.after_append:4"),
-    ("1/health", "store.before_rename:1"),
+    ("1/viva/value_train", "train.after_checkpoint:2"),
+    ("1/viva/value_train", "ledger.after_append:1"),
+    ("1/viva/value_label", "ledger.after_append:1"),
+    ("1/clock/value_train", "store.before_manifest:1"),
+    ("1/judge", "store.before_rename:1"),
     ("1/advantage", "store.before_manifest:1"),
     ("1/policy", "train.after_snapshot:1"),
-    ("1/promote", "ledger.after_append:1"),
-    ("1/evaluate", "ledger.after_append:1"),
+    ("1/gate", "ledger.after_append:1"),
+    (f"1/{TASK}/evaluate", "ledger.after_append:1"),
 )
 
 
@@ -88,7 +84,7 @@ def test_killed_once_inside_every_stage_it_ends_with_equal_digests(finished: Pat
 
     last = micro(workspace, "--json")
     assert last.returncode == 0, last.stderr
-    assert json.loads(last.stdout)["executed"] == ["1/evaluate"]
+    assert json.loads(last.stdout)["executed"] == [f"1/{TASK}/evaluate"]
     assert identities(workspace) == identities(finished)
     assert recap("verify", workspace=workspace).returncode == 0
 
@@ -98,10 +94,10 @@ def test_explain_names_what_changed(copy: Path) -> None:
         "explain", "--task", TASK, "--preset", "micro", "--set", "policy.model.fit.steps=13", "--json", workspace=copy
     )
     states = {node["node"]: node for node in json.loads(plan.stdout)}
-    assert states["0/collect"]["state"] == "cached"
+    assert states[f"0/{TASK}/record"]["state"] == "cached"
     assert states["0/policy"]["state"] == "run"
     assert "model.fit.steps" in states["0/policy"]["why"]
-    assert states["0/evaluate"]["state"] == "unknown"
+    assert states[f"0/{TASK}/evaluate"]["state"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -109,10 +105,12 @@ def test_explain_names_what_changed(copy: Path) -> None:
     [
         (["--task", "shirt_foldin"], "unknown task 'shirt_foldin': did you mean 'shirt_folding'?"),
         (["--task", TASK, "--preset", "mikro"], "unknown preset 'mikro': did you mean 'micro'?"),
-        (["--task", TASK, "--set", "collect.episodes=0"], "CollectConfig.episodes: expected >= 1"),
-        (["--task", TASK, "--set", "collect.episodes=many"], "many"),
-        (["--task", TASK, "--set", "colect.episodes=3"], "did you mean 'collect'?"),
-        (["--task", TASK, "--set", "collect.episodes"], "expected name=value"),
+        (["--task", TASK, "--set", "demos.episodes=0"], "DemosConfig.episodes: expected >= 1"),
+        (["--task", TASK, "--set", "demos.episodes=many"], "many"),
+        (["--task", TASK, "--set", "demo.episodes=3"], "did you mean 'demos'?"),
+        (["--task", TASK, "--set", "demos.episodes"], "expected name=value"),
+        (["--task", TASK, "--set", "collect.episodes=3"], "it is demos.episodes now"),
+        (["--task", TASK, "--set", "imported.others=skip"], "it has no effect in this run"),
         (["--task", TASK, "--name", "../evil"], "run name '../evil'"),
         (["--task", TASK, "--executor", "rey"], "expected one of 'ray', 'local'"),
     ],
@@ -158,6 +156,6 @@ def test_a_corrupted_episode_is_named_set_aside_and_recorded_again(copy: Path) -
     assert recap("data", "repair", workspace=copy).returncode == 0
     mended = micro(copy, "--json")
     assert mended.returncode == 0, mended.stderr
-    assert json.loads(mended.stdout)["executed"] == ["0/collect"], "only the lost episode is recorded again"
+    assert json.loads(mended.stdout)["executed"] == [f"0/{TASK}/record"], "only the lost episode is recorded again"
     assert victim in store.ids()
     assert recap("verify", workspace=copy).returncode == 0

@@ -13,18 +13,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import TASK, identities, recap
+from runs import TASK, identities, imitation, improvement, recap
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
 from data.synthetic import synthetic_draft, synthetic_truth
-from pipelines.recorded import ROLES
+from pipelines.steps.record.folder import ROLES
 from recap.types import Annotation, Outcome, Source
 
 RUN = f"{TASK}-micro-offline"
+EVAL = {k: f"{k}/{TASK}/open_loop_eval" for k in (0, 1)}
 NODES = {
-    *(f"0/{stage}" for stage in ("collect", "pretrain", "policy", "select", "replay")),
-    *(f"1/{s}" for s in ("collect", "annotate", "value", "health", "advantage", "policy", "select", "replay")),
+    *(node for node in [*imitation(), *improvement()] if not node.endswith(("/evaluate", "/gate"))),
+    *EVAL.values(),
 }
 pytestmark = pytest.mark.xdist_group("e2e-offline")
 
@@ -77,7 +78,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, recorded: Path) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for said in ("1/replay  ", "positive (6)", "keeping the state", "in-sample", f"report  {workspace}"):
+    for said in (f"{EVAL[1]}  ", "positive (6)", "keeping the state", "in-sample", f"report  {workspace}"):
         assert said in done.stdout
     return workspace
 
@@ -98,8 +99,8 @@ def test_issued_again_it_runs_nothing_imports_nothing_heavy_and_names_the_policy
     assert set(result["cached"]) == NODES
     assert again.stderr.rstrip().splitlines()[-1].strip() == "imported:"
     assert identities(copy, RUN) == identities(finished, RUN)
-    assert set(result["replays"]) == {"0/replay", "1/replay"}
-    assert set(result["replays"]["1/replay"]["groups"]) == {"demos", "positive", "negative"}
+    assert set(result["open_loop"]) == set(EVAL.values())
+    assert set(result["open_loop"][EVAL[1]]["groups"]) == {"demos", "positive", "negative"}
     config = json.loads((Path(result["policy"]) / "config.json").read_bytes())
     assert config["type"] == "recap_pi05", "what LeRobot's factory goes by"
     assert recap("verify", workspace=copy).returncode == 0
@@ -107,10 +108,10 @@ def test_issued_again_it_runs_nothing_imports_nothing_heavy_and_names_the_policy
 
 
 KILLS = (
-    ("0/collect", "ledger.after_append:2"),
-    ("1/collect", "episodes.before_rename:3"),
-    ("1/collect", "ledger.after_append:2"),
-    ("1/replay", "store.before_manifest:1"),
+    (f"0/{TASK}/record", "ledger.after_append:2"),
+    (f"1/{TASK}/record", "episodes.before_rename:3"),
+    (f"1/{TASK}/record", "ledger.after_append:2"),
+    (EVAL[1], "store.before_manifest:1"),
 )
 
 
@@ -123,11 +124,11 @@ def test_killed_while_it_takes_over_nothing_is_lost_and_it_ends_with_equal_diges
         killed = _offline(workspace, recorded, fault=f"{node}@{fault}:kill")
         assert killed.returncode == -9, f"{node}: {killed.stderr}"
         now = set(EpisodeStore(workspace / "episodes").ids())
-        assert kept < now or node == "1/replay", f"{node}: a finished episode was lost"
+        assert kept < now or node == EVAL[1], f"{node}: a finished episode was lost"
         kept = now
     last = _offline(workspace, recorded, "--json")
     assert last.returncode == 0, last.stderr
-    assert json.loads(last.stdout)["executed"] == ["1/replay"]
+    assert json.loads(last.stdout)["executed"] == [EVAL[1]]
     assert identities(workspace, RUN) == identities(finished, RUN)
 
 
@@ -144,7 +145,7 @@ def test_it_waits_for_labels_that_are_missing_or_goes_on_without_those_episodes(
 
     without = _offline(copy, day, "--unlabelled", "skip", "--json")
     assert without.returncode == 0, without.stderr
-    assert {"0/pretrain", "0/policy", "0/replay"} <= set(json.loads(without.stdout)["cached"])
+    assert {"0/pretrain", "0/policy", EVAL[0]} <= set(json.loads(without.stdout)["cached"])
     status = json.loads(recap("status", RUN, "--json", workspace=copy).stdout)
     assert all(node["state"] in ("done", "cached") for node in status["nodes"])
 
@@ -163,7 +164,7 @@ def test_the_days_experience_of_a_workspace_is_told_apart_when_asked(recorded: P
     refused = recap("run", "--task", TASK, "--preset", "micro", *arguments, workspace=tmp_path / "w")
     assert refused.returncode == 2
     assert "6 of 9 episodes are not meant here" in refused.stderr
-    assert "--set ingest.others=skip" in refused.stderr
+    assert "--set imported.others=skip" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -123,8 +123,8 @@ def test_twelve_episodes_go_through_the_offline_loop_and_out_again(tmp_path: Pat
     assert _import(V30, workspace, *rollouts, *size)["outcomes"] == {"failure": 2, "success": 4, "none": 0}
     assert recap("data", "verify", workspace=workspace, timeout_s=_LONG_S).returncode == 0
     run = ["run", "--task", TASK, "--preset", "micro", "--collect", "none", "--unlabelled", "skip"]
-    folders = ["--demos", str(workspace), "--rollouts", str(workspace), "--set", "ingest.others=skip"]
-    words = ["--set", "value.model.transformer.text_tokens=8"]
+    folders = ["--demos", str(workspace), "--rollouts", str(workspace), "--set", "imported.others=skip"]
+    words = ["--set", "values.viva.transformer.text_tokens=8"]
     done = recap(*run, *folders, *words, "--json", workspace=workspace, timeout_s=_LONG_S)
     assert done.returncode == 0, done.stderr
     arguments = ["data", "export", "--to", str(tmp_path / "out"), "--run", f"{TASK}-micro-offline", "--json"]

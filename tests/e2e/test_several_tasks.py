@@ -18,7 +18,7 @@ from recap.store import Store
 from recap.workspace import Workspace
 
 TASKS = ("shirt_folding", "toilet_paper_organization")
-_GATE = ("--set", "promote.gate.cap=2", "--set", "promote.gate.block=2")
+_GATE = ("--set", "gate.cap=2", "--set", "gate.block=2")
 RUN = "shirt_folding-and-toilet_paper_organization-micro"
 pytestmark = pytest.mark.xdist_group("e2e-several")
 
@@ -54,8 +54,8 @@ def output(workspace: Path, node: str, name: str) -> Artifact:
 def test_what_acts_works_on_one_task_and_what_learns_on_all(finished: Path) -> None:
     nodes = {name.rpartition(".")[0] for name in identities(finished, RUN)}
     for task in TASKS:
-        assert {f"0/{task}/collect", f"0/{task}/evaluate", f"1/{task}/collect", f"1/{task}/evaluate"} <= nodes
-    assert {"0/demos", "0/policy", "1/episodes", "1/value", "1/advantage", "1/policy", "1/promote"} <= nodes
+        assert {f"{k}/{task}/{stage}" for k in (0, 1) for stage in ("record", "evaluate")} <= nodes
+    assert {"0/demos", "0/policy", "1/episodes", "1/viva/value_train", "1/advantage", "1/policy", "1/gate"} <= nodes
 
 
 def test_all_training_reads_the_episodes_of_both(finished: Path) -> None:
@@ -72,7 +72,7 @@ def test_each_task_has_its_own_threshold(finished: Path) -> None:
 
 
 def test_the_gate_hears_the_tasks_in_turn_and_says_how_each_went(finished: Path) -> None:
-    decision = output(finished, "1/promote", "decision").json()
+    decision = output(finished, "1/gate", "decision").json()
     assert [row["key"].split("/")[:2] for row in decision["attempts"]] == [
         [player, task] for task in TASKS for player in ("champion", "challenger")
     ]
@@ -80,13 +80,13 @@ def test_the_gate_hears_the_tasks_in_turn_and_says_how_each_went(finished: Path)
 
 
 def test_candidates_are_compared_on_both(finished: Path) -> None:
-    rows = output(finished, "1/select", "selection").json()["candidates"]
+    rows = output(finished, "1/checkpoint_selection", "selection").json()["candidates"]
     assert all(row["attempts"] == 2 for row in rows), "one VALIDATION start of each task"
     assert all(set(row["by_task"]) == set(TASKS) for row in rows)
 
 
 def test_the_bundle_names_both_instructions(finished: Path) -> None:
-    told = json.loads((output(finished, "0/select", "policy").path / "recap.json").read_bytes())
+    told = json.loads((output(finished, "0/checkpoint_selection", "policy").path / "recap.json").read_bytes())
     assert told["task"] == "fold the shirt; organize the toilet paper rolls"
 
 

@@ -11,17 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import TASK, identities, recap
+from runs import TASK, identities, imitation, improvement, recap
 
 from recap.journal import read_journal
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 STAGES = (
-    *(f"0/{stage}" for stage in ("collect", "pretrain", "policy", "select", "evaluate")),
-    *(f"1/{stage}" for stage in ("collect", "annotate", "value", "health", "advantage", "policy", "select", "promote")),
-    "2/value",
-    "2/promote",
-    "2/evaluate",
+    *imitation(),
+    *(node for node in improvement() if "clock" not in node and "state_only" not in node),
+    "2/viva/value_train",
+    "2/gate",
+    f"2/{TASK}/evaluate",
 )
 _SMOKE = ("run", "--task", TASK, "--preset", "smoke", "--tracker", "none")
 
@@ -31,7 +31,7 @@ def _begun(journal: Path, node: str, offset: int) -> bool:
     records, _ = read_journal(journal, offset)
     own = [record for record in records if record["node"] == node]
     started = any(record["kind"] == "step_started" for record in own)
-    if node.split("/")[1] in ("annotate", "health", "advantage"):  # they count nothing
+    if node.rpartition("/")[2] in ("annotate", "judge", "advantage"):  # they count nothing
         return started
     return started and any(record["kind"] == "progress" and record["done"] > 0 for record in own)
 

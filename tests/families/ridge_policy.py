@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from policy.conditioning import Tag
+from policy.conditioning import Condition
 from policy.models import POLICIES, PolicyFamily
 from recap.config import setting
 from recap.hashing import digest_tree
@@ -33,7 +33,8 @@ class Ridge:
 def train(config, batches, stats, *, out, **_):
     gram, moment = 0.0, 0.0
     for batch in map(batches.batch, range(config.fit.steps)):
-        good = batch["tag"] != Tag.NEGATIVE if "tag" in batch else slice(None)  # what the labels call worse is left out
+        # What the labels call worse is left out.
+        good = batch["condition"] != Condition.NEGATIVE if "condition" in batch else slice(None)
         state = np.pad(batch["state"], ((0, 0), (0, 1)), constant_values=1)[good].astype(np.float64)
         gram, moment = gram + state.T @ state, moment + np.einsum("bs,bha->sha", state, batch["action"][good])
     weight = np.linalg.solve(gram + 1e-3 * np.eye(len(gram)), moment.reshape(len(gram), -1)).reshape(moment.shape)
@@ -47,8 +48,7 @@ def train(config, batches, stats, *, out, **_):
 FAMILY = PolicyFamily(
     name="ridge",
     config=RidgeConfig,
-    image_size=lambda config: (64, 64),
-    check=lambda config, *, prompts, robot: None,
+    image_size=lambda config: (48, 48),
     train=train,
     load=Ridge,
 )

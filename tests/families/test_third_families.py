@@ -42,7 +42,7 @@ def test_each_is_at_most_sixty_lines():
 
 def test_the_value_model_learns_and_labels(tmp_path):
     data = synthetic_values(tmp_path, episodes=4, length=16)
-    config = replace(VALUE_MODELS.get("neighbours").preset("tiny", steps=3), count=1)
+    config = replace(VALUE_MODELS.get("neighbours").config(), count=1)
     assert family_of(config).name == "neighbours"
     figures = train_value(config, data, tmp_path, episodes=(0, 1, 2))
     assert figures == {"frames": float(data.packed.offsets[3])}
@@ -73,9 +73,9 @@ def test_the_policy_leaves_out_what_is_labelled_negative(tmp_path, third):
         def batch(self, step):
             rng = np.random.default_rng(step)
             state = rng.normal(size=(32, 3)).astype(np.float32)
-            tag = np.tile([1, 2], 16).astype(np.int8)
-            action = np.where(tag == 2, -1, 1)[:, None, None] * state[:, None]
-            return {"state": state, "action": action, "tag": tag}
+            condition = np.tile([1, 2], 16).astype(np.int8)
+            action = np.where(condition == 2, -1, 1)[:, None, None] * state[:, None]
+            return {"state": state, "action": action, "condition": condition}
 
     ridge, _ = third
     ridge.train(ridge.RidgeConfig(chunk=1), Contrary(), {}, out=tmp_path)

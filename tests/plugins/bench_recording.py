@@ -8,14 +8,15 @@ from pathlib import Path
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
-from data.robots.attempt import Cast
 from data.robots.device import connected
 from data.robots.keyboard import TerminalKeys
 from data.robots.lerobot_config import load_robot, load_teleoperator
-from data.robots.lerobot_robot import Leader, LeRobotRobot
-from data.robots.session import Session
+from data.robots.lerobot_robot import LeRobotRobot, Teleoperator
+from data.robots.recording import RecordingSetup
+from data.robots.session import RecordingSession
 from data.robots.signals import StopSignals
 from data.tasks import TASKS
+from policy.client import LocalClient
 
 PLUGINS = Path(__file__).parent
 JOINTS = ("waist", "shoulder", "elbow", "wrist_pitch", "wrist_yaw", "wrist_roll")
@@ -105,10 +106,13 @@ class Recording:
     def __init__(self, folder: Path, *, teleop=True, policy=None, setup=None, leader=None, **robot):
         self.device, loaded = load_robot(robot_file(folder, setup=setup, **robot))
         task = TASKS.get("bench_folding")
-        self.robot = LeRobotRobot(self.device, task.robot, loaded, rate_hz=task.spec.rate_hz)
+        self.robot = LeRobotRobot(self.device, task.robot, loaded, rate_hz=task.spec.rate_hz, prompt=task.spec.prompt)
         teleoperator = load_teleoperator(leader_file(folder, **(leader or {}))) if teleop else None
-        self.leader = None if teleoperator is None else Leader(teleoperator, self.robot, rate_hz=task.spec.rate_hz)
-        self.cast = Cast(task=task, robot=self.robot, leader=self.leader, policy=policy)
+        self.leader = (
+            None if teleoperator is None else Teleoperator(teleoperator, self.robot, rate_hz=task.spec.rate_hz)
+        )
+        client = None if policy is None else LocalClient(policy)
+        self.setup = RecordingSetup(task=task, robot=self.robot, teleoperator=self.leader, policy=client)
         self.store, self.book = EpisodeStore(folder / "episodes"), LabelBook(folder / "labels")
         self.stop = StopSignals()
         self.session = None
@@ -119,8 +123,8 @@ class Recording:
         with terminal() as (master, slave):
             self.operator = Operator(self.device, master, between=between, during=during)
             keys = TerminalKeys(slave)
-            self.session = Session(
-                self.cast,
+            self.session = RecordingSession(
+                self.setup,
                 self.store,
                 self.book,
                 by="ada",

@@ -13,29 +13,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recap.errors import ConfigError, UnknownName
+from recap.errors import ConfigError
 from recap.registry import Registry
+from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, IntArray
 from value_model.bundle import read_description
 
 if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ValueData:
-    """Experience with its returns, as value models see it. Rows stand in the order of `packed`."""
+class Experience:
+    """Episodes as a trained value model sees them. Rows stand in the order of `packed`."""
 
-    packed: PackedExperience
+    packed: FrameView
     """N frames of E episodes: images [N, C, h, w, 3] uint8, state [N, S]."""
-    returns: FloatArray
-    """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""
     prompts: tuple[str, ...]
     """E instructions, in words."""
-    max_steps: IntArray
-    """[E] T_max of each episode's task."""
-    lookahead: IntArray
-    """[E] K = N of each episode's task, control steps."""
     truth: Callable[[str], FloatArray] | None = None
     """Episode id -> [T] true progress. Privileged: given only to families that say so, for controls."""
 
@@ -50,14 +45,24 @@ class ValueData:
         return np.arange(packed.num_frames, dtype=np.int64) - packed.offsets[packed.episode_of]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ValueData(Experience):
+    """Experience with what is known of it in training only."""
+
+    returns: FloatArray
+    """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""
+    lookahead: IntArray
+    """[E] K = N of each episode's task, control steps."""
+
+
 class ValueModel(Protocol):
     """A trained value model."""
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """Values of all T frames of one episode.
 
         Args:
-            data: experience; `returns` must not be read.
+            data: experience, without its returns.
             episode: position e in `data.packed.episode_ids`.
             draws: M noise draws per frame (ignored by models without noise).
             noise_seed: noise is counter-based from (noise_seed, episode id, frame, draw): values do not depend on
@@ -74,9 +79,9 @@ class ValueModel(Protocol):
 class Noiseless:
     """A ValueModel without noise, from the function (data, episode) -> values [T]: more draws change nothing."""
 
-    values: Callable[[ValueData, int], NDArray[np.floating[Any]]]
+    values: Callable[[Experience, int], NDArray[np.floating[Any]]]
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label."""
         del draws, noise_seed
         value = self.values(data, episode).astype(np.float32)
@@ -94,10 +99,13 @@ class ValueFamily:
     """train(config, data: ValueData, episodes [n] positions to learn from, *, seed, scratch, out, journal,
     data_identity) -> figures; writes the bundle folder `out` (with value.json naming the family). It names what it
     uses and takes the rest as `**others`. Nothing of labelling (draws, noise) is among them, ever."""
-    load: Callable[[Path], ValueModel]
-    """The model of a bundle folder."""
+    load: Callable[..., ValueModel]
+    """load(path) -> the model of a bundle folder."""
+    networks: bool = False
+    """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
     presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """{size: preset(steps=) -> settings}: "tiny" for tests, "small" for simulation, with so many gradient steps."""
+    """{size: preset(steps=) -> settings}: "tiny" for tests, "small" for simulation, with so many gradient steps. A
+    family without a size is used with its default settings."""
     image_size: Callable[[Any, int, int], tuple[int, int]] = lambda config, height, width: (height, width)
     """image_size(config, height, width) -> the smallest (h, w) that it takes and that holds such pictures."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
@@ -107,17 +115,9 @@ class ValueFamily:
     privileged: bool = False
     """Reads the simulator's truth: a control, never a contender."""
 
-    def preset(self, size: str, *, steps: int) -> Any:
-        """Settings of a size; a family without any (a closed form takes no gradient steps) has its defaults.
-
-        Raises:
-            UnknownName: it has presets, but none of this size.
-        """
-        if not self.presets:
-            return self.config()
-        if size not in self.presets:
-            raise UnknownName.among(f"preset of {self.name}", size, self.presets)
-        return self.presets[size](steps=steps)
+    def at(self, runtime: Runtime) -> dict[str, Runtime]:
+        """The argument that tells train and load where to compute; none for a family without networks."""
+        return {"runtime": runtime} if self.networks else {}
 
 
 VALUE_MODELS: Registry[ValueFamily] = Registry("value model", packages=("value_model.models",))
@@ -136,14 +136,15 @@ def family_of(config: Any) -> ValueFamily:
     raise ConfigError(f"{type(config).__name__} belongs to no value model family; registered: {known}")
 
 
-def load_value_model(path: Path) -> ValueModel:
-    """The model of any bundle folder, by the family its value.json names.
+def load_value_model(path: Path, *, runtime: Runtime = CPU) -> ValueModel:
+    """The model of any bundle folder, by the family its value.json names, computing as `runtime` says.
 
     Raises:
         ArtifactCorrupt: the folder has no readable value.json.
         UnknownName: no such family.
     """
-    return VALUE_MODELS.get(read_description(path)["family"]).load(path)
+    family = VALUE_MODELS.get(read_description(path)["family"])
+    return family.load(path, **family.at(runtime))
 
 
 def training_rows(data: ValueData, episodes: NDArray[np.integer[Any]], family: str) -> IntArray:

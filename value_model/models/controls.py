@@ -20,7 +20,7 @@ from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.types import FloatArray
 from value_model.bundle import fresh_bundle, read_arrays, read_description, write_arrays, write_description
-from value_model.models import VALUE_MODELS, Noiseless, ValueData, ValueFamily, training_rows
+from value_model.models import VALUE_MODELS, Experience, Noiseless, ValueData, ValueFamily, training_rows
 from value_model.per_prompt import per_prompt
 
 
@@ -44,7 +44,7 @@ class RandomConfig:
         validate(self)
 
 
-def _truth(data: ValueData, episode: int) -> FloatArray:
+def _truth(data: Experience, episode: int) -> FloatArray:
     """[T] true progress of an episode."""
     episode_id = data.packed.episode_ids[episode]
     if data.truth is None:
@@ -54,9 +54,7 @@ def _truth(data: ValueData, episode: int) -> FloatArray:
     if progress.shape != (length,):
         raise ConfigError(f"oracle: truth of episode {episode_id} has shape {progress.shape}, expected ({length},)")
     if np.isnan(progress).any():
-        raise ConfigError(
-            f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value-model viva"
-        )
+        raise ConfigError(f"oracle: the world of episode {episode_id} has no measure of progress", hint="--value viva")
     return progress
 
 
@@ -66,7 +64,7 @@ class Random:
     def __init__(self, low: float) -> None:
         self.low = low
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label; ConfigError for draws < 1."""
         if draws < 1:
             raise ConfigError(f"random: draws = {draws}, expected >= 1")

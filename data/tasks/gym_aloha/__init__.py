@@ -1,7 +1,7 @@
 """gym_aloha: one arm picks up a cube and hands it to the other. The environment is gym-aloha's AlohaTransferCube.
 
 Needs the package gym-aloha in an environment of its own (`make env-aloha`, docs/robots.md); without it the task is
-known and refuses to make a robot.
+known and refuses to make it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.robots.gym import GymRobot, GymTask, without_flaws
+from data.robots.gym import GymEnv, GymTask, without_flaws
 from data.sim.flaws import EpisodeFlaws
 from data.tasks import TASKS, Expert
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
@@ -67,15 +67,15 @@ def _wrap(env: Any, image_size: int) -> Any:
     )
 
 
-def _state(robot: GymRobot) -> Any:
+def _state(robot: GymEnv) -> Any:
     return robot.observation["agent_pos"]
 
 
-def _frames(robot: GymRobot) -> dict[str, Any]:
+def _frames(robot: GymEnv) -> dict[str, Any]:
     return {name: robot.env.draw(camera) for name, camera in CAMERAS.items()}
 
 
-def _progress(robot: GymRobot) -> float:
+def _progress(robot: GymEnv) -> float:
     """Right gripper to the cube, the cube off the table, left gripper to the cube: a third each."""
     if robot.info.get("is_success"):
         return 1.0
@@ -91,7 +91,7 @@ def _progress(robot: GymRobot) -> float:
     return min(1.0, (near[1] + lifted + near[0] * lifted) / 3.0)
 
 
-def _expert(robot: GymRobot, seed: int, flaws: EpisodeFlaws) -> Expert:
+def _expert(robot: GymEnv, seed: int, flaws: EpisodeFlaws) -> Expert:
     from data.tasks.gym_aloha.carrier import Carrier
 
     return Carrier(robot, seed, flaws)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.robots.gym import GymRobot
+from data.robots.gym import GymEnv
 from data.sim.flaws import EpisodeFlaws
 from data.sim.seeds import stream
 from data.tasks.gym_aloha.arm import FIRST, ArmIk, Vector, tool_angles, tool_point, tool_turn
@@ -50,7 +50,7 @@ class _Move:
 class Carrier:
     """An `Expert`. It is `rested` between two stages with nothing held, and never `done`: the verdict ends it."""
 
-    def __init__(self, robot: GymRobot, seed: int, flaws: EpisodeFlaws) -> None:
+    def __init__(self, robot: GymEnv, seed: int, flaws: EpisodeFlaws) -> None:
         self._physics = robot.env.unwrapped._env.physics
         self._model, self._data = self._physics.model.ptr, self._physics.data.ptr
         self._ik = {side: ArmIk(self._model, side) for side in SIDES}

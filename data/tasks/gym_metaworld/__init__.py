@@ -1,7 +1,7 @@
 """gym_metaworld: Meta-World's pick-place, a puck to be held at a place in the air. The environment is not ours.
 
 Needs the package metaworld in an environment of its own (`make env-metaworld`, docs/robots.md), for it pins a MuJoCo
-that the bench does not take; without it the task is known and refuses to make a robot.
+that the bench does not take; without it the task is known and refuses to make it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.robots.gym import GymRobot, GymTask, without_flaws
+from data.robots.gym import GymEnv, GymTask, without_flaws
 from data.sim.flaws import EpisodeFlaws
 from data.tasks import TASKS, Expert
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
@@ -59,23 +59,23 @@ def _wrap(env: Any, image_size: int) -> Any:
     return PlainPictures(env, image_size, model=lambda own: own.model, data=lambda own: own.data, seed=_seed)
 
 
-def _state(robot: GymRobot) -> Any:
+def _state(robot: GymEnv) -> Any:
     # The rest of the observation is where the puck and the mark are, which the cameras have to tell.
     return robot.observation[:4]
 
 
-def _frames(robot: GymRobot) -> dict[str, Any]:
+def _frames(robot: GymEnv) -> dict[str, Any]:
     return {name: robot.env.draw(camera) for name, camera in CAMERAS.items()}
 
 
-def _progress(robot: GymRobot) -> float:
+def _progress(robot: GymEnv) -> float:
     env, puck = robot.env.unwrapped, robot.observation[4:7]
     first = float(np.linalg.norm(env.obj_init_pos - env._target_pos))
     left = float(np.linalg.norm(puck - env._target_pos))
     return min(1.0, max(0.0, (first - left) / (first - SUCCESS_M)))
 
 
-def _expert(robot: GymRobot, seed: int, flaws: EpisodeFlaws) -> Expert:
+def _expert(robot: GymEnv, seed: int, flaws: EpisodeFlaws) -> Expert:
     from data.tasks.gym_metaworld.picker import Picker
 
     return Picker(robot, seed, flaws)

@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from data.robots.gym import GymRobot
+from data.robots.gym import GymEnv
 from data.sim.flaws import EpisodeFlaws
 from data.sim.seeds import stream
 from recap.types import FloatArray
@@ -36,7 +36,7 @@ OPEN_STEPS = 12
 class Picker:
     """An `Expert`. It is `rested` away from the puck, and never `done`, for the verdict ends the attempt."""
 
-    def __init__(self, robot: GymRobot, seed: int, flaws: EpisodeFlaws) -> None:
+    def __init__(self, robot: GymEnv, seed: int, flaws: EpisodeFlaws) -> None:
         from metaworld.policies import SawyerPickPlaceV3Policy
 
         self._robot, self._flaws, self._rng = robot, flaws, stream("picker", seed)

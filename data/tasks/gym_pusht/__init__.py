@@ -1,14 +1,14 @@
 """gym_pusht: push a T-shaped block onto its outline with a round tool. The environment is gym-pusht's, not ours.
 
 Needs the package gym-pusht in an environment of its own (`make env-pusht`, docs/robots.md); without it the task is
-known and refuses to make a robot.
+known and refuses to make it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from data.robots.gym import GymRobot, GymTask, without_flaws
+from data.robots.gym import GymEnv, GymTask, without_flaws
 from data.sim.flaws import EpisodeFlaws
 from data.tasks import TASKS, Expert
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
@@ -43,21 +43,21 @@ def _make_kwargs(image_size: int) -> dict[str, Any]:
     return {"obs_type": "state", "observation_width": image_size, "observation_height": image_size}
 
 
-def _state(robot: GymRobot) -> Any:
+def _state(robot: GymEnv) -> Any:
     # The rest of the observation is where the block lies, which a camera has to tell.
     return robot.observation[:2]
 
 
-def _frames(robot: GymRobot) -> dict[str, Any]:
+def _frames(robot: GymEnv) -> dict[str, Any]:
     # Not render(): that one draws the last action into the picture.
     return {"cam_high": robot.env.unwrapped._render()}
 
 
-def _progress(robot: GymRobot) -> float:
+def _progress(robot: GymEnv) -> float:
     return min(1.0, float(robot.env.unwrapped._get_coverage()) / SUCCESS_COVERAGE)
 
 
-def _expert(robot: GymRobot, seed: int, flaws: EpisodeFlaws) -> Expert:
+def _expert(robot: GymEnv, seed: int, flaws: EpisodeFlaws) -> Expert:
     from data.tasks.gym_pusht.pusher import Pusher
 
     return Pusher(robot.env.unwrapped, seed, flaws)

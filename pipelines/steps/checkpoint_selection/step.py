@@ -150,7 +150,7 @@ def _play(
         },
         role="evaluator",
         make_worker=Evaluator,
-        worker_args=(renderer, facts.env.image_size, facts.noise_seed, str(ctx.workspace.episodes)),
+        worker_args=(renderer, facts.env.image_size, facts.noise_seed, facts.runtime, str(ctx.workspace.episodes)),
         workers=facts.workers,
     )
     for option in options:

@@ -68,7 +68,7 @@ def evaluate(
         {seed: (seed, policy, (task, seed), seed in filmed) for seed in seeds},
         role="evaluator",
         make_worker=Evaluator,
-        worker_args=(renderer, facts.env.image_size, facts.noise_seed, str(ctx.workspace.episodes)),
+        worker_args=(renderer, facts.env.image_size, facts.noise_seed, facts.runtime, str(ctx.workspace.episodes)),
         workers=facts.workers,
     )
     rows = list(played.values())

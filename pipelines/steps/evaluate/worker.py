@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
     from pipelines.attempts import Start
-    from recap.protocols import Policy, SimulatedRobot
+    from recap.protocols import PolicyClient, SimulatedEnv
+    from recap.training.config import RuntimeConfig
 
 
 class Evaluator:
     """Plays one attempt per job. Job: (key, policy bundle, start, record it as an episode?). Result: its row."""
 
-    def __init__(self, renderer: str, image_size: int, noise_seed: int, store_root: str) -> None:
+    def __init__(
+        self, renderer: str, image_size: int, noise_seed: int, runtime: RuntimeConfig, store_root: str
+    ) -> None:
         from data.episodes import EpisodeStore
+        from recap.training.runtime import Runtime
 
         self._renderer, self._image_size = renderer, image_size
-        self._robots: dict[str, SimulatedRobot] = {}
-        self._policies: dict[str, Policy] = {}
-        self._noise_seed = noise_seed
+        self._envs: dict[str, SimulatedEnv] = {}
+        self._clients: dict[str, PolicyClient] = {}
+        self._noise_seed, self._runtime = noise_seed, Runtime.of(runtime)
         self._store = EpisodeStore(Path(store_root))
 
     def run(self, job: tuple[str | int, str, Start, bool]) -> dict[str, Any]:
@@ -27,15 +31,9 @@ class Evaluator:
         from data.tasks import TASKS
 
         key, policy_dir, (task, seed), film = job
-        policy = self._policy(policy_dir)
+        client = self._client(policy_dir)
         attempt, draft, truth = rollout(
-            TASKS.get(task),
-            self._robot(task),
-            policy,
-            seed,
-            noise_seed=self._noise_seed,
-            execute=policy.execute,
-            record=film,
+            TASKS.simulated(task), self._env(task), client, seed, noise_seed=self._noise_seed, record=film
         )
         episode_id = self._store.commit(draft, truth) if draft is not None else None
         return {
@@ -47,27 +45,28 @@ class Evaluator:
             "human_steps": attempt.human_steps,
             "metrics": dict(attempt.metrics),
             "episode_id": episode_id,
-            "policy_id": policy.policy_id,
+            "policy_id": client.policy_id,
         }
 
-    def _robot(self, task: str) -> SimulatedRobot:
-        """The robot before a task's scene, made when the first attempt at it comes."""
+    def _env(self, task: str) -> SimulatedEnv:
+        """The environment of a task, made when the first attempt at it comes."""
         from data.tasks import TASKS
 
-        if task not in self._robots:
-            self._robots[task] = TASKS.get(task).make_robot(renderer=self._renderer, image_size=self._image_size)
-        return self._robots[task]
+        if task not in self._envs:
+            self._envs[task] = TASKS.simulated(task).make_env(renderer=self._renderer, image_size=self._image_size)
+        return self._envs[task]
 
-    def _policy(self, folder: str) -> Policy:
+    def _client(self, folder: str) -> PolicyClient:
         """The policy of a bundle; two are kept, because the gate plays two in turn."""
+        from policy.client import LocalClient
         from policy.models import load_policy
 
-        if folder not in self._policies:
-            while len(self._policies) >= 2:
-                del self._policies[next(iter(self._policies))]
-            self._policies[folder] = load_policy(Path(folder))
-        return self._policies[folder]
+        if folder not in self._clients:
+            while len(self._clients) >= 2:
+                del self._clients[next(iter(self._clients))]
+            self._clients[folder] = LocalClient(load_policy(Path(folder), runtime=self._runtime))
+        return self._clients[folder]
 
     def close(self) -> None:
-        for robot in self._robots.values():
-            robot.close()
+        for env in self._envs.values():
+            env.close()

@@ -63,7 +63,7 @@ def gate(
             jobs,
             role="evaluator",
             make_worker=Evaluator,
-            worker_args=(renderer, facts.env.image_size, facts.noise_seed, str(ctx.workspace.episodes)),
+            worker_args=(renderer, facts.env.image_size, facts.noise_seed, facts.runtime, str(ctx.workspace.episodes)),
             workers=facts.workers,
         )
         won = {name: [is_success(attempt_of(rows[f"{name}/{key}"])) for key in begun] for name in _PLAYERS}

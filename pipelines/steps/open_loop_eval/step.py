@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.facts import TaskFacts, task_context
+from pipelines.facts import ComputeFacts, task_context
 from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 from recap.config import setting, validate
 from recap.step import Artifact, JsonOutput, StepContext, step
@@ -32,7 +32,7 @@ class OpenLoopEvalConfig:
     name="open_loop_eval",
     version=1,
     config=OpenLoopEvalConfig,
-    facts=TaskFacts,
+    facts=ComputeFacts,
     inputs=("policy", "experience"),
     optional=("labels",),
     outputs=("open_loop",),
@@ -40,7 +40,7 @@ class OpenLoopEvalConfig:
     context=task_context("prompt", robot=True),
 )
 def open_loop_eval(
-    ctx: StepContext, config: OpenLoopEvalConfig, facts: TaskFacts, inputs: Mapping[str, Artifact]
+    ctx: StepContext, config: OpenLoopEvalConfig, facts: ComputeFacts, inputs: Mapping[str, Artifact]
 ) -> Mapping[str, JsonOutput]:
     """Outputs the figures (OpenLoopEval); `labels` says which frames are positive and which episodes are used.
 
@@ -54,7 +54,7 @@ def open_loop_eval(
         evaluate_open_loop,
         (
             config,
-            facts.tasks[0],
+            facts,
             inputs["experience"].json(),
             inputs["policy"].path,
             inputs["labels"].path if "labels" in inputs else None,

@@ -19,7 +19,8 @@ from recap.protocols import Journal
 from recap.types import BoolArray, FloatArray, IntArray, Observation, Source
 
 if TYPE_CHECKING:
-    from data.framecache import PackedExperience
+    from data.framecache import FrameView
+    from pipelines.facts import ComputeFacts
     from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
     from recap.protocols import Policy
     from recap.specs import RobotSpec
@@ -32,7 +33,7 @@ STATEMENT = (
 
 def evaluate_open_loop(
     config: OpenLoopEvalConfig,
-    task_id: str,
+    facts: ComputeFacts,
     experience: Mapping[str, Any],
     policy_dir: Path,
     labels: Path | None,
@@ -44,7 +45,7 @@ def evaluate_open_loop(
 
     Args:
         config: settings of the step.
-        task_id: of the episodes.
+        facts: the task, and where the policy computes.
         experience: JSON of the EpisodeSet to use; with labels, those of its episodes that have any.
         policy_dir: the bundle.
         labels: frame table with `positive`, or None.
@@ -61,7 +62,9 @@ def evaluate_open_loop(
     from data.tasks import TASKS
     from pipelines.experience import recorded_size, view_at, wordings_of
     from policy.models import load_policy
+    from recap.training.runtime import Runtime
 
+    task_id = facts.tasks[0]
     task, store = TASKS.get(task_id), EpisodeStore(episodes)
     ids = EpisodeSet.from_json(experience)
     table = None if labels is None else FrameTable.read(labels)
@@ -78,7 +81,7 @@ def evaluate_open_loop(
         groups |= {"positive": table.arrays["positive"], "negative": ~table.arrays["positive"]}
     chosen = {name: choose_frames(packed, mask, config.frames, config.seed) for name, mask in groups.items()}
     rows = np.unique(np.concatenate([*chosen.values()]))
-    policy = load_policy(policy_dir)
+    policy = load_policy(policy_dir, runtime=Runtime.of(facts.runtime))
     acted: dict[int, FloatArray] = {}
     for row in rows.tolist():
         prompt = wordings[packed.episode_of[row]]
@@ -102,7 +105,7 @@ def evaluate_open_loop(
     )
 
 
-def choose_frames(packed: PackedExperience, mask: BoolArray, count: int, seed: int) -> IntArray:
+def choose_frames(packed: FrameView, mask: BoolArray, count: int, seed: int) -> IntArray:
     """Rows, sorted, of at most `count` frames within `mask` [N]: those with the lowest number drawn for them."""
     rows = np.flatnonzero(mask)
     if len(rows) <= count:
@@ -111,7 +114,7 @@ def choose_frames(packed: PackedExperience, mask: BoolArray, count: int, seed: i
     return np.sort(rows[np.argsort(drawn, kind="stable")[:count]])
 
 
-def compare(packed: PackedExperience, acted: Mapping[int, FloatArray], robot: RobotSpec) -> ActionError:
+def compare(packed: FrameView, acted: Mapping[int, FloatArray], robot: RobotSpec) -> ActionError:
     """Mean absolute error per action dimension, in robot units, beside that of keeping the present state.
 
     Args:
@@ -170,7 +173,7 @@ def contract(recorded: FloatArray, acted: FloatArray, margin: float, robot: Robo
     )
 
 
-def _act(policy: Policy, packed: PackedExperience, row: int, *, prompt: str, robot: RobotSpec, seed: int) -> FloatArray:
+def _act(policy: Policy, packed: FrameView, row: int, *, prompt: str, robot: RobotSpec, seed: int) -> FloatArray:
     """[n, A] what the policy would send from this frame on, up to its next look or the end of the episode."""
     frames = {camera: packed.images[row, place] for place, camera in enumerate(packed.cameras)}
     observation = Observation(state=packed.state[row], frames=frames, prompt=prompt)
@@ -189,11 +192,11 @@ def _act(policy: Policy, packed: PackedExperience, row: int, *, prompt: str, rob
     return chunk[: min(policy.execute, end - row)]
 
 
-def _counter(purpose: str, packed: PackedExperience, row: int, seed: int) -> int:
+def _counter(purpose: str, packed: FrameView, row: int, seed: int) -> int:
     episode = int(packed.episode_of[row])
     return derive(purpose, seed, int(packed.episode_ids[episode], 16), row - int(packed.offsets[episode]))
 
 
-def _name(packed: PackedExperience, row: int) -> str:
+def _name(packed: FrameView, row: int) -> str:
     episode = int(packed.episode_of[row])
     return f"step {row - int(packed.offsets[episode])} of episode {packed.episode_ids[episode][:12]}"

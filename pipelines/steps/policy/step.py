@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.facts import TaskFacts, task_context
+from pipelines.facts import ComputeFacts, task_context
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
@@ -31,7 +31,7 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PolicyFacts(TaskFacts):
+class PolicyFacts(ComputeFacts):
     """What the graph says of a training."""
 
     condition: str = setting("labels", choices=("labels", "positive", "none"))

@@ -48,6 +48,7 @@ def train_policy(
     from pipelines.steps.policy.outputs import PolicyTraining
     from policy.conditioning import POSITIVE, ConditionedBatches, PromptedBatches
     from policy.models import candidates, family_of
+    from recap.training.runtime import Runtime
 
     tasks = tasks_of(facts.tasks)
     robot = tasks[0].robot
@@ -88,6 +89,7 @@ def train_policy(
         base=None if base is None else candidates(base)[-1][1],
         condition=POSITIVE if conditions else "",
         seed=facts.seed,
+        **family.at(Runtime.of(facts.runtime)),
     )
     return PolicyTraining(
         episodes=len(ids),

@@ -15,7 +15,7 @@ from recap.errors import ConfigError
 
 if TYPE_CHECKING:
     from data.episode_file import Header
-    from data.tasks import SimTask
+    from data.tasks import TaskDefinition
 
 ROLES: Mapping[str, tuple[str, ...]] = {"demos": ("demo",), "rollouts": ("rollout", "correction")}
 """{option of the command line: sources of the episodes that it takes}."""
@@ -106,7 +106,7 @@ def why_other(header: Header, *, task: str, role: str) -> str:
     return ""
 
 
-def why_misfit(header: Header, task: SimTask) -> str:
+def why_misfit(header: Header, task: TaskDefinition) -> str:
     """Why an episode of the task cannot be learned from with the others: another robot; "" if it can."""
     spec, robot = task.spec, task.robot
     found = {

@@ -21,7 +21,8 @@ from recap.types import Source
 if TYPE_CHECKING:
     from pipelines.steps.record.step import ImportedConfig, RecordFacts
 
-_BY = "recap import"
+_BY = "recap ingest"
+"""Who says it in the label book; not renamed: what was said by another name is taken for a person's."""
 _NAMED = 8
 
 
@@ -43,7 +44,7 @@ def import_episodes(
     store = EpisodeStore(ctx.workspace.episodes)
     present, judged_there = set(store.files()), set(source["truths"])
     # One for the workspace: what was once proved and is still here need not be read again when the folder has grown.
-    ledger = Ledger(ctx.workspace.root / "collections" / "imported.jsonl", key="episode_id")
+    ledger = Ledger(ctx.workspace.root / "collections" / "ingested.jsonl", key="episode_id")
     rows = play_missing(
         ctx,
         ledger,

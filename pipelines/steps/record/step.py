@@ -115,6 +115,12 @@ def _no_longer_holds(workspace: Workspace, outputs: Mapping[str, Artifact]) -> s
     return ""
 
 
+def _context(facts: RecordFacts) -> Mapping[str, Any]:
+    # Recorded episodes are what they are: how long another attempt would last changes nothing of them.
+    fields = ("rate_hz",) if facts.folder else ACTING
+    return task_context(*fields, robot=True)(facts)
+
+
 @step(
     name="record",
     version=1,
@@ -124,7 +130,7 @@ def _no_longer_holds(workspace: Workspace, outputs: Mapping[str, Artifact]) -> s
     outputs=("episodes", "summary"),
     libraries=("mujoco", "numpy"),
     check=_no_longer_holds,
-    context=task_context(*ACTING, robot=True),
+    context=_context,
 )
 def record(
     ctx: StepContext,
@@ -153,7 +159,7 @@ def record(
             rows = _play(ctx, facts, {seed: seed for seed in seeds}, Collector, (*scene, config.flaws, store))
         else:
             jobs = {seed: (seed, index >= config.attempts) for index, seed in enumerate(seeds)}
-            acting = (str(inputs["policy"].path), facts.noise_seed, config.correction, store)
+            acting = (str(inputs["policy"].path), facts.noise_seed, config.correction, facts.runtime, store)
             rows = _play(ctx, facts, jobs, RolloutCollector, (*scene, *acting))
         recording = Recording(task=facts.task, attempts=tuple(from_json(RecordedAttempt, row) for row in rows))
     ctx.journal.metrics(_figures(recording), step=0)

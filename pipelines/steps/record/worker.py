@@ -14,7 +14,7 @@ from recap.errors import ConfigError, EpisodeCorrupt
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
     from data.corrections import CorrectionConfig
     from data.sim.flaws import FlawConfig
-    from recap.protocols import Policy
+    from recap.training.config import RuntimeConfig
 
 
 class Collector:
@@ -24,8 +24,8 @@ class Collector:
         from data.episodes import EpisodeStore
         from data.tasks import TASKS
 
-        self._task = TASKS.get(task)
-        self._robot = self._task.make_robot(renderer=renderer, image_size=image_size)
+        self._task = TASKS.simulated(task)
+        self._env = self._task.make_env(renderer=renderer, image_size=image_size)
         self._flaws = flaws
         self._store = EpisodeStore(Path(store_root))
 
@@ -33,7 +33,7 @@ class Collector:
         from data.rollout import record_demo
         from data.tasks import flaws_of
 
-        draft, truth = record_demo(self._task, self._robot, job, self._flaws)
+        draft, truth = record_demo(self._task, self._env, job, self._flaws)
         episode_id = self._store.commit(draft, truth)
         return {
             "start_seed": job,
@@ -46,7 +46,7 @@ class Collector:
         }
 
     def close(self) -> None:
-        self._robot.close()
+        self._env.close()
 
 
 class RolloutCollector:
@@ -60,33 +60,31 @@ class RolloutCollector:
         policy_dir: str,
         noise_seed: int,
         correction: CorrectionConfig,
+        runtime: RuntimeConfig,
         store_root: str,
     ) -> None:
         from data.episodes import EpisodeStore
         from data.tasks import TASKS
+        from policy.client import LocalClient
         from policy.models import load_policy
+        from recap.training.runtime import Runtime
 
-        self._task = TASKS.get(task)
-        self._robot = self._task.make_robot(renderer=renderer, image_size=image_size)
-        self._policy: Policy = load_policy(Path(policy_dir))
+        self._task = TASKS.simulated(task)
+        self._env = self._task.make_env(renderer=renderer, image_size=image_size)
+        self._client = LocalClient(load_policy(Path(policy_dir), runtime=Runtime.of(runtime)))
         self._noise_seed = noise_seed
         self._correction = correction
         self._store = EpisodeStore(Path(store_root))
 
     def run(self, job: tuple[int, bool]) -> dict[str, Any]:
-        from data.corrections import rollout_with_corrections
         from data.rollout import rollout
 
         seed, supervised = job
-        play: dict[str, Any] = {"noise_seed": self._noise_seed, "execute": self._policy.execute}
-        if supervised:
-            attempt, draft, truth = rollout_with_corrections(
-                self._task, self._robot, self._policy, seed, correction=self._correction, **play
-            )
-        else:
-            attempt, recorded, truth = rollout(self._task, self._robot, self._policy, seed, record=True, **play)
-            assert recorded is not None, "record=True gives an episode"
-            draft = recorded
+        correction = self._correction if supervised else None
+        attempt, draft, truth = rollout(
+            self._task, self._env, self._client, seed, noise_seed=self._noise_seed, correction=correction
+        )
+        assert draft is not None, "it is recorded"
         return {
             "start_seed": seed,
             "episode_id": self._store.commit(draft, truth),
@@ -98,7 +96,7 @@ class RolloutCollector:
         }
 
     def close(self) -> None:
-        self._robot.close()
+        self._env.close()
 
 
 class Importer:
@@ -116,7 +114,7 @@ class Importer:
     def run(self, job: str) -> dict[str, Any]:
         try:
             truth = self._source.truth(job) if self._source.has_truth(job) else None
-            episode = self._store.take_over(self._source.path(job), truth)
+            episode = self._store.import_episode(self._source.path(job), truth)
         except (EpisodeCorrupt, ConfigError) as error:
             return {"episode_id": job, "problem": error.message}
         assert episode.id == job, "the id is the digest of what was proved"

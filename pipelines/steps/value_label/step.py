@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.attempts import play_missing
-from pipelines.facts import TaskFacts, task_context
+from pipelines.facts import ComputeFacts, task_context
 from pipelines.ledger import Ledger
 from pipelines.steps.value_train.outputs import ValueTraining
 from recap.config import setting, validate
@@ -31,7 +31,7 @@ class ValueLabelConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValueLabelFacts(TaskFacts):
+class ValueLabelFacts(ComputeFacts):
     """What the graph says of a labelling."""
 
     model: Any
@@ -77,6 +77,7 @@ def value_label(
         models=inputs["models"].path,
         family=training.family,
         model=facts.model,
+        runtime=facts.runtime,
         draws=config.draws,
         episodes=ctx.workspace.episodes,
         cache=ctx.workspace.cache,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap.files import write_atomic
+
 if TYPE_CHECKING:
     from recap.protocols import Journal
-    from value_model.models import ValueData, ValueModel
+    from recap.training.config import RuntimeConfig
+    from value_model.models import Experience, ValueModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +28,7 @@ class LabelPlan:
     family: str
     model: Any
     """Settings of the model."""
+    runtime: RuntimeConfig
     draws: int
     episodes: Path
     cache: Path
@@ -49,17 +53,19 @@ class Labeller:
         torch.set_num_threads(1)
         self._plan, self._journal = plan, journal
         self._models: dict[int, ValueModel] = {}
-        self._data: ValueData | None = None
+        self._data: Experience | None = None
 
     def run(self, job: Job) -> dict[str, Any]:
         import numpy as np
 
+        from recap.training.runtime import Runtime
         from value_model.models import VALUE_MODELS
 
         key, fold, episodes, noise_seed = job
         plan = self._plan
         if fold not in self._models:
-            self._models[fold] = VALUE_MODELS.get(plan.family).load(plan.models / f"fold-{fold}")
+            family = VALUE_MODELS.get(plan.family)
+            self._models[fold] = family.load(plan.models / f"fold-{fold}", **family.at(Runtime.of(plan.runtime)))
         if self._data is None:
             self._data = _data(plan, self._journal)
         model, data = self._models[fold], self._data
@@ -73,24 +79,16 @@ class Labeller:
         self._data = None
 
 
-def _data(plan: LabelPlan, journal: Journal) -> ValueData:
+def _data(plan: LabelPlan, journal: Journal) -> Experience:
     """The experience without its returns; the truth only for a family that says it is a control."""
-    import numpy as np
-
     from data.episodes import EpisodeStore
-    from data.tasks import TASKS
     from pipelines.experience import prompts_of, view_for
-    from value_model.models import VALUE_MODELS, ValueData
+    from value_model.models import VALUE_MODELS, Experience
 
     store = EpisodeStore(plan.episodes)
-    rows = store.rows(plan.ids)
-    view = view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model)
-    return ValueData(
-        packed=view,
-        returns=np.full(view.num_frames, np.nan, dtype=np.float32),
-        prompts=prompts_of(rows),
-        max_steps=np.array([TASKS.get(row.task).spec.max_steps for row in rows], dtype=np.int64),
-        lookahead=np.ones(len(rows), dtype=np.int64),
+    return Experience(
+        packed=view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model),
+        prompts=prompts_of(store.rows(plan.ids)),
         truth=(lambda episode: store.truth(episode).progress) if VALUE_MODELS.get(plan.family).privileged else None,
     )
 
@@ -130,13 +128,6 @@ def _write_npy(path: Path, array: Any) -> None:
     """Whole or not at all: a shard that exists was written to its end."""
     import numpy as np
 
-    from recap.workspace import sync_dir
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_dir(path.parent)
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_atomic(path, content.getvalue())

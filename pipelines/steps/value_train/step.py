@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.attempts import play_missing
-from pipelines.facts import TaskFacts, task_context
+from pipelines.facts import ComputeFacts, task_context
 from pipelines.ledger import Ledger
 from pipelines.steps.value_train.outputs import FoldTraining, ValueTraining
 from recap.config import setting, validate
@@ -34,7 +34,7 @@ class ValueTrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValueTrainFacts(TaskFacts):
+class ValueTrainFacts(ComputeFacts):
     """What the graph says of a training."""
 
     lookahead: Mapping[str, int]

@@ -52,8 +52,6 @@ def strata_of(store: EpisodeStore, annotations: Annotations, ids: Sequence[str])
 
 def training_data(plan: TrainingPlan, journal: Journal) -> ValueData:
     """The experience with its returns; the truth only for a family that says it is a control."""
-    import numpy as np
-
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
     from pipelines.experience import episode_facts, prompts_of, view_for
@@ -70,8 +68,7 @@ def training_data(plan: TrainingPlan, journal: Journal) -> ValueData:
         packed=view,
         returns=target,
         prompts=prompts_of(store.rows(plan.ids)),
-        max_steps=facts.max_steps,
-        lookahead=np.array([plan.facts.lookahead[task] for task in facts.tasks], dtype=np.int64),
+        lookahead=facts.per_task(plan.facts.lookahead, "look-ahead"),
         truth=(lambda episode: store.truth(episode).progress) if family_of(plan.config.model).privileged else None,
     )
 
@@ -101,6 +98,7 @@ class ValueTrainer:
         import numpy as np
 
         from data.sim.seeds import derive
+        from recap.training.runtime import Runtime
         from value_model.models import family_of
 
         plan, config, fold = self._plan, self._plan.config, job
@@ -110,7 +108,8 @@ class ValueTrainer:
         seen = np.flatnonzero(folds != fold) if config.cross_fit > 1 else np.arange(len(folds))
         out = plan.bundle(fold)
         shutil.rmtree(out, ignore_errors=True)  # a killed attempt may have left it half written
-        figures = family_of(config.model).train(
+        family = family_of(config.model)
+        figures = family.train(
             config.model,
             self._data,
             seen,
@@ -120,6 +119,7 @@ class ValueTrainer:
             out=out,
             journal=_FoldJournal(self._journal, "" if fold == 0 else f"fold{fold}_"),
             data_identity=f"{_root(plan)}/{config.cross_fit}/{fold}",
+            **family.at(Runtime.of(plan.facts.runtime)),
         )
         return {"key": str(fold), "fold": fold, "figures": figures}
 

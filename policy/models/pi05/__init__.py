@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from policy.models import POLICIES, PolicyFamily
 from policy.models.pi05.checks import check, check_base
 from policy.models.pi05.config import Pi05Config, base_config, relative_dims, small_preset, tiny_preset
+from recap.training.runtime import CPU, Runtime
 
 if TYPE_CHECKING:
     from policy.models.pi05.acting import Pi05Actor
@@ -22,10 +23,10 @@ def _train(*args: Any, **kwargs: Any) -> dict[str, float]:
     return train(*args, **kwargs)
 
 
-def _load(path: Path) -> Pi05Actor:
+def _load(path: Path, *, runtime: Runtime = CPU) -> Pi05Actor:
     from policy.models.pi05.acting import load_policy
 
-    return load_policy(path)
+    return load_policy(path, runtime=runtime)
 
 
 def _with_guidance(path: Path, out: Path, beta: float) -> str:
@@ -47,6 +48,7 @@ POLICIES.add(
         base=base_config,
         train=_train,
         load=_load,
+        networks=True,
         with_guidance=_with_guidance,
     ),
 )

@@ -1,8 +1,9 @@
 """A trained pi0.5 bundle as a Policy: one observation and a noise seed in, a chunk of robot actions out.
 
-Deterministic: one torch thread, float32, noise from the seed alone. The bundle says which advantage tag the prompt
-carries and how far the flow is pushed towards it (guidance beta; 1 is one pass, as without tags). Costs torch to load,
-neither transformers nor LeRobot; that LeRobot's factory gives the same actions from the same folder is a test.
+Deterministic on the CPU: one torch thread, float32, noise from the seed alone. The bundle says which advantage
+condition the prompt carries and how far the flow is pushed towards it (guidance beta; 1 is one pass, as without
+condition). Costs torch to load, neither transformers nor LeRobot; that LeRobot's factory gives the same actions from
+the same folder is a test.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from data.resize import letterbox
-from policy.conditioning import TEXTS, Tag
+from policy.conditioning import TEXTS, Condition
 from policy.models.pi05.bundle import BundleInfo, read_bundle
 from policy.models.pi05.learner import float_images
 from policy.models.pi05.network import EulerModulations, Pi05Network, Prefix
-from policy.models.pi05.prompt import prompt_tokens, tagged_prompt_tokens
+from policy.models.pi05.prompt import conditioned_prompt_tokens, prompt_tokens
 from recap.errors import ConfigError
+from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, FrameArray, Observation
 
 
 class Pi05Actor:
     """A Policy (recap.protocols). Build it with `load_policy`."""
 
-    def __init__(self, network: Pi05Network, info: BundleInfo) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.info = info
+    def __init__(self, network: Pi05Network, info: BundleInfo, runtime: Runtime = CPU) -> None:
+        self.network = runtime.place(network.eval().requires_grad_(False))
+        self.info, self.runtime = info, runtime
         self._relative = np.zeros(len(info.action_names), np.float32)
         self._relative[list(info.relative_dims)] = 1.0
         # The weights stay, so these are the same at every call with as many rows.
@@ -75,30 +77,36 @@ class Pi05Actor:
         scaled = info.stats.state.apply(state)
         noise = torch.stack([chunk_noise(seed, info.chunk, len(info.action_names)) for seed in noise_seeds])
         noise = F.pad(noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
-        with torch.inference_mode():
-            prefix = self._prefix(float_images(images), observations[0].prompt, scaled)
-            sampled = self.network.sample(
-                prefix,
-                noise[:, None],
-                info.euler_steps,
-                guidance=info.guidance,
-                modulations=self._modulations_for(len(prefix.length)),
-            )[:, 0]
-        action = info.stats.action.invert(sampled[..., : len(info.action_names)].numpy())
+        sampled = self._sample(images, observations[0].prompt, scaled, noise)
+        action = info.stats.action.invert(sampled[..., : len(info.action_names)].cpu().numpy())
         return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)
 
+    def _sample(self, images: Tensor, prompt: str, state: FloatArray, noise: Tensor) -> Tensor:
+        """[B, H, F] normalised actions on the device, from images [B, C, s, s, 3], state [B, S] and noise [B, H, F]."""
+        move = self.runtime.move
+        with torch.inference_mode(), self.runtime.autocast():
+            prefix = self._prefix(float_images(move(images)), prompt, state)
+            return self.network.sample(
+                prefix,
+                move(noise)[:, None],
+                self.info.euler_steps,
+                guidance=self.info.guidance,
+                modulations=self._modulations_for(len(prefix.length)),
+            )[:, 0]
+
     def _prefix(self, images: Tensor, prompt: str, state: FloatArray) -> Prefix:
-        """Of B observations; with guidance of 2 B, first with tag, then without, over the same image features."""
-        network, info = self.network, self.info
+        """Of B observations; with guidance of 2 B, first with condition, then without, over the same image features."""
+        network, info, move = self.network, self.info, self.runtime.move
         if info.guidance == 1.0:
-            return network.prefix(images, torch.from_numpy(prompt_tokens(prompt, state, tag=info.tag)))
-        codes = np.repeat([TEXTS.index(info.tag), Tag.NONE], len(state))
-        tokens, written = tagged_prompt_tokens(prompt, np.concatenate([state, state]), codes)
+            tokens = prompt_tokens(prompt, state, condition=info.condition)
+            return network.prefix(images, move(torch.from_numpy(tokens)))
+        codes = np.repeat([TEXTS.index(info.condition), Condition.NONE], len(state))
+        tokens, written = conditioned_prompt_tokens(prompt, np.concatenate([state, state]), codes)
         features = network.embed_images(images)
         return network.prefix_after(
             torch.cat([features, features]),
-            torch.from_numpy(tokens),
-            token_valid=None if written is None else torch.from_numpy(written),
+            move(torch.from_numpy(tokens)),
+            token_valid=None if written is None else move(torch.from_numpy(written)),
         )
 
     def _modulations_for(self, rows: int) -> EulerModulations:
@@ -122,15 +130,16 @@ def chunk_noise(seed: int, steps: int, width: int) -> Tensor:
     return torch.from_numpy(np.random.Generator(words).standard_normal((steps, width), dtype=np.float32))
 
 
-def load_policy(path: Path) -> Pi05Actor:
-    """The policy of a bundle folder.
+def load_policy(path: Path, *, runtime: Runtime = CPU) -> Pi05Actor:
+    """The policy of a bundle folder, acting where `runtime` says.
 
     Raises:
         ArtifactCorrupt: the folder is not a whole bundle.
+        ConfigError: there is no such device.
     """
     torch.set_num_threads(1)
     network, info = read_bundle(path)
-    return Pi05Actor(network, info)
+    return Pi05Actor(network, info, runtime)
 
 
 def _aligned(state: FloatArray, width: int) -> FloatArray:

@@ -5,7 +5,7 @@
     policy_preprocessor.json ...   LeRobot processors with the statistics they need
     policy_postprocessor.json ...
     tokenizer.json                 the prompt's tokens, for the `tokenizers` library
-    recap.json                     prompt, tag, guidance, chunk, executed steps, cameras, names, scaling, versions
+    recap.json                     prompt, condition, guidance, chunk, executed steps, cameras, names, scaling, versions
 
 The JSON files are written here rather than by LeRobot's own savers, because importing those costs seconds; a contract
 test loads the folder with LeRobot, saves it again with LeRobot, and compares.
@@ -36,7 +36,9 @@ from recap.config import from_json, to_json
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree
 
-FORMAT = 2
+FORMAT = 3
+_TAGGED_FORMAT = 2
+"""The format before, which calls the condition `tag`. Read, never written."""
 PROMPT_SEPARATOR = "; "
 _WEIGHTS = "model.safetensors"
 _LIBRARIES = ("torch", "lerobot", "numpy", "recap-rl")
@@ -60,10 +62,10 @@ class BundleInfo:
     relative_dims: tuple[int, ...]
     """Action dimensions predicted relative to the state."""
     stats: PolicyStats
-    tag: str = ""
-    """Words of the advantage tag it acts with (policy.conditioning.POSITIVE), or "": none."""
+    condition: str = ""
+    """Words of the advantage condition it acts with (policy.conditioning.POSITIVE), or "": none."""
     guidance: float = 1.0
-    """beta: 1 acts by the tagged flow alone, otherwise by untagged + beta (tagged - untagged)."""
+    """beta: 1 acts by the conditioned flow alone, otherwise by unconditioned + beta (conditioned - unconditioned)."""
     policy_id: str = ""
     """Identity of the folder's logical content; known once it is written."""
 
@@ -96,15 +98,15 @@ def with_guidance(source: Path, out: Path, beta: float) -> str:
 
     Raises:
         ArtifactCorrupt: `source` is not a bundle.
-        ConfigError: beta is negative or not finite, or not 1 for a policy without tag, which has nothing to mix.
+        ConfigError: beta is negative or not finite, or not 1 for a policy without condition, which has nothing to mix.
     """
     info = read_info(source)
     if not (math.isfinite(beta) and beta >= 0):
         raise ConfigError(f"guidance {beta}, expected a finite number >= 0")
-    if beta != 1 and not info.tag:
+    if beta != 1 and not info.condition:
         raise ConfigError(
-            f"policy bundle {source} was trained without advantage tags: guidance {beta}, expected 1",
-            hint="train it on ConditionedBatches with tag=POSITIVE",
+            f"policy bundle {source} was trained without advantage conditions: guidance {beta}, expected 1",
+            hint="train it on ConditionedBatches with condition=POSITIVE",
         )
     link_folder(source, out, other=("config.json", "recap.json"))
     for name in ("config.json", "recap.json"):
@@ -136,7 +138,7 @@ def _description(info: BundleInfo) -> dict[str, Any]:
         "family": "pi05",
         "network": to_json(info.network),
         "task": info.task,
-        "tag": info.tag,
+        "condition": info.condition,
         "guidance": info.guidance,
         "chunk": info.chunk,
         "execute": info.execute,
@@ -161,6 +163,8 @@ def read_info(path: Path) -> BundleInfo:
         raw = json.loads((path / "recap.json").read_bytes())
     except (OSError, json.JSONDecodeError) as error:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {error}") from error
+    if raw.get("format") == _TAGGED_FORMAT and "tag" in raw:
+        raw |= {"format": FORMAT, "condition": raw["tag"]}
     if raw.get("format") != FORMAT or raw.get("family") != "pi05":
         raise ArtifactCorrupt(
             f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 {FORMAT}",
@@ -179,7 +183,7 @@ def read_info(path: Path) -> BundleInfo:
         action_names=tuple(raw["action_names"]),
         relative_dims=tuple(raw["relative_dims"]),
         stats=PolicyStats(**stats),
-        tag=raw["tag"],
+        condition=raw["condition"],
         guidance=raw["guidance"],
         policy_id=digest_tree(path),
     )

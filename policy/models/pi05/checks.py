@@ -41,18 +41,17 @@ def check(config: Pi05Config, *, prompts: Sequence[str], robot: RobotSpec) -> No
     if 0 < config.network.action_dim < actions:
         raise ConfigError(
             f"pi05: network.action_dim = {config.network.action_dim} is less than the robot's {actions} actions",
-            hint=f"--set policy.model.network.action_dim={actions} --set pretrain.model.network.action_dim={actions}",
+            hint=f"--set policy.model.network.action_dim={actions}",
         )
     if config.network.cameras not in (0, len(robot.cameras)):
         raise ConfigError(
             f"pi05: network.cameras = {config.network.cameras}, the robot has {len(robot.cameras)}",
-            hint="--set policy.model.network.cameras=0 --set pretrain.model.network.cameras=0   (as many as there are)",
+            hint="--set policy.model.network.cameras=0   (as many as there are)",
         )
     if config.network.vocab_size < VOCAB_SIZE:
         raise ConfigError(
             f"pi05: network.vocab_size = {config.network.vocab_size}, prompts have {VOCAB_SIZE} different tokens",
-            hint=f"--set policy.model.network.vocab_size={VOCAB_SIZE} "
-            f"--set pretrain.model.network.vocab_size={VOCAB_SIZE}",
+            hint=f"--set policy.model.network.vocab_size={VOCAB_SIZE}",
         )
     if relative := relative_dims(config, robot):
         from data.normalise import check_relative_dims
@@ -62,13 +61,13 @@ def check(config: Pi05Config, *, prompts: Sequence[str], robot: RobotSpec) -> No
         except ConfigError as error:
             raise ConfigError(
                 f"pi05: relative_actions: {error.message}",
-                hint="--set policy.model.relative_actions=false --set pretrain.model.relative_actions=false",
+                hint="--set policy.model.relative_actions=false",
             ) from error
     for prompt in prompts:
-        tokens = max(len(encode(prompt_text(prompt, [0] * states, tag=tag))) for tag in TEXTS)
+        tokens = max(len(encode(prompt_text(prompt, [0] * states, condition=condition))) for condition in TEXTS)
         if tokens > config.prompt_tokens:
             raise ConfigError(
                 f"pi05: the prompt {prompt!r} and {states} state values take {tokens} tokens, expected at most "
                 f"{config.prompt_tokens}",
-                hint=f"--set policy.model.prompt_tokens={tokens} --set pretrain.model.prompt_tokens={tokens}",
+                hint=f"--set policy.model.prompt_tokens={tokens}",
             )

@@ -20,15 +20,15 @@ class RecapPI05Config(PI05Config):
     """PI05Config whose network sizes are `network`; LeRobot's two variant names are not read."""
 
     network: NetworkSizes = field(default_factory=full)
-    tag: str = ""
-    """Words of the advantage tag that the preprocessor writes into every prompt; "": none."""
+    condition: str = ""
+    """Words of the advantage condition that the preprocessor writes into every prompt; "": none."""
     guidance: float = 1.0
-    """beta of the mixed flow when acting; 1 is the tagged flow alone. LeRobot's training call does not read it."""
+    """beta of the mixed flow when acting; 1 is the conditioned flow alone. LeRobot's training call does not read it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.guidance != 1.0 and not self.tag:
-            raise ValueError(f"guidance {self.guidance} without a tag: there are no two flows to mix, expected 1.0")
+        if self.guidance != 1.0 and not self.condition:
+            raise ValueError(f"guidance {self.guidance} without condition: there are no two flows to mix, expected 1.0")
         if self.network.action_dim != self.max_action_dim:
             raise ValueError(
                 f"network.action_dim {self.network.action_dim} is not max_action_dim {self.max_action_dim}"

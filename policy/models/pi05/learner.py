@@ -1,8 +1,8 @@
 """The pi0.5 network with its flow-matching loss: what the fit loop trains.
 
 Owns how a raw batch becomes network inputs and what the loss is. Several (time, noise) draws per observation share
-one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them). A tag changes the words
-of the sample's prompt and nothing else: weight, noise and targets are those of the untagged sample.
+one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them). An advantage condition
+changes the words of the sample's prompt and nothing else: weight, noise and targets are those of the sample without.
 
 Letters: B observations, K draws, H action steps, A real action dimensions, F padded action width.
 """
@@ -15,22 +15,23 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from torch import Tensor
 
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import mixed_prompt_tokens, prompt_tokens
 from policy.models.pi05.scaling import PolicyStats
 from recap.errors import ConfigError
-from recap.training.augment import shift_images
+from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import LossModule
-from recap.types import FloatArray, FrameArray
+from recap.types import BoolArray, FrameArray
 
 TIME_POWER, TIME_SCALE, TIME_OFFSET = 1.5, 0.999, 0.001
 """t ~ Beta(1.5, 1) * 0.999 + 0.001 (openpi). Beta(a, 1) is u ** (1 / a)."""
 
 
 class Pi05Learner(LossModule):
-    """Network + loss. `forward(batch, generator)` is the only way to the loss."""
+    """Network + loss."""
 
     def __init__(
         self, network: Pi05Network, *, prompts: Sequence[str], stats: PolicyStats, draws: int, shift_pixels: int
@@ -42,27 +43,44 @@ class Pi05Learner(LossModule):
         self.draws = draws
         self.shift_pixels = shift_pixels
 
-    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the velocity over real actions.
+    def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """Tokens of the prompts, normalised actions, and what is drawn: image shifts, times and noise.
 
         Args:
             batch: images [B, C, h, w, 3] uint8, state [B, S], action [B, H, A] (relative where configured),
-                action_is_pad [B, H] bool; optional tag [B] (codes of policy.conditioning.Tag) and prompt [B] (which of
-                `prompts`; without it the first).
-            generator: of image shifts, times and noise.
+                action_is_pad [B, H] bool; optional condition [B] (codes of policy.conditioning.Condition) and prompt
+                [B] (which of `prompts`; without it the first).
+            generator: of the draws.
         """
-        images = torch.from_numpy(np.asarray(batch["images"]))
+        rows = {"images": torch.from_numpy(np.asarray(batch["images"]))}
+        count = len(rows["images"])
         if self.shift_pixels:
-            images = shift_images(images, self.shift_pixels, generator)
+            rows["shifts"] = sample_shifts(count, self.shift_pixels, generator)
         tokens, written = self._prompt(batch)
-        action = self._target(np.asarray(batch["action"]))
-        time = sample_times(len(action), self.draws, generator)
-        shape = (len(action), self.draws, *action.shape[1:])
-        noise = torch.randn(shape, generator=generator)
-        losses = self.losses(float_images(images), tokens, action, noise, time, token_valid=written)
-        real = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
-        loss = masked_mean(losses[..., : batch["action"].shape[-1]], real)
-        return loss, {}
+        rows["tokens"] = torch.from_numpy(tokens)
+        if written is not None:
+            rows["written"] = torch.from_numpy(written)
+        rows["action"] = torch.from_numpy(self.stats.action.apply(np.asarray(batch["action"])))
+        rows["real"] = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
+        rows["time"] = sample_times(count, self.draws, generator)
+        shape = (count, self.draws, rows["action"].shape[1], self.network.sizes.action_dim)
+        rows["noise"] = torch.randn(shape, generator=generator)
+        return rows
+
+    def row_weights(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """[B] real actions of each sample."""
+        return rows["real"].sum(1)
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the velocity over real actions; `rows` as `prepare` makes them."""
+        images, action = rows["images"], rows["action"]
+        if "shifts" in rows:
+            images = shift_images(images, rows["shifts"])
+        padded = F.pad(action, (0, self.network.sizes.action_dim - action.shape[-1]))
+        losses = self.losses(
+            float_images(images), rows["tokens"], padded, rows["noise"], rows["time"], token_valid=rows.get("written")
+        )
+        return masked_mean(losses[..., : action.shape[-1]], rows["real"]), {}
 
     def losses(
         self,
@@ -81,18 +99,13 @@ class Pi05Learner(LossModule):
         velocity = self.network.velocity(prefix, time * noise_BKHF + (1 - time) * action, time_BK)
         return (velocity - (noise_BKHF - action)).square()
 
-    def _prompt(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+    def _prompt(self, batch: Mapping[str, Any]) -> tuple[NDArray[np.int64], BoolArray | None]:
         state = self.stats.state.apply(np.asarray(batch["state"]))
-        if "tag" not in batch and "prompt" not in batch:
-            return torch.from_numpy(prompt_tokens(self.prompts[0], state)), None
+        if "condition" not in batch and "prompt" not in batch:
+            return prompt_tokens(self.prompts[0], state), None
         same = np.zeros(len(state), np.int64)
-        which, tag = (np.asarray(batch.get(field, same)) for field in ("prompt", "tag"))
-        tokens, written = mixed_prompt_tokens(self.prompts, which, state, tag)
-        return torch.from_numpy(tokens), None if written is None else torch.from_numpy(written)
-
-    def _target(self, action: FloatArray) -> Tensor:
-        scaled = torch.from_numpy(self.stats.action.apply(action))
-        return F.pad(scaled, (0, self.network.sizes.action_dim - scaled.shape[-1]))
+        which, condition = (np.asarray(batch.get(field, same)) for field in ("prompt", "condition"))
+        return mixed_prompt_tokens(self.prompts, which, state, condition)
 
 
 def masked_mean(losses_BKHA: Tensor, real_BH: Tensor) -> Tensor:  # noqa: N803
@@ -117,5 +130,5 @@ def check_images(images: FrameArray, image_size: int) -> None:
     if images.shape[-3:] != (image_size, image_size, 3):
         raise ConfigError(
             f"pi05: frames of shape {images.shape[-3:]}, expected ({image_size}, {image_size}, 3)",
-            hint=f"letterbox them to {image_size} (PackedExperience.build(image_size=...)), or set network.image_size",
+            hint=f"letterbox them to {image_size} (FrameCache.view(image_size=...)), or set network.image_size",
         )

@@ -48,7 +48,7 @@ def config_json(info: BundleInfo) -> dict[str, Any]:
         "device": "cpu",
         "push_to_hub": False,
         "dtype": "float32",
-        "tag": info.tag,
+        "condition": info.condition,
         "guidance": info.guidance,
         "chunk_size": info.chunk,
         "n_action_steps": info.execute,
@@ -80,7 +80,10 @@ def preprocessor_files(info: BundleInfo) -> dict[str, Any]:
         },
         _normalizer(_NORMALIZER, {**inputs, **outputs}, name),
         {"registry_name": "pi05_prepare_state_tokenizer_processor_step", "config": {}},
-        {"registry_name": "recap_pi05_tokenizer", "config": {"max_length": info.prompt_tokens, "tag": info.tag}},
+        {
+            "registry_name": "recap_pi05_tokenizer",
+            "config": {"max_length": info.prompt_tokens, "condition": info.condition},
+        },
         {"registry_name": "device_processor", "config": {"device": "cpu", "float_dtype": None}},
     ]
     return {"policy_preprocessor.json": {"name": "policy_preprocessor", "steps": steps}, name: _stats_tensors(info)}

@@ -18,7 +18,7 @@ from torch import Tensor
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
 from policy.models.pi05.learner import masked_mean
 from policy.models.pi05.network import Pi05Network, Prefix
-from policy.models.pi05.prompt import PAD, untag_tokens
+from policy.models.pi05.prompt import PAD, unconditioned_tokens
 
 
 class _Core(Pi05Network):
@@ -79,7 +79,8 @@ class _Core(Pi05Network):
         if config.guidance == 1.0:
             prefix = self._prefix(images, img_masks, tokens, masks)
             return self.sample(prefix, noise[:, None], steps)[:, 0]
-        plain = torch.from_numpy(untag_tokens(tokens.cpu().numpy(), masks.sum(1).cpu().numpy(), tag=config.tag))
+        lengths = masks.sum(1).cpu().numpy()
+        plain = torch.from_numpy(unconditioned_tokens(tokens.cpu().numpy(), lengths, condition=config.condition))
         tokens = torch.cat([tokens, plain.to(tokens.device)])
         features, seen = self.embed_images(torch.stack(images, dim=1)), torch.stack(img_masks, dim=1)
         prefix = self.prefix_after(

@@ -238,12 +238,12 @@ class Pi05Network(nn.Module):
         """Euler integration from t = 1 to 0: [B, K, H, A] noise -> [B, K, H, A] normalised actions.
 
         Args:
-            prefix: of B observations; with guidance other than 1 of 2 B, first with tag, then without.
+            prefix: of B observations; with guidance other than 1 of 2 B, first with condition, then without.
             noise_BKHA: starting point.
             num_steps: Euler steps.
-            guidance: beta; the flow is v_none + beta (v_tag - v_none), the mixed flow of classifier-free guidance
-                (pi*0.6, appendix): beta > 1 sharpens towards what the tag means. 1 is the conditional flow and costs
-                one pass.
+            guidance: beta; the flow is v_none + beta (v_condition - v_none), the mixed flow of classifier-free guidance
+                (pi*0.6, appendix): beta > 1 sharpens towards what the condition means. 1 is the conditional flow and
+                costs one pass.
             modulations: `euler_modulations` of as many rows as `prefix` has, K draws and `num_steps`, if they are
                 known: they depend on weights and shape alone, so whoever samples often makes them once.
         """
@@ -255,8 +255,8 @@ class Pi05Network(nn.Module):
             if guidance == 1.0:
                 x = x + dt * self.flow(prefix, x, made, rope)
             else:
-                with_tag, without = self.flow(prefix, torch.cat([x, x]), made, rope).chunk(2)
-                x = x + dt * torch.lerp(without, with_tag, guidance)
+                conditioned, without = self.flow(prefix, torch.cat([x, x]), made, rope).chunk(2)
+                x = x + dt * torch.lerp(without, conditioned, guidance)
         return x
 
     def euler_modulations(self, rows: int, draws: int, num_steps: int) -> EulerModulations:

@@ -20,16 +20,16 @@ from lerobot.processor import (
 from lerobot.utils.constants import OBS_LANGUAGE_ATTENTION_MASK, OBS_LANGUAGE_TOKENS
 
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
-from policy.models.pi05.prompt import PAD, encode, tag_prompt
+from policy.models.pi05.prompt import PAD, condition_prompt, encode
 
 
 @dataclass
 @ProcessorStepRegistry.register(name="recap_pi05_tokenizer")
 class RecapTokenizerStep(ObservationProcessorStep):
-    """Prompt text, with the policy's tag -> token ids, padded on the right. Self-contained: no hub, no file."""
+    """Prompt text, with the policy's condition -> token ids, padded on the right. Self-contained: no hub, no file."""
 
     max_length: int = 64
-    tag: str = ""
+    condition: str = ""
     task_key: str = "task"
 
     def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +39,8 @@ class RecapTokenizerStep(ObservationProcessorStep):
             ValueError: a prompt is longer than max_length; cutting it would drop the state.
         """
         texts = self.transition[TransitionKey.COMPLEMENTARY_DATA][self.task_key]
-        rows = [encode(tag_prompt(text, self.tag)) for text in ([texts] if isinstance(texts, str) else texts)]
+        texts = [texts] if isinstance(texts, str) else texts
+        rows = [encode(condition_prompt(text, self.condition)) for text in texts]
         longest = max(map(len, rows))
         if longest > self.max_length:
             raise ValueError(f"a prompt of {longest} tokens, expected at most {self.max_length}")
@@ -51,7 +52,7 @@ class RecapTokenizerStep(ObservationProcessorStep):
         return {**observation, OBS_LANGUAGE_TOKENS: tokens, OBS_LANGUAGE_ATTENTION_MASK: mask}
 
     def get_config(self) -> dict[str, Any]:
-        return {"max_length": self.max_length, "tag": self.tag}
+        return {"max_length": self.max_length, "condition": self.condition}
 
     def transform_features(
         self, features: dict[PipelineFeatureType, dict[str, PolicyFeature]]
@@ -79,7 +80,7 @@ def make_recap_pi05_pre_post_processors(
             relative,
             steps.normalize,
             Pi05PrepareStateTokenizerProcessorStep(max_state_dim=config.max_state_dim),
-            RecapTokenizerStep(max_length=config.tokenizer_max_length, tag=config.tag),
+            RecapTokenizerStep(max_length=config.tokenizer_max_length, condition=config.condition),
             steps.to_device,
         ],
         output_steps=[

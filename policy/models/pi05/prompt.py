@@ -69,29 +69,29 @@ def clean_task(task: str) -> str:
     return task.strip().replace("_", " ").replace("\n", " ")
 
 
-def prompt_text(task: str, bins: Sequence[int], *, tag: str = "") -> str:
-    r"""The whole prompt. `tag` is inserted before the action line, e.g. "Advantage: positive".
+def prompt_text(task: str, bins: Sequence[int], *, condition: str = "") -> str:
+    r"""The whole prompt. `condition` is inserted before the action line, e.g. "Advantage: positive".
 
     Example:
         >>> prompt_text("fold the_shirt", [0, 128])
         'Task: fold the shirt, State: 0 128;\nAction: '
     """
-    return tag_prompt(f"Task: {clean_task(task)}, State: {' '.join(map(str, bins))}{ACTION_LINE}", tag)
+    return condition_prompt(f"Task: {clean_task(task)}, State: {' '.join(map(str, bins))}{ACTION_LINE}", condition)
 
 
-def tag_prompt(text: str, tag: str) -> str:
-    r"""A prompt without tag, with one: pi*0.6 writes it last before the actions, so that it bears on them alone.
+def condition_prompt(text: str, condition: str) -> str:
+    r"""A prompt without condition, with one: pi*0.6 writes it last before the actions, so that it bears on them alone.
 
     Example:
-        >>> tag_prompt("Task: fold, State: 0;\nAction: ", "Advantage: positive")
+        >>> condition_prompt("Task: fold, State: 0;\nAction: ", "Advantage: positive")
         'Task: fold, State: 0;\nAdvantage: positive\nAction: '
 
     Raises:
         ConfigError: the text does not end with the action line.
     """
     if not text.endswith(ACTION_LINE):
-        raise ConfigError(f"a prompt that ends with {text[-16:]!r} has no place for a tag, expected {ACTION_LINE!r}")
-    return f"{text.removesuffix(ACTION_LINE)};\n{tag}\nAction: " if tag else text
+        raise ConfigError(f"a prompt ends with {text[-16:]!r}: no place for a condition, expected {ACTION_LINE!r}")
+    return f"{text.removesuffix(ACTION_LINE)};\n{condition}\nAction: " if condition else text
 
 
 def encode(text: str) -> list[int]:
@@ -121,10 +121,10 @@ def decode(tokens: Sequence[int]) -> str:
     return raw.decode()
 
 
-def prompt_tokens(task: str, state: FloatArray, *, tag: str = "") -> NDArray[np.int64]:
+def prompt_tokens(task: str, state: FloatArray, *, condition: str = "") -> NDArray[np.int64]:
     """[B, T] tokens of `prompt_text` for normalised states [B, S], without writing or cutting any text per row."""
     bins = state_bins(state)
-    head, tail = _around_numbers(task, tag)
+    head, tail = _around_numbers(task, condition)
     rows = np.empty((len(bins), len(head) + bins.shape[1] + len(tail)), np.int64)
     rows[:, : len(head)] = head
     rows[:, len(head) : len(head) + bins.shape[1]] = bins + (FIRST_BIN + 1)
@@ -132,23 +132,23 @@ def prompt_tokens(task: str, state: FloatArray, *, tag: str = "") -> NDArray[np.
     return rows
 
 
-def tagged_prompt_tokens(
-    task: str, state: FloatArray, tag: NDArray[np.integer[Any]]
+def conditioned_prompt_tokens(
+    task: str, state: FloatArray, condition: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], BoolArray | None]:
-    """Tokens of prompts that differ in their tags; see `mixed_prompt_tokens`."""
-    return mixed_prompt_tokens((task,), np.zeros(len(state), np.int64), state, tag)
+    """Tokens of prompts that differ in their conditions; see `mixed_prompt_tokens`."""
+    return mixed_prompt_tokens((task,), np.zeros(len(state), np.int64), state, condition)
 
 
 def mixed_prompt_tokens(
-    tasks: Sequence[str], which: NDArray[np.integer[Any]], state: FloatArray, tag: NDArray[np.integer[Any]]
+    tasks: Sequence[str], which: NDArray[np.integer[Any]], state: FloatArray, condition: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], BoolArray | None]:
-    """Tokens of prompts that differ in their instructions and tags.
+    """Tokens of prompts that differ in their instructions and conditions.
 
     Args:
         tasks: the instructions, in words.
         which: [B] the instruction of each row.
         state: [B, S] normalised states.
-        tag: [B] codes of policy.conditioning.Tag.
+        condition: [B] codes of policy.conditioning.Condition.
 
     Returns:
         (tokens [B, T], padded on the right by PAD; [B, T] True where a token is written, or None where all are).
@@ -156,14 +156,14 @@ def mixed_prompt_tokens(
     Raises:
         ConfigError: an unknown code.
     """
-    codes = sorted(set(np.asarray(tag).tolist()))
+    codes = sorted(set(np.asarray(condition).tolist()))
     if codes and not 0 <= codes[0] <= codes[-1] < len(TEXTS):
-        raise ConfigError(f"tags {codes}, expected codes 0..{len(TEXTS) - 1} of policy.conditioning.Tag")
-    kinds = sorted(set(zip(np.asarray(which).tolist(), np.asarray(tag).tolist(), strict=True)))
+        raise ConfigError(f"conditions {codes}, expected codes 0..{len(TEXTS) - 1} of policy.conditioning.Condition")
+    kinds = sorted(set(zip(np.asarray(which).tolist(), np.asarray(condition).tolist(), strict=True)))
     if len(kinds) == 1:
-        return prompt_tokens(tasks[kinds[0][0]], state, tag=TEXTS[kinds[0][1]]), None
-    groups = [(np.flatnonzero((which == one) & (tag == code)), tasks[one], TEXTS[code]) for one, code in kinds]
-    parts = [(rows, prompt_tokens(task, state[rows], tag=text)) for rows, task, text in groups]
+        return prompt_tokens(tasks[kinds[0][0]], state, condition=TEXTS[kinds[0][1]]), None
+    groups = [(np.flatnonzero((which == one) & (condition == code)), tasks[one], TEXTS[code]) for one, code in kinds]
+    parts = [(rows, prompt_tokens(task, state[rows], condition=text)) for rows, task, text in groups]
     tokens = np.full((len(state), max(part.shape[1] for _, part in parts)), PAD, np.int64)
     written = np.zeros(tokens.shape, np.bool_)
     for rows, part in parts:
@@ -172,29 +172,31 @@ def mixed_prompt_tokens(
     return tokens, None if written.all() else written
 
 
-def untag_tokens(tokens: NDArray[np.int64], lengths: NDArray[np.int64], *, tag: str) -> NDArray[np.int64]:
-    """The same prompts [B, T] without their tag, padded on the right.
+def unconditioned_tokens(tokens: NDArray[np.int64], lengths: NDArray[np.int64], *, condition: str) -> NDArray[np.int64]:
+    """The same prompts [B, T] without their condition, padded on the right.
 
     Args:
-        tokens: [B, T] prompts that all end with `tag` and the action line, padded on the right.
+        tokens: [B, T] prompts that all end with `condition` and the action line, padded on the right.
         lengths: [B] tokens of every prompt.
-        tag: words of the tag.
+        condition: words of the condition.
 
     Raises:
         ConfigError: a prompt does not end so.
     """
-    tail, plain = encode(tag_prompt(ACTION_LINE, tag)), encode(ACTION_LINE)
+    tail, plain = encode(condition_prompt(ACTION_LINE, condition)), encode(ACTION_LINE)
     out = tokens.copy()
     for row, end in zip(out, lengths.tolist(), strict=True):
         if row[end - len(tail) : end].tolist() != tail:
-            raise ConfigError(f"a prompt does not end with the tag {tag!r}", hint="use the bundle's own preprocessor")
+            raise ConfigError(
+                f"a prompt does not end with the condition {condition!r}", hint="use the bundle's own preprocessor"
+            )
         row[end - len(tail) : end] = [*plain, *[PAD] * (len(tail) - len(plain))]
     return out
 
 
 @lru_cache(maxsize=64)
-def _around_numbers(task: str, tag: str) -> tuple[list[int], list[int]]:
-    whole = encode(prompt_text(task, [0], tag=tag))
+def _around_numbers(task: str, condition: str) -> tuple[list[int], list[int]]:
+    whole = encode(prompt_text(task, [0], condition=condition))
     at = len(encode(f"Task: {clean_task(task)}{MARKER}"))
     return whole[:at], whole[at + 1 :]
 

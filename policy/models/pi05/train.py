@@ -30,6 +30,7 @@ from recap.protocols import BatchSource, Journal
 from recap.specs import RobotSpec
 from recap.training.checkpoint import checkpoint_folder, newest_step, sync_folder
 from recap.training.fit import fit
+from recap.training.runtime import CPU, Runtime
 
 
 def train(
@@ -47,14 +48,15 @@ def train(
     base: Path | None = None,
     condition: str = "",
     seed: int = 0,
+    runtime: Runtime = CPU,
 ) -> dict[str, float]:
     """Trains and writes one bundle per candidate: `out`/step-<six digits>, sorted by step, the last step among them.
 
     Args:
         config: what to train.
         batches: batches of `config.batch_size` with chunks of `config.chunk`, actions relative on
-            `relative_dims(config, robot)` (data.batches.TrainingBatches); with the field "tag" where it is conditioned
-            (policy.conditioning.ConditionedBatches).
+            `relative_dims(config, robot)` (data.batches.TrainingBatches); with the field "condition" where the policy
+            is to act with one (policy.conditioning.ConditionedBatches).
         stats: `data.normalise.Stats.to_json()` of the same data, chunk and relative dimensions. Not used with a base,
             whose weights mean what they mean under the base's own figures: those are kept, also in the new bundles.
         prompts: the instructions, in words; with several, batches have the field "prompt"
@@ -68,12 +70,13 @@ def train(
         base: bundle whose weights training starts from; None: weights drawn from `seed`.
         condition: words that the bundles act with (policy.conditioning.POSITIVE), or "" for a policy without any.
         seed: of starting weights and training noise.
+        runtime: where to compute; with several ranks every one of them calls this, and rank 0 writes the bundles.
 
     Returns:
         Figures of the training (loss, parameters, steps), equal for a resumed and an uninterrupted run.
 
     Raises:
-        ConfigError: batches, config, tag or base do not fit together.
+        ConfigError: batches, config, condition or base do not fit together.
         ArtifactCorrupt: the base is not a whole bundle.
         ResumeRefused: `scratch` holds a checkpoint of another training, or an incomplete one.
     """
@@ -82,9 +85,8 @@ def train(
     sizes = replace(
         sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras)
     )
-    _check(
-        config, batches.batch(0), robot, cameras, action_dim=sizes.action_dim, tag=condition, several=len(prompts) > 1
-    )
+    first = batches.batch(0)
+    _check(config, first, robot, cameras, action_dim=sizes.action_dim, condition=condition, several=len(prompts) > 1)
     if relative and (tuple(stats["relative_dims"]) != relative or stats["chunk"] != config.chunk):
         raise ConfigError(
             f"pi05: stats of chunk {stats['chunk']} relative on {stats['relative_dims']}, "
@@ -103,7 +105,7 @@ def train(
         action_names=robot.action_names,
         relative_dims=relative,
         stats=PolicyStats.from_json(stats, relative=bool(relative)),
-        tag=condition,
+        condition=condition,
     )
     fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
     network = Pi05Network(sizes)
@@ -128,14 +130,17 @@ def train(
         seed=seed,
         scratch=scratch,
         journal=journal,
-        fingerprint={**fingerprint, "tag": condition},
+        runtime=runtime,
+        fingerprint={**fingerprint, "condition": condition},
         snapshots=steps,
         on_snapshot=candidates.keep,
     )
-    if out.exists():
-        shutil.rmtree(out)
-    for step in steps:
-        link_folder(candidates.path(step), out / candidates.path(step).name)
+    if runtime.rank == 0:
+        if out.exists():
+            shutil.rmtree(out)
+        for step in steps:
+            link_folder(candidates.path(step), out / candidates.path(step).name)
+    runtime.barrier()
     figures = {"steps": float(result.steps), "parameters": float(result.parameters)}
     return figures if result.steps == 0 else {**figures, "loss": result.loss}
 
@@ -194,7 +199,7 @@ def _check(
     cameras: tuple[str, ...],
     *,
     action_dim: int,
-    tag: str,
+    condition: str,
     several: bool,
 ) -> None:
     images, action = batch["images"], batch["action"]
@@ -210,17 +215,17 @@ def _check(
     if action_dim < action.shape[2]:
         raise ConfigError(f"pi05: network.action_dim = {action_dim} is less than the robot's {action.shape[2]} actions")
     check_images(images, config.network.image_size)
-    if tag not in TEXTS:
-        raise ConfigError(f"pi05: tag {tag!r}, expected one of {', '.join(map(repr, TEXTS))}")
+    if condition not in TEXTS:
+        raise ConfigError(f"pi05: condition {condition!r}, expected one of {', '.join(map(repr, TEXTS))}")
     if several and "prompt" not in batch:
         raise ConfigError(
             f'pi05: several instructions need batches with the field "prompt", got {sorted(batch)}',
             hint="wrap the batches in policy.conditioning.PromptedBatches",
         )
-    if tag and "tag" not in batch:
+    if condition and "condition" not in batch:
         raise ConfigError(
-            f'pi05: a policy that acts with {tag!r} needs batches with the field "tag", got {sorted(batch)}',
+            f'pi05: a policy that acts with {condition!r} needs batches with "condition", got {sorted(batch)}',
             hint="wrap the batches in policy.conditioning.ConditionedBatches",
         )
-    if not tag and np.any(batch.get("tag", 0)):
-        raise ConfigError("pi05: the batches are tagged, but tag='' would have the policy act without a tag")
+    if not condition and np.any(batch.get("condition", 0)):
+        raise ConfigError("pi05: the batches hold conditions, but condition='' would have the policy act without one")

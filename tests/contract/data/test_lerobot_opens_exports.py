@@ -19,7 +19,7 @@ from pipelines.dataset_export import export_dataset
 from pipelines.dataset_import import import_dataset
 from pipelines.import_request import ImportRequest
 from recap.errors import ConfigError, UnknownName
-from recap.graph import Graph
+from recap.graph import Graph, NodeName
 from recap.registry import Registry
 from recap.runner import Runner
 from recap.step import DirOutput, JsonOutput, StepSpec, step
@@ -44,9 +44,9 @@ def _record_run(workspace, ids):
     """A run that has labelled the first two episodes: its steps are made up, its record and its store are not."""
     steps: Registry[StepSpec] = Registry("step")
 
-    @step(name="ingest", version=1, outputs=("experience",), registry=steps)
-    def ingest(ctx, config, inputs):
-        return {"experience": JsonOutput(EpisodeSet.of(ids).to_json())}
+    @step(name="record", version=1, outputs=("episodes",), registry=steps)
+    def record(ctx, config, inputs):
+        return {"episodes": JsonOutput(EpisodeSet.of(ids).to_json())}
 
     @step(name="annotate", version=1, outputs=("annotations",), registry=steps)
     def annotate(ctx, config, inputs):
@@ -61,8 +61,8 @@ def _record_run(workspace, ids):
         return {"labels": DirOutput(ctx.out / "labels")}
 
     graph = Graph(steps=steps)
-    for name, made in (("collect", "ingest"), ("annotate", "annotate"), ("advantage", "advantage")):
-        graph.add(f"1/{name}", made, None)
+    for name in (NodeName(1, "record", "shirt_folding"), NodeName(1, "annotate"), NodeName(1, "advantage")):
+        graph.add(name, name.stage, None)
     Runner(workspace, lambda: None).run(graph, RUN)
 
 

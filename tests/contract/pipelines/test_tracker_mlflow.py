@@ -271,6 +271,16 @@ def test_following_in_the_background(settings: TrackerSettings) -> None:
     assert Seen(settings).steps("0/policy", "loss") == list(range(50))
 
 
+def test_the_end_of_a_run_is_told_also_when_nothing_else_is(settings: TrackerSettings) -> None:
+    _train(settings, _collect(settings), range(3), end=None)
+    mirror: Any = TRACKERS.get("mlflow")(settings)
+    assert mirror.sync() is True
+    assert Seen(settings).named("nightly").info.status == "RUNNING"
+    _journal(settings).event("run_done", run="nightly", state="interrupted", seconds=6.5, executed=1, cached=0)
+    assert mirror.close(timeout_s=60)
+    assert Seen(settings).named("nightly").info.status == "KILLED"
+
+
 def test_the_flush_has_a_time_limit(settings: TrackerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 

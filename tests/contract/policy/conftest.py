@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from policy.conditioning import POSITIVE
-from policy.models.pi05 import tiny_config
+from policy.models.pi05.config import tiny_config
 from policy.testing import last_candidate, train_synthetic
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny pi05 bundle after four gradient steps, conditioned on advantage tags."""
+    """A tiny pi05 bundle after four gradient steps, conditioned on advantage conditions."""
     folder = tmp_path_factory.mktemp("tiny")
-    train_synthetic("pi05", tiny_config(relative_actions=True), folder, tag=POSITIVE)
+    train_synthetic("pi05", tiny_config(relative_actions=True), folder, condition=POSITIVE)
     return last_candidate(folder)

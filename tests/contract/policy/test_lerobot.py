@@ -41,7 +41,7 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """{beta: (bundle, folder that LeRobot, in a fresh process, wrote after loading it and acting once)}."""
     import numpy as np
 
-    from policy.models import load_policy, reguide
+    from policy.models import load_policy, with_guidance
     from policy.models.pi05.acting import chunk_noise
     from policy.testing import make_observation
 
@@ -54,7 +54,7 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     )
     places = {beta: (folder / f"beta-{beta}", folder / f"again-{beta}") for beta in GUIDANCE}
     for beta, (guided, _) in places.items():
-        reguide(bundle, guided, beta)
+        with_guidance(bundle, guided, beta)
     paths = [str(path) for pair in places.values() for path in pair]
     done = subprocess.run(
         [sys.executable, "-c", _LOAD, str(folder / "observation.npz"), *paths],
@@ -68,7 +68,7 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("beta", GUIDANCE)
 def test_lerobot_loads_the_bundle_and_gives_the_same_actions(loaded_by_lerobot: Loaded, beta: float) -> None:
-    """Tagged prompt and, where beta is not 1, the mixed flow: LeRobot's class acts by both."""
+    """Conditioned prompt and, where beta is not 1, the mixed flow: LeRobot's class acts by both."""
     import numpy as np
 
     from policy.models import load_policy

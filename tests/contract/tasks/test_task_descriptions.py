@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from data.tasks import TASKS, ForeignTask
+from data.tasks import TASKS, capabilities_of
 from recap.workspace import check_name
 
 NAME_THEM = """
@@ -32,8 +32,8 @@ def test_a_task_and_its_robot_agree(name):
     assert spec.rate_hz > 0
     assert spec.lookahead_s > 0
     assert 0 < spec.positive_fraction < 1
-    if isinstance(task, ForeignTask):
-        assert not task.takes_over or task.demonstrates
+    can = capabilities_of(task)
+    assert not can.takeover or (can.expert and can.progress), "a supervisor has to see progress"
 
 
 def test_naming_the_tasks_imports_no_simulator():

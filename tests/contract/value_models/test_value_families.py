@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
+from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import digest_tree
-from value_model.models import VALUE_MODELS, ValueData, family_of, load_value_model
+from value_model.models import VALUE_MODELS, Experience, ValueData, family_of, load_value_model
 from value_model.testing import synthetic_values, train_synthetic
 
 FAMILIES = VALUE_MODELS.names()
@@ -22,7 +22,8 @@ LEARNING = [name for name in FAMILIES if name not in ("oracle", "random")]
 
 def quick(family: str) -> Any:
     """A configuration that trains in a second."""
-    return VALUE_MODELS.get(family).preset("tiny", steps=3)
+    chosen = VALUE_MODELS.get(family)
+    return chosen.presets["tiny"](steps=3) if chosen.presets else chosen.config()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_labels_have_the_shape_of_the_episode(trained: Path, data: ValueData) ->
 
 def test_labels_depend_on_neither_order_nor_worker_nor_returns(trained: Path, data: ValueData) -> None:
     first, second = load_value_model(trained), load_value_model(trained)
-    blind = replace(data, returns=np.full_like(data.returns, np.nan))
+    blind = Experience(packed=data.packed, prompts=data.prompts, truth=data.truth)
     ahead = {e: first.label(data, e, draws=2, noise_seed=5) for e in (0, 1, 2)}
     back = {e: second.label(blind, e, draws=2, noise_seed=5) for e in (2, 1, 0)}
     for e, (value, spread) in ahead.items():
@@ -127,15 +128,12 @@ def test_only_the_oracle_reads_the_truth(data: ValueData, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_size_of_a_family_is_its_own_configuration(family: str) -> None:
+def test_a_size_of_a_family_is_its_own_configuration(family: str) -> None:
     offered = VALUE_MODELS.get(family)
-    for size in ("tiny", "small"):
-        config = offered.preset(size, steps=7)
-        assert family_of(config) is offered
-        assert not offered.presets or config.fit.steps == 7
-    if offered.presets:
-        with pytest.raises(UnknownName, match="did you mean 'small'"):
-            offered.preset("smal", steps=7)
+    for size, make in offered.presets.items():
+        assert size in ("tiny", "small")
+        config = make(steps=7)
+        assert (family_of(config), config.fit.steps) == (offered, 7)
 
 
 def test_naming_the_families_imports_no_torch() -> None:

@@ -7,7 +7,7 @@ from recap.testing.faults import run_python
 from recap.types import Annotation, Outcome
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
-POINTS = ("labels.before_write", "labels.before_fsync", "labels.after_fsync")
+POINTS = ("labels.before_write", "labels.before_fsync", "labels.after_append")
 CHOOSE = """
 import sys
 from data.annotation import LabelBook
@@ -44,7 +44,7 @@ def test_a_killed_choice_is_durable_or_absent(tmp_path, point):
     assert kept in ({A: said(A)}, {A: said(A), B: said(B)})
     if point == "labels.before_write":
         assert kept == {A: said(A)}
-    if point == "labels.after_fsync":
+    if point == "labels.after_append":
         assert kept == {A: said(A), B: said(B)}
     book.record(said(C), by="after")
     assert book.annotations() == {**kept, C: said(C)}

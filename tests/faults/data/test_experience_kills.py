@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data.episodes import EpisodeStore
-from data.framecache import PackedExperience
+from data.framecache import FrameCache
 from data.synthetic import synthetic_draft, synthetic_truth
 from data.verify import Kind, repair, verify
 
@@ -24,11 +24,14 @@ for seed in range(int(sys.argv[2]), int(sys.argv[3])):
     print(store.commit(draft, synthetic_truth(draft)), flush=True)
 """
 BUILD = """
-import sys
+import os, sys
+import data.shards
 from data.episodes import EpisodeStore
-from data.framecache import PackedExperience
+from data.framecache import FrameCache
 store = EpisodeStore(sys.argv[1])
-print(PackedExperience.build(store, store.ids(), sys.argv[2]).path)
+data.shards.COMMIT_SECONDS = float(os.environ["COMMIT_SECONDS"])
+print("go", flush=True)
+print(FrameCache(sys.argv[2]).view(store, store.ids()).num_frames)
 """
 
 
@@ -140,27 +143,72 @@ def test_repair_leaves_a_commit_in_flight_alone(tmp_path, monkeypatch):
     _assert_good(store, [0])
 
 
-def test_kill_in_a_cache_build(tmp_path):
+def _assert_view(view, store):
+    """The view holds what the store holds, byte by byte."""
+    assert view.verify() == []
+    for episode_id in view.episode_ids:
+        episode, rows = store.load(episode_id), view.rows_of(episode_id)
+        for c, camera in enumerate(view.cameras):
+            np.testing.assert_array_equal(view.images[rows][:, c], episode.frames[camera])
+        np.testing.assert_array_equal(view.action[rows], episode.action)
+
+
+def test_kill_in_a_cache_build(tmp_path, monkeypatch):
     store = EpisodeStore(tmp_path / "episodes")
     for seed in range(3):
         store.commit(synthetic_draft(seed))
+    monkeypatch.setenv("COMMIT_SECONDS", "0")
     cache = tmp_path / "cache"
-    _run(BUILD, store.root, cache, fault="framecache.before_commit:1:kill")
-    assert not [p for p in cache.iterdir() if p.is_dir() and not p.name.startswith(".tmp-")]
-    pack = PackedExperience.build(store, store.ids(), cache)
-    assert pack.verify() == []
-    assert [p.name for p in cache.iterdir() if p.is_dir()] == [pack.path.name]
-    assert _run(BUILD, store.root, tmp_path / "other")[0].endswith(pack.path.name)
+    # One commit per episode: the second dies with its bytes written and no line that says so.
+    _run(BUILD, store.root, cache, fault="framecache.before_commit:2:kill")
+    built = []
+    view = FrameCache(cache).view(store, store.ids(), progress=lambda *done: built.append(done))
+    assert built == [(1, 2), (2, 2)]
+    _assert_view(view, store)
 
 
-def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
+def test_kill_a_cache_build_at_any_moment(tmp_path, monkeypatch):
+    store = EpisodeStore(tmp_path / "episodes")
+    for seed in range(30):
+        store.commit(synthetic_draft(seed))
+    monkeypatch.setenv("COMMIT_SECONDS", "0.01")
+    for attempt in range(4):
+        process = _start(BUILD, store.root, tmp_path / "cache")
+        process.stdout.readline()
+        time.sleep(0.03 * attempt)
+        process.kill()
+        process.communicate(timeout=60)
+        some = store.ids()[attempt::5]
+        _assert_view(FrameCache(tmp_path / "cache").view(store, some), store)
+    _assert_view(FrameCache(tmp_path / "cache").view(store, store.ids()), store)
+
+
+def test_processes_that_build_the_same_share_the_work(tmp_path, monkeypatch):
+    store = EpisodeStore(tmp_path / "episodes")
+    for seed in range(40):
+        store.commit(synthetic_draft(seed))
+    monkeypatch.setenv("COMMIT_SECONDS", "0.01")
+    processes = [_start(BUILD, store.root, tmp_path / "cache") for _ in range(3)]
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.split() == ["go", "480"]
+    view = FrameCache(tmp_path / "cache").view(store, store.ids(), progress=lambda *done: pytest.fail("built again"))
+    _assert_view(view, store)
+    # Every shard was made once: the files hold nothing else.
+    (images,) = (tmp_path / "cache").glob("*/*.images")
+    assert images.stat().st_size == np.prod(view.images.shape)
+
+
+def test_a_failed_build_leaves_no_shard(tmp_path, monkeypatch):
     store = EpisodeStore(tmp_path / "episodes")
     store.commit(synthetic_draft(0))
     monkeypatch.setenv("RECAP_FAULT", "framecache.before_commit:1:raise")
     monkeypatch.setattr("recap.faults._seen", {})
     with pytest.raises(RuntimeError, match="fault injected"):
-        PackedExperience.build(store, store.ids(), tmp_path / "cache")
-    assert not [p for p in (tmp_path / "cache").iterdir() if p.is_dir()]
+        FrameCache(tmp_path / "cache").view(store, store.ids())
+    assert not list((tmp_path / "cache").glob("*/*.index"))
+    _assert_view(FrameCache(tmp_path / "cache").view(store, store.ids()), store)
 
 
 def test_a_failed_commit_leaves_no_leftover(tmp_path, monkeypatch):

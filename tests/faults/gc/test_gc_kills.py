@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from recap.champion import Champion, champion_artifact, champion_path, read_champion, write_champion
+from recap.files import TMP_PREFIX
 from recap.gc import find_garbage, remove_garbage
 from recap.provenance import read_run
 from recap.runner import Runner
@@ -145,7 +146,7 @@ def test_a_disk_that_refuses_leaves_the_old_champion(tmp_path: Path) -> None:
     with disk_full(after=0, under=folder), pytest.raises(OSError, match="No space"):
         write_champion(workspace, second)
     assert read_champion(workspace, "r") == first
-    with write_fails(name_contains="partial"), pytest.raises(OSError, match="No space"):
+    with write_fails(name_contains=TMP_PREFIX), pytest.raises(OSError, match="No space"):
         write_champion(workspace, second)
     assert read_champion(workspace, "r") == first
     assert [path.name for path in folder.iterdir()] == ["r.json"]

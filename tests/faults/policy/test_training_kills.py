@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.models.pi05 import tiny_config
+from policy.models.pi05.config import tiny_config
 from policy.testing import last_candidate, train_synthetic
 from recap.hashing import digest_tree
 from recap.training.config import FitConfig
@@ -22,8 +22,8 @@ import json, os, sys
 from pathlib import Path
 import torch
 from policy.conditioning import POSITIVE
-from policy.models.pi05 import tiny_config
-from policy.models.pi05 import train as _
+from policy.models.pi05.config import tiny_config
+from policy.models.pi05.train import train as _
 from policy.testing import train_synthetic
 from recap.training.config import FitConfig
 
@@ -35,7 +35,7 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.environ["RECAP_FAULT"] = fault
-        figures = train_synthetic("pi05", config, Path(folder), tag=POSITIVE, base=Path(base))
+        figures = train_synthetic("pi05", config, Path(folder), condition=POSITIVE, base=Path(base))
         os.write(tell, repr(figures["loss"]).encode())
         os._exit(0)
     os.close(tell)

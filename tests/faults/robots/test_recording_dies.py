@@ -106,7 +106,7 @@ def test_a_killed_session_loses_the_attempt_in_flight_and_nothing_else(site, tmp
     workspace = tmp_path / "w"
     assert summary["next_command"] == (
         f"recap run --task bench_folding --collect none --demos {workspace} --iterations 0 "
-        f"--set ingest.others=skip --workspace {workspace}"
+        f"--set imported.others=skip --workspace {workspace}"
     )
 
 
@@ -114,9 +114,9 @@ def test_a_killed_session_loses_the_attempt_in_flight_and_nothing_else(site, tmp
 @pytest.mark.timeout(1200)
 def test_twenty_kills_at_random_moments_lose_no_recorded_episode(site, tmp_path):
     rng = random.Random(3)
-    finished, hits = 0, 0
+    before, hits = 0, 0
     for number in range(20):
-        judged = 4 + number  # other lengths: equal attempts would be one episode
+        judged = 4 + number  # other lengths: equal attempts are one episode
         step, pause = judged + rng.randint(1, 40), rng.uniform(0, 0.2)
 
         def strike(process, pause=pause):
@@ -132,10 +132,14 @@ def test_twenty_kills_at_random_moments_lose_no_recorded_episode(site, tmp_path)
         )
         assert killed.code == -signal.SIGKILL, killed.heard
         counts = [int(found[1]) for line in killed.heard if (found := re.search(r"(\d+) of 9 recorded", line))]
-        finished += max(counts)
         hits += max(counts) > 0
-        assert finished <= len(killed.store.ids()) <= finished + 1, "at most the attempt in flight is lost"
-        finished = len(killed.store.ids())
+        # By their ids, not by counting: on a busy machine a key comes a step late, and two attempts are equal.
+        said = {found[1] for line in killed.heard if (found := re.search(r"-> ([0-9a-f]{12})\b", line))}
+        stored = {episode_id[:12] for episode_id in killed.store.ids()}
+        assert len(said) >= max(counts) - 1, "an attempt that counts was named"
+        assert said <= stored, "at most the attempt in flight is lost"
+        assert len(stored) <= before + max(counts) + 1
+        before = len(stored)
         assert {finding.kind for finding in verify(killed.store)} <= {Kind.ORPHAN_TMP, Kind.ORPHAN_TRUTH}
         for episode_id in killed.store.ids():
             assert killed.store.load(episode_id).length > 0

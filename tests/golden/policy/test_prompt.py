@@ -14,12 +14,12 @@ from policy.models.pi05.prompt import (
     PAD,
     PIECES,
     VOCAB_SIZE,
+    conditioned_prompt_tokens,
     decode,
     encode,
     prompt_text,
     prompt_tokens,
     state_bins,
-    tagged_prompt_tokens,
     tokenizer_json,
 )
 
@@ -29,15 +29,15 @@ def test_prompt_text_is_pi05s() -> None:
     assert text == "Task: fold the shirt, State: -1 0 128 255;\nAction: "
 
 
-def test_tag_goes_before_the_action_line() -> None:
-    text = prompt_text("fold the shirt", [7], tag="Advantage: positive")
+def test_condition_goes_before_the_action_line() -> None:
+    text = prompt_text("fold the shirt", [7], condition="Advantage: positive")
     assert text == "Task: fold the shirt, State: 7;\nAdvantage: positive\nAction: "
 
 
-def test_tokens_of_both_tags_are_frozen() -> None:
-    """pi*0.6's place: after the state, last before the actions; one token for the tag, one for the action line."""
+def test_tokens_of_both_conditions_are_frozen() -> None:
+    """pi*0.6's place: after the state, last before the actions; one token for it, one for the action line."""
     state = np.full((3, 2), -1.0, np.float32)
-    tokens, written = tagged_prompt_tokens("fold the shirt", state, np.array([0, 1, 2]))
+    tokens, written = conditioned_prompt_tokens("fold the shirt", state, np.array([0, 1, 2]))
     assert tokens.tolist() == [
         [514, 563, 520, 597, 515, 258, 258, 516, PAD],
         [514, 563, 520, 597, 515, 258, 258, 517, 519],
@@ -66,9 +66,9 @@ def test_bins_are_lerobots() -> None:
 
 
 def test_shirt_prompt_tokens() -> None:
-    tokens = encode(prompt_text("fold the shirt", [1, 2, -1, 255], tag="Advantage: negative"))
+    tokens = encode(prompt_text("fold the shirt", [1, 2, -1, 255], condition="Advantage: negative"))
     assert tokens == [514, 563, 520, 597, 515, 259, 260, 257, 513, 518, 519]
-    assert decode(tokens) == prompt_text("fold the shirt", [1, 2, -1, 255], tag="Advantage: negative")
+    assert decode(tokens) == prompt_text("fold the shirt", [1, 2, -1, 255], condition="Advantage: negative")
 
 
 _PIECES_SHA256 = "70109a463345d7961413f0cf436b94a76fcea70d0d9673527798a46a5d993bbb"
@@ -84,10 +84,10 @@ def test_vocabulary_is_frozen() -> None:
 def test_vectorised_tokens_equal_the_text_cut_up() -> None:
     state = np.random.default_rng(0).uniform(-1.2, 1.2, (6, 14)).astype(np.float32)
     for task in ("fold the shirt", "organize 3 toilet_paper rolls", "Stack \u00e9migr\u00e9 boxes"):
-        for tag in ("", "Advantage: positive"):
-            rows = prompt_tokens(task, state, tag=tag)
+        for condition in ("", "Advantage: positive"):
+            rows = prompt_tokens(task, state, condition=condition)
             for row, bins in zip(rows, state_bins(state), strict=True):
-                assert row.tolist() == encode(prompt_text(task, bins.tolist(), tag=tag))
+                assert row.tolist() == encode(prompt_text(task, bins.tolist(), condition=condition))
 
 
 def test_tokenizers_library_cuts_alike() -> None:
@@ -96,6 +96,6 @@ def test_tokenizers_library_cuts_alike() -> None:
 
     other = Tokenizer.from_str(json.dumps(tokenizer_json()))
     for task in ("fold the shirt", "put 12 Caf\u00e9 cups\ton the table", "<weird> 999 ~"):
-        text = prompt_text(task, [-1, 0, 99, 255], tag="Advantage: positive")
+        text = prompt_text(task, [-1, 0, 99, 255], condition="Advantage: positive")
         assert other.encode(text).ids == encode(text)
         assert decode(encode(text)) == text

@@ -24,7 +24,7 @@ class BenchArms(Robot):
         super().__init__(config)
         self.config = config
         self.task = TASKS.get("shirt_folding")
-        self.bench = self.task.make_robot("ray", config.image_size)
+        self.bench = self.task.make_env("ray", config.image_size)
         self.calls, self.log = [], []
         self.asked, self.received = [], []
         self.on_step = lambda step: None
@@ -87,8 +87,8 @@ class BenchArms(Robot):
             self.failed += 1
             raise ConnectionError("motor 3 does not answer")
         self.reads += 1
-        state = dict(zip(self.bench.spec.state_names, self.bench.state().tolist(), strict=True))
-        frames = {name.removeprefix("cam_"): frame for name, frame in self.bench.frames().items()}
+        state = dict(zip(self.bench.spec.state_names, self.bench.observe(draw=False).state.tolist(), strict=True))
+        frames = {name.removeprefix("cam_"): frame for name, frame in self.bench.observe().frames.items()}
         return {f"{name}.pos": value for name, value in state.items()} | frames
 
     def send_action(self, action):
@@ -96,7 +96,7 @@ class BenchArms(Robot):
         command = np.array([action[f"{name}.pos"] for name in self.bench.spec.action_names], dtype=np.float32)
         self.asked.append(command)
         if self.config.clip:
-            now = self.bench.state()
+            now = self.bench.observe(draw=False).state
             command = now + np.clip(command - now, -self.config.clip, self.config.clip)
         self.received.append(command)
         if len(self.received) - 1 == self.config.break_send_at:

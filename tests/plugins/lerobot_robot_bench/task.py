@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.sim.bench import robot_spec
+from data.sim.bimanual_env import robot_spec
 from data.tasks import TASKS
 from policy.models import POLICIES, PolicyFamily
 
@@ -45,12 +45,9 @@ POLICIES.add(
     PolicyFamily(
         name="hold_still",
         config=HoldStill,
-        presets={},
-        relative_dims=lambda config, robot: (),
         image_size=lambda config: (64, 64),
         check=lambda config, *, prompts, robot: None,
         train=lambda *a, **k: {},
         load=lambda path: HoldStill(),
-        reguide=lambda *a: "",
     ),
 )

@@ -54,7 +54,7 @@ class BenchLeader(Teleoperator):
         if self._seed != self.arms.seed:
             # The scene was reset: the person looks at it anew.
             self._seed, self._expert = self.arms.seed, self.arms.task.make_takeover(bench, self.arms.seed)
-        now = bench.state() if self._expert.done or bench.finished else self._expert.act()
+        now = bench.observe(draw=False).state if self._expert.done or bench.finished else self._expert.act()
         action = dict(zip(self.action_features, map(float, now), strict=True))
         return self.spoil(action)
 

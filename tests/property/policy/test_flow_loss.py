@@ -19,7 +19,7 @@ from policy.models.pi05.prompt import FIRST_BIN, NUM_BINS, decode, encode, promp
 from policy.models.pi05.scaling import PolicyStats, Scaling
 from policy.models.pi05.sizes import tiny
 from policy.testing import SyntheticBatches, synthetic_stats
-from recap.training.augment import shift_images
+from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import step_generator
 
 CHUNK = 6
@@ -58,8 +58,9 @@ def test_the_learner_masks_by_the_batch() -> None:
     learner, given_batch = make_learner(1), batch()
     pad = np.ones_like(given_batch["action_is_pad"])
     pad[:, 0] = False
-    some, _ = learner({**given_batch, "action_is_pad": pad}, step_generator(0, 1))
-    every, _ = learner({**given_batch, "action_is_pad": np.zeros_like(pad)}, step_generator(0, 1))
+    some, _ = learner(learner.prepare({**given_batch, "action_is_pad": pad}, step_generator(0, 1)))
+    whole = {**given_batch, "action_is_pad": np.zeros_like(pad)}
+    every, _ = learner(learner.prepare(whole, step_generator(0, 1)))
     assert abs(some.item() - every.item()) > 1e-4
 
 
@@ -89,7 +90,7 @@ def test_draws_that_share_a_prefix_equal_draws_on_their_own(draws: int, seed: in
 
 def test_gradient_reaches_every_weight_but_the_unread_ones() -> None:
     learner = make_learner(2, shift_pixels=2)
-    loss, _ = learner(batch(), step_generator(0, 0))
+    loss, _ = learner(learner.prepare(batch(), step_generator(0, 0)))
     loss.backward()
     without = {name for name, value in learner.network.named_parameters() if value.grad is None}
     language = "paligemma_with_expert.paligemma.model.language_model"
@@ -141,9 +142,9 @@ def test_neighbouring_bins_are_near_and_all_distinct() -> None:
 @given(seed=st.integers(0, 1000))
 def test_shifts_move_all_cameras_of_an_observation_alike(seed: int) -> None:
     image = torch.arange(16 * 16, dtype=torch.uint8).view(1, 1, 16, 16, 1).expand(2, 3, 16, 16, 3).contiguous()
-    shifted = shift_images(image, 2, step_generator(0, seed))
+    shifted = shift_images(image, sample_shifts(len(image), 2, step_generator(0, seed)))
     assert torch.equal(shifted[:, 0], shifted[:, 2])
     row, column = divmod(int(shifted[0, 0, 8, 8, 0]), 16)
     assert abs(row - 8) <= 2
     assert abs(column - 8) <= 2
-    assert torch.equal(shift_images(image, 0, step_generator(0, seed)), image)
+    assert torch.equal(shift_images(image, sample_shifts(len(image), 0, step_generator(0, seed))), image)

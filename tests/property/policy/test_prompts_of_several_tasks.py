@@ -1,4 +1,4 @@
-"""Several instructions in one batch: each row hears its own, tagged or not, and nothing else of it changes."""
+"""Several instructions in one batch: each row hears its own, conditioned or not, and nothing else of it changes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def of_rows(highest: int) -> Any:
     return st.lists(st.integers(0, highest), min_size=ROWS, max_size=ROWS).map(lambda found: np.array(found, np.int64))
 
 
-@given(which=of_rows(len(PROMPTS) - 1), tag=of_rows(len(TEXTS) - 1))
-def test_tokens_are_those_of_each_row_then_padding(which: Any, tag: Any) -> None:
+@given(which=of_rows(len(PROMPTS) - 1), condition=of_rows(len(TEXTS) - 1))
+def test_tokens_are_those_of_each_row_then_padding(which: Any, condition: Any) -> None:
     state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)
-    tokens, written = mixed_prompt_tokens(PROMPTS, which, state, tag)
-    for row, (one, code) in enumerate(zip(which, tag, strict=True)):
-        alone = prompt_tokens(PROMPTS[one], state[row : row + 1], tag=TEXTS[code])[0].tolist()
+    tokens, written = mixed_prompt_tokens(PROMPTS, which, state, condition)
+    for row, (one, code) in enumerate(zip(which, condition, strict=True)):
+        alone = prompt_tokens(PROMPTS[one], state[row : row + 1], condition=TEXTS[code])[0].tolist()
         assert tokens[row].tolist() == alone + [PAD] * (tokens.shape[1] - len(alone))
         assert written is None or written[row].sum() == len(alone)
 
@@ -51,7 +51,8 @@ BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=ROWS, chunk=CHUNK).batc
 
 
 def loss(prompts: tuple[str, ...], **fields: Any) -> float:
-    value, _ = learner(prompts)({**BATCH, **fields}, step_generator(0, 0))
+    made = learner(prompts)
+    value, _ = made(made.prepare({**BATCH, **fields}, step_generator(0, 0)))
     return float(value.detach())
 
 
@@ -71,7 +72,7 @@ def test_rows_of_two_tasks_weigh_alike() -> None:
         seen: list[torch.Tensor] = []
         whole = made.losses
         made.losses = lambda *a, **k: (seen.append(found := whole(*a, **k)), found)[1]  # type: ignore[method-assign]
-        made({**BATCH, **fields, "prompt": number}, step_generator(0, 0))
+        made(made.prepare({**BATCH, **fields, "prompt": number}, step_generator(0, 0)))
         return seen[0].detach().flatten(1).mean(1)
 
     mixed = each(PROMPTS, which)
@@ -87,8 +88,8 @@ def test_the_number_of_each_sample_is_that_of_its_episode() -> None:
 
     source = PromptedBatches(TwoEpisodes(), PROMPTS, (PROMPTS[2], PROMPTS[0]))
     assert source.batch(0)["prompt"].tolist() == [0, 2, 0, 0]
-    tagged = ConditionedBatches(source, None, seed=0).batch(0)
-    assert tagged["prompt"].tolist() == [0, 2, 0, 0], "tags keep it"
-    assert POSITIVE in {TEXTS[code] for code in tagged["tag"]}
+    conditioned = ConditionedBatches(source, None, seed=0).batch(0)
+    assert conditioned["prompt"].tolist() == [0, 2, 0, 0], "conditions keep it"
+    assert POSITIVE in {TEXTS[code] for code in conditioned["condition"]}
     with pytest.raises(ConfigError, match="instruction 'sing', expected one of"):
         PromptedBatches(TwoEpisodes(), PROMPTS, ("sing",))

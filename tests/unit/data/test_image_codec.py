@@ -56,7 +56,7 @@ def test_taking_it_over_or_mending_it_loses_nothing_more(store, tmp_path):
     episode_id = store.commit(synthetic_draft(1), codec=JPEG)
     good = store.path(episode_id).read_bytes()
     other = EpisodeStore(tmp_path / "other")
-    assert other.take_over(store.path(episode_id)).id == episode_id
+    assert other.import_episode(store.path(episode_id)).id == episode_id
     assert other.path(episode_id).read_bytes() == good
     altered = bytearray(good)
     altered[10] ^= 1  # the time of day of a member

@@ -7,7 +7,7 @@ import pytest
 
 from data.batches import TrainingBatches
 from data.episodes import EpisodeStore
-from data.framecache import PackedExperience
+from data.framecache import FrameCache
 from data.normalise import Stats, compute_stats, stats_of_store
 from data.synthetic import synthetic_draft
 from recap.errors import ConfigError
@@ -48,7 +48,7 @@ def test_state_and_action_figures(store):
 def test_relative_figures_are_those_of_the_batches(store, tmp_path):
     dims = tuple(range(13))
     stats = stats_of_store(store, store.ids(), chunk=4, relative_dims=dims)
-    packed = PackedExperience.build(store, store.ids(), tmp_path)
+    packed = FrameCache(tmp_path).view(store, store.ids())
     batch = TrainingBatches(packed, chunk=4, batch_size=43, seed=0, relative_dims=dims).batch(0)
     expected = _plain(batch.action[~batch.action_is_pad])
     for figure in FIGURES:

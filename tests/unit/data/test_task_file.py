@@ -5,8 +5,9 @@ import json
 import pytest
 
 from data.task_file import RecordedTask, read_task_file, write_task_file
-from data.tasks import TASKS
+from data.tasks import TASKS, SimTask, capabilities_of
 from recap.errors import ConfigError, RecapError, UnknownName
+from recap.protocols import Capabilities
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.task_folders import ENVIRONMENT, offer, offered
 
@@ -69,10 +70,11 @@ def test_json_will_do_and_one_unit_stands_for_all(path, tmp_path):
 def test_what_needs_a_simulator_says_so(path):
     task = TASKS.get("cubes")
     assert isinstance(task, RecordedTask)
-    for ask in (task.make_robot, lambda: task.make_expert(None, 0, None), lambda: task.make_takeover(None, 0)):
-        with pytest.raises(ConfigError, match=r"'cubes' has no simulator.*cubes\.yaml") as refused:
-            ask()
-        assert "--collect none" in refused.value.hint
+    assert not isinstance(task, SimTask)
+    assert capabilities_of(task) == Capabilities()
+    with pytest.raises(ConfigError, match=r"'cubes' has no simulator.*cubes\.yaml") as refused:
+        TASKS.simulated("cubes")
+    assert "--collect none" in refused.value.hint
 
 
 @pytest.mark.parametrize(

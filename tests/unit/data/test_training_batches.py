@@ -7,7 +7,7 @@ import pytest
 
 from data.batches import TrainingBatches, epoch_order
 from data.episodes import EpisodeStore
-from data.framecache import PackedExperience
+from data.framecache import FrameCache
 from data.synthetic import synthetic_draft
 from recap.errors import ConfigError
 
@@ -21,7 +21,7 @@ def packed(tmp_path_factory):
     store = EpisodeStore(root / "episodes")
     for seed, length in enumerate(LENGTHS):
         store.commit(synthetic_draft(seed, length=length, height=4, width=4))
-    return PackedExperience.build(store, store.ids(), root / "cache")
+    return FrameCache(root / "cache").view(store, store.ids())
 
 
 def _slow_chunk(packed, row, chunk):

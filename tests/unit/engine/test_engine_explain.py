@@ -133,7 +133,7 @@ def pointing(weights: Path, *, limit: int = 5) -> Graph:
         version=1,
         config=WeightsConfig,
         outputs=("x",),
-        world=lambda config: {"task": {"limit": limit, "channels": ("x", "y")}},
+        context=lambda config: {"task": {"limit": limit, "channels": ("x", "y")}},
         registry=registry,
     )(function)
     graph = Graph(steps=registry)

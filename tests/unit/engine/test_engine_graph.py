@@ -35,9 +35,9 @@ def test_a_node_may_refer_to_one_added_later() -> None:
 @pytest.mark.parametrize(
     ("arguments", "inputs", "expected"),
     [
-        (("a", "numbers", ScaleConfig()), {}, "takes NumbersConfig, got ScaleConfig"),
-        (("a", "numbers", None), {}, "takes NumbersConfig, got NoneType"),
-        (("a", "parity", NumbersConfig()), {"sum": OutputRef("x", "sum")}, "takes None, got NumbersConfig"),
+        (("a", "numbers", ScaleConfig()), {}, "takes settings of NumbersConfig, got ScaleConfig"),
+        (("a", "numbers", None), {}, "takes settings of NumbersConfig, got NoneType"),
+        (("a", "parity", NumbersConfig()), {"sum": OutputRef("x", "sum")}, "takes settings of None, got NumbersConfig"),
         (("a", "scale", ScaleConfig()), {}, "needs the input numbers"),
         (("a", "numbers", NumbersConfig()), {"demos": OutputRef("x", "y")}, "unknown input of step 'numbers' 'demos'"),
         (("a", "scale", ScaleConfig()), {"numbers": "x:numbers"}, "got str"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,18 @@ def test_a_forged_record_of_moves_cannot_write_outside_scratch(store: Store, tmp
         store.abandon(draft)
         assert not (tmp_path / "stolen").exists()
         assert not Path("/tmp/stolen-by-recap").exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    steps: int
+
+
+def test_an_output_of_another_recap_is_refused_by_its_file(store: Store) -> None:
+    folder = committed(store)
+    found = store.load("s", KEY)
+    assert found is not None
+    with pytest.raises(ConfigError, match=r"numbers\.json: not what this recap writes as 'numbers'.* 'b'") as refused:
+        found["numbers"].read(_Written)
+    assert folder.name in refused.value.message
+    assert refused.value.hint.startswith("recap resume")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from recap.errors import ConfigError, WorkspaceLocked
-from recap.workspace import Workspace, check_name, write_atomic
+from recap.files import write_atomic
+from recap.workspace import Workspace, check_name
 
 HOLD = """
 import sys, time

@@ -7,7 +7,7 @@ import importlib.util
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/dataset_import.py": ("data import",),
     "pipelines/import_plan.py": ("data import",),
     "pipelines/invocation.py": RUN,
-    "pipelines/loop.py": RUN,
+    "pipelines/graph.py": RUN,
     "pipelines/preflight.py": RUN,
     "pipelines/preflight_recorded.py": RUN,
-    "pipelines/recorded.py": RUN,
+    "pipelines/settings.py": RUN,
     "pipelines/steps/": RUN,
     "recap/contents.py": RUN,
     "recap/training/": RUN,
@@ -229,13 +229,17 @@ def _settings() -> set[str]:
     from value_model.models import VALUE_MODELS
 
     def paths(config: Any, prefix: str) -> Iterator[str]:
-        for item in fields(config):
-            value = getattr(config, item.name)
-            yield f"{prefix}{item.name}"
-            if is_dataclass(value):
-                yield from paths(value, f"{prefix}{item.name}.")
+        own = (
+            config.items()
+            if isinstance(config, Mapping)
+            else ((f.name, getattr(config, f.name)) for f in fields(config))
+        )
+        for name, value in own:
+            yield f"{prefix}{name}"
+            if is_dataclass(value) or isinstance(value, Mapping):
+                yield from paths(value, f"{prefix}{name}.")
 
     found = set(paths(_config(), ""))
     for family in VALUE_MODELS.names():
-        found |= set(paths(VALUE_MODELS.get(family).config(), "value.model."))
+        found |= set(paths(VALUE_MODELS.get(family).config(), f"values.{family}."))
     return found

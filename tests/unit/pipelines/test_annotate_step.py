@@ -10,7 +10,7 @@ from data.annotation import LabelBook, read_waiting
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.synthetic import synthetic_draft, synthetic_truth
-from pipelines.steps.annotate import AnnotateConfig
+from pipelines.steps.annotate.step import AnnotateConfig
 from recap.errors import WaitingForLabels
 from recap.graph import Graph
 from recap.runner import Runner, RunSummary

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.attempts import attempt_shares, link_tree, pin_renderer, play_missing, usable_ids
+from pipelines.attempts import link_tree, pin_renderer, play_missing
 from pipelines.executors.local import LocalExecutor
+from pipelines.facts import ActingFacts, EnvConfig
 from pipelines.ledger import Ledger
+from pipelines.steps.record.outputs import RecordedAttempt, Recording
+from pipelines.steps.record.step import _figures, learned_from
 from recap.errors import ConfigError
+from recap.types import Outcome, Source
 
 
 class _Worker:
@@ -71,28 +75,45 @@ def test_a_workspace_keeps_the_renderer_it_began_with(tmp_path: Path, monkeypatc
             return offered[0] if asked == "auto" else asked
         raise ConfigError(f"{asked} does not work here")
 
-    monkeypatch.setattr("data.sim.backend.choose_renderer", choose)
-    ctx = SimpleNamespace(node="1/x", workspace=SimpleNamespace(root=tmp_path))
-    assert pin_renderer(ctx, "shirt_folding", "ray", setting="evaluate.renderer") == "ray"  # type: ignore[arg-type]
+    monkeypatch.setattr("data.sim.bimanual_task.choose_renderer", choose)
+    ctx: Any = SimpleNamespace(node="1/x", workspace=SimpleNamespace(root=tmp_path))
+
+    def pinned(asked: str) -> str:
+        return pin_renderer(ctx, ActingFacts(tasks=("shirt_folding",), env=EnvConfig(renderer=asked)))
+
+    assert pinned("ray") == "ray"
     assert not (tmp_path / "renderers").exists(), "what was asked for by name decides for no one else"
-    assert pin_renderer(ctx, "shirt_folding", "auto", setting="collect.renderer") == "osmesa"  # type: ignore[arg-type]
+    assert pinned("auto") == "osmesa"
     offered[:] = ["egl", "osmesa"]
-    assert pin_renderer(ctx, "shirt_folding", "auto", setting="evaluate.renderer") == "osmesa"  # type: ignore[arg-type]
+    assert pinned("auto") == "osmesa"
     offered[:] = ["egl"]
     with pytest.raises(ConfigError, match="drawn by 'osmesa', which does not work here") as refused:
-        pin_renderer(ctx, "shirt_folding", "auto", setting="evaluate.renderer")  # type: ignore[arg-type]
-    assert "evaluate.renderer=ray" in refused.value.hint
+        pinned("auto")
+    assert "--set env.renderer=ray" in refused.value.hint
 
 
-def test_aborted_attempts_teach_nothing() -> None:
-    rows = [
-        {"episode_id": "a", "outcome": "success", "steps": 3},
-        {"episode_id": "b", "outcome": "aborted", "steps": 1},
-    ]
-    assert usable_ids(rows, "t") == ["a"]
-    assert attempt_shares(rows) == {"episodes": 2.0, "frames": 4.0, "success_share": 0.5}
+def _attempt(episode: str, outcome: Outcome | None, steps: int, human_steps: int = 0) -> RecordedAttempt:
+    return RecordedAttempt(
+        episode_id=episode, source=Source.ROLLOUT, outcome=outcome, steps=steps, human_steps=human_steps
+    )
+
+
+def test_aborted_attempts_teach_nothing_and_shares_are_of_those_judged() -> None:
+    aborted = _attempt("b" * 64, Outcome.ABORTED, 1)
+    attempts = (_attempt("a" * 64, Outcome.SUCCESS, 3, human_steps=2), aborted, _attempt("c" * 64, None, 5))
+    recording = Recording(task="t", attempts=attempts, left_out={"of another task": ("d", "e")})
+    assert learned_from(recording).ids == ("a" * 64, "c" * 64)
+    assert _figures(recording) == {
+        "episodes": 3.0,
+        "frames": 9.0,
+        "human_frames": 2.0,
+        "unlabelled": 1.0,
+        "left_out": 2.0,
+        "success_fraction": 0.5,
+    }
+    assert "success_fraction" not in _figures(Recording(task="t", attempts=(_attempt("c" * 64, None, 5),)))
     with pytest.raises(ConfigError, match="all 1 attempts at t were aborted"):
-        usable_ids(rows[1:], "t")
+        learned_from(Recording(task="t", attempts=(aborted,)))
 
 
 def test_a_linked_tree_has_equal_content(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.steps.select import _best, _Option
+from pipelines.steps.checkpoint_selection.outputs import Candidate
+from pipelines.steps.checkpoint_selection.step import _best, _Option
 from recap.errors import ConfigError
 from value_model.folds import assign_folds
 
@@ -32,11 +33,11 @@ def test_fewer_episodes_than_folds_are_refused() -> None:
         assign_folds(["a"], ["x"], 2)
 
 
-def _scored(*rows: tuple[int, float, int, int]) -> tuple[list[_Option], dict[str, dict[str, int]]]:
+def _scored(*rows: tuple[int, float, int, int]) -> tuple[list[_Option], dict[str, Candidate]]:
     options = [_Option(step=step, guidance=beta, path=Path()) for step, beta, _, _ in rows]
     scores = {
-        option.name: {"successes": won, "steps_used": used}
-        for option, (_, _, won, used) in zip(options, rows, strict=True)
+        option.name: Candidate(name=option.name, step=step, guidance=beta, attempts=10, successes=won, steps_used=used)
+        for option, (step, beta, won, used) in zip(options, rows, strict=True)
     }
     return options, scores
 

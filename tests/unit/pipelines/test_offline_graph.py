@@ -11,16 +11,29 @@ import pytest
 
 from data.episodes import EpisodeStore
 from data.synthetic import synthetic_draft
-from pipelines.config import PRESETS, LoopConfig
+from pipelines.config import PRESETS, Models, RunConfig
+from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
-from pipelines.loop import build_graph
+from pipelines.offline import import_facts
 from recap.errors import ConfigError
 from recap.graph import Node
 from recap.types import Source
 from recap.workspace import Workspace
 
 TASK = "shirt_folding"
-STEPS = ("ingest", "annotate", "value", "health", "advantage", "policy", "select", "replay", "constant")
+STEPS = {
+    "record",
+    "join",
+    "annotate",
+    "value_train",
+    "value_label",
+    "judge",
+    "advantage",
+    "policy",
+    "checkpoint_selection",
+    "open_loop_eval",
+    "constant",
+}
 
 
 @pytest.fixture
@@ -34,33 +47,34 @@ def _offline(preset: str = "micro", **more: Any) -> Invocation:
     return Invocation.of(task=TASK, preset=preset, collect="none", **more)
 
 
-def _nodes(config: LoopConfig) -> dict[str, Node]:
+def _nodes(config: RunConfig) -> dict[str, Node]:
     return {node.name: node for node in build_graph(config).order()}
 
 
 @pytest.mark.parametrize("preset", ["sim", "smoke", "micro"])
 def test_every_preset_starts_offline(folders: dict[str, Any], preset: str) -> None:
     nodes = _nodes(_offline(preset, **folders).config())
-    assert {node.spec.name for node in nodes.values()} == set(STEPS)
+    assert {node.spec.name for node in nodes.values()} == STEPS
     assert nodes["1/policy"].inputs["base"].node == "0/pretrain"
     assert nodes["1/policy"].inputs["labels"].node == "1/advantage"
-    assert nodes["1/advantage"].inputs["episodes"].node == "1/collect"
-    assert nodes["1/replay"].inputs["policy"].node == "1/select"
+    assert nodes["1/advantage"].inputs["episodes"].node == f"1/{TASK}/record"
+    assert nodes[f"1/{TASK}/open_loop_eval"].inputs["policy"].node == "1/checkpoint_selection"
     for k in (0, 1):
-        select = nodes[f"{k}/select"].config
-        assert (select.attempts, select.guidance) == (0, (1.0,)), "no attempt is made"
+        select = nodes[f"{k}/checkpoint_selection"]
+        assert (select.config.attempts, select.config.guidance) == (0, (1.0,)), "no attempt is made"
+        assert not select.facts.compare
 
 
 def test_rollouts_are_looked_at_before_anything_is_trained(folders: dict[str, Any]) -> None:
     order = list(_nodes(_offline(**folders).config()))
-    assert order.index("1/collect") < order.index("0/pretrain")
+    assert order.index(f"1/{TASK}/record") < order.index("0/pretrain")
     assert order.index("1/annotate") < order.index("0/policy")
 
 
 def test_imitation_alone_needs_demonstrations_alone(folders: dict[str, Any]) -> None:
     nodes = _nodes(_offline(demos=folders["demos"], iterations=0).config())
     assert [name for name in nodes if name.startswith("1/")] == []
-    assert "0/replay" in nodes
+    assert f"0/{TASK}/open_loop_eval" in nodes
 
 
 @pytest.mark.parametrize(
@@ -119,10 +133,14 @@ def test_where_the_experience_lies_is_no_setting_that_decides_a_result(folders: 
     from recap.config import semantic_dict
 
     here = _offline(**folders).config()
-    there = replace(here, demos="/elsewhere", rollouts="/elsewhere", ingest=replace(here.ingest, folder="/elsewhere"))
+    there = replace(here, demos_from="/elsewhere", rollouts_from="/elsewhere")
     assert semantic_dict(here) == semantic_dict(there)
+    facts = [import_facts(config, role) for role in ("demos", "rollouts") for config in (here, there)]
+    assert facts[0] != facts[1]
+    assert semantic_dict(facts[0]) == semantic_dict(facts[1])
+    assert semantic_dict(facts[2]) == semantic_dict(facts[3]) != semantic_dict(facts[0])
 
 
 def test_a_run_that_records_its_own_experience_is_as_before() -> None:
-    assert not PRESETS.get("sim")(TASK).offline
+    assert not PRESETS.get("sim")((TASK,), Models()).offline
     assert Invocation.of(task=TASK, collect="simulation").config() == Invocation.of(task=TASK).config()

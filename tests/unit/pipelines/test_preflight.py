@@ -16,17 +16,21 @@ from data.episodes import EpisodeStore
 from data.synthetic import synthetic_draft, synthetic_truth
 from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
-from pipelines.config import PRESETS
+from pipelines.config import PRESETS, Models
 from pipelines.dataset_import import import_dataset
+from pipelines.graph import build_graph
 from pipelines.import_request import ImportRequest
-from pipelines.loop import build_graph
 from pipelines.preflight import check_ahead
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.overrides import override as override_one
 from recap.types import Annotation, Outcome, Source
-from value_model.models import VALUE_MODELS
 
+NOTHING: dict[str, str] = {}
 LONG = "put the red cube into the small box on the left shelf"
+
+
+def _micro(*tasks, **models):
+    return PRESETS.get("micro")(tasks, Models(**models))
 
 
 def override(config, settings):
@@ -40,9 +44,9 @@ def _no_task_folders(monkeypatch):
     monkeypatch.setenv("RECAP_TASKS", "")
 
 
-def _offline(folder: Path, **settings):
-    config = replace(PRESETS.get("micro")("cubes"), iterations=1, demos=str(folder), rollouts=str(folder))
-    return override(config, {"ingest.others": "skip", **settings})
+def _offline(folder: Path, models=NOTHING, **settings):
+    config = replace(_micro("cubes", **models), iterations=1, demos_from=str(folder), rollouts_from=str(folder))
+    return override(config, {"imported.others": "skip", **settings})
 
 
 @pytest.fixture
@@ -67,64 +71,71 @@ def _helped(config, hint: str):
 
 
 SIMULATED = [
-    ({"value.model.transformer.text_tokens": "2"}, r"viva: prompt .* words, expected at most 2"),
-    ({"value.model.encoder.channels": "200"}, "channels = 200 exceeds the 192 numbers of a patch"),
-    ({"value.model.views": "cam_high,cam_low"}, "views .'cam_low'. are not among the cameras"),
-    ({"value.cross_fit": "7"}, "6 episodes in 7 folds"),
+    ({"values.viva.transformer.text_tokens": "2"}, r"viva: prompt .* words, expected at most 2"),
+    ({"values.viva.encoder.channels": "200"}, "channels = 200 exceeds the 192 numbers of a patch"),
+    ({"values.viva.views": "cam_high,cam_low"}, "views .'cam_low'. are not among the cameras"),
+    ({"cross_fit": "7"}, "6 episodes in 7 folds"),
     ({"policy.model.prompt_tokens": "8"}, r"state values take \d+ tokens, expected at most 8"),
     ({"policy.model.network.action_dim": "3"}, "action_dim = 3 is less than the robot's 14 actions"),
     ({"policy.model.network.cameras": "2"}, "network.cameras = 2, the robot has 3"),
     ({"policy.model.network.vocab_size": "300"}, "network.vocab_size = 300, prompts have"),
-    ({"policy.model.network.depth": "3"}, "network.depth is 2, expected 3"),
     (
-        {"policy.model.chunk": "9", "policy.model.relative_actions": "true"},
-        "chunk is 8, expected 9, relative",
+        {"checkpoint_selection.guidance": "1,2", "checkpoint_selection.attempts": "0"},
+        "guidance 2 to try with 0 attempts",
     ),
-    ({"select.guidance": "1,2", "select.attempts": "0"}, "guidance 2 to try with 0 attempts"),
 ]
 
 
 @pytest.mark.parametrize(("setting", "said"), SIMULATED)
 def test_settings_that_no_training_can_use_are_refused_at_once(setting, said):
-    config = override(PRESETS.get("micro")("shirt_folding"), setting)
+    config = override(_micro("shirt_folding"), setting)
     with pytest.raises(ConfigError, match=said) as refused:
         build_graph(config)
     build_graph(_helped(config, refused.value.hint))
 
 
+STARTS = r"rollouts\.attempts: start seeds \d+\.\.\d+ leave the"
+
+
 @pytest.mark.parametrize(
-    ("setting", "node"),
+    ("setting", "said"),
     [
-        ({"collect.first_seed": "9999999", "iterations": "0"}, "0/collect"),
-        ({"rollout.first_seed": "9999996", "iterations": "2"}, "2/collect"),
-        ({"select.first_seed": "10000000"}, "0/select"),
-        ({"promote.first_seed": "9999999", "iterations": "2"}, "2/promote"),
+        ({"rollouts.attempts": "1000000", "iterations": "10"}, STARTS),
+        ({"gate.cap": "100000", "iterations": "101"}, r"gate\.cap: start seeds \d+\.\.\d+ leave the"),
     ],
 )
-def test_starts_beyond_their_range_are_refused_at_once(setting, node):
-    config = override(PRESETS.get("micro")("shirt_folding"), setting)
-    with pytest.raises(ConfigError, match=rf"{node}: start seeds \d+\.\.\d+ leave the") as refused:
+def test_starts_beyond_their_range_are_refused_at_once(setting, said):
+    config = override(_micro("shirt_folding"), setting)
+    with pytest.raises(ConfigError, match=said) as refused:
         build_graph(config)
-    name = re.search(r"a lower (\w+\.first_seed)", refused.value.hint)
+    name = re.search(r"a lower (\w+\.\w+), or fewer iterations", refused.value.hint)
     assert name
-    lower = int(setting[name[1]]) - 100
-    build_graph(override(config, {name[1]: str(lower)}))
+    build_graph(override(config, {name[1]: "1000"}))
+    build_graph(override(config, {"iterations": "2"}))
+
+
+def test_every_base_fits_the_policy_that_starts_from_it():
+    """The network of the starting weights is the policy's own, whatever is set."""
+    config = override(_micro("shirt_folding"), {"policy.model.network.depth": "3", "policy.model.chunk": "9"})
+    nodes = {node.name: node for node in build_graph(config).order()}
+    base, model = (nodes[f"0/{name}"].config.model for name in ("pretrain", "policy"))
+    assert replace(base, fit=model.fit, candidates=model.candidates) == model
 
 
 def test_several_tasks_are_asked_for_each():
-    both = PRESETS.get("micro")("shirt_folding,toilet_paper_organization")
+    both = _micro("shirt_folding", "toilet_paper_organization")
     with pytest.raises(ConfigError, match="prompt 'organize the toilet paper rolls' has 5 words"):
-        build_graph(override(both, {"value.model.transformer.text_tokens": "4"}))
-    assert build_graph(override(both, {"value.cross_fit": "12"}))
+        build_graph(override(both, {"values.viva.transformer.text_tokens": "4"}))
+    assert build_graph(override(both, {"cross_fit": "12"}))
     with pytest.raises(ConfigError, match="12 episodes in 13 folds"):
-        build_graph(override(both, {"value.cross_fit": "13"}))
+        build_graph(override(both, {"cross_fit": "13"}))
 
 
 def test_a_share_that_a_plug_in_got_wrong_is_refused_at_once(monkeypatch):
     pusht = TASKS.get("gym_pusht")
     odd = replace(pusht, spec=replace(pusht.spec, positive_fraction=1.0))
     monkeypatch.setitem(TASKS._items, "gym_pusht", odd)
-    config = PRESETS.get("micro")("gym_pusht")
+    config = _micro("gym_pusht")
     with pytest.raises(ConfigError, match=r"positive fraction 1\.0") as refused:
         build_graph(config)
     build_graph(_helped(config, refused.value.hint))
@@ -132,10 +143,10 @@ def test_a_share_that_a_plug_in_got_wrong_is_refused_at_once(monkeypatch):
 
 @pytest.mark.parametrize("name", ["prompt_file", "start"])
 def test_a_file_that_is_not_there_is_refused_at_once(name, tmp_path):
-    config = override(PRESETS.get("micro")("shirt_folding"), {f"value.model.{name}": str(tmp_path / "none")})
+    config = override(_micro("shirt_folding"), {f"values.viva.{name}": str(tmp_path / "none")})
     with pytest.raises(ConfigError, match=f"viva: {name} .*none does not exist") as refused:
         build_graph(config)
-    assert refused.value.hint == f"--set value.model.{name}=PATH"
+    assert refused.value.hint == f"--set values.viva.{name}=PATH"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +159,7 @@ def test_a_file_that_is_not_there_is_refused_at_once(name, tmp_path):
 )
 def test_embeddings_that_do_not_fit_are_refused_at_once(embedded, said, tmp_path):
     file = tmp_path / "prompts.safetensors"
-    config = override(PRESETS.get("micro")("shirt_folding"), {"value.model.prompt_file": str(file)})
+    config = override(_micro("shirt_folding"), {"values.viva.prompt_file": str(file)})
     save_file({"fold the shirt": np.zeros((8, 8), np.float32)}, file)
     build_graph(config)
     save_file(embedded, file)
@@ -157,9 +168,9 @@ def test_embeddings_that_do_not_fit_are_refused_at_once(embedded, said, tmp_path
 
 
 def test_an_autoencoder_of_another_size_is_refused_at_once(tmp_path):
-    config = override(PRESETS.get("micro")("shirt_folding"), {"value.model.shift_pixels": "0"})
+    config = override(_micro("shirt_folding"), {"values.viva.shift_pixels": "0"})
     wan = json.dumps({"kind": "wan_vae", "folder": str(tmp_path), "channels": 4, "patch_pixels": 16})
-    config = override(config, {"value.model.encoder": wan})
+    config = override(config, {"values.viva.encoder": wan})
     with pytest.raises(ConfigError, match="no AutoencoderKLWan there"):
         build_graph(config)
     (tmp_path / "config.json").write_text(json.dumps({"z_dim": 48, "scale_factor_spatial": 8}))
@@ -172,7 +183,7 @@ def test_an_autoencoder_of_another_size_is_refused_at_once(tmp_path):
 
 def test_starting_weights_of_another_network_are_refused_before_the_first_step(tmp_path):
     save_file({"patch_embedding.weight": np.zeros((2, 2), np.float32)}, tmp_path / "w.safetensors")
-    config = override(PRESETS.get("micro")("shirt_folding"), {"value.model.start": str(tmp_path)})
+    config = override(_micro("shirt_folding"), {"values.viva.start": str(tmp_path)})
     build_graph(config)
     with pytest.raises(ArtifactCorrupt, match=r"\d+ of \d+ tensors are missing, unknown or of another shape"):
         check_ahead(config, tmp_path / "w")
@@ -182,30 +193,39 @@ def test_starting_weights_of_another_network_are_refused_before_the_first_step(t
 
 
 def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
-    config = override(PRESETS.get("micro")("shirt_folding"), {"rollout.renderer": "ray"})
-    monkeypatch.setattr("data.tasks.renderer_of", lambda task, asked: {"auto": "egl"}.get(asked, asked))
-    with pytest.raises(ConfigError, match="drawn by 'egl' and rollouts by 'ray'") as refused:
-        check_ahead(config, tmp_path / "w")
-    check_ahead(_helped(config, refused.value.hint), tmp_path / "w")
-    check_ahead(replace(config, iterations=0), tmp_path / "w")
-    (tmp_path / "w" / "renderers").mkdir(parents=True)
-    (tmp_path / "w" / "renderers" / TASKS.get("shirt_folding").robot.id).write_text("ray")
+    """There is one setting, and what a workspace began with counts beside it."""
+    asked = []
+
+    def works(renderer):
+        asked.append(renderer)
+        if renderer == "egl":
+            raise ConfigError("no GPU")
+        return {"auto": "ray"}.get(renderer, renderer)
+
+    monkeypatch.setattr("data.sim.bimanual_task.choose_renderer", works)
+    config = _micro("shirt_folding")
     check_ahead(config, tmp_path / "w")
+    assert asked == ["auto"]
+    (tmp_path / "w" / "renderers").mkdir(parents=True)
+    (tmp_path / "w" / "renderers" / TASKS.get("shirt_folding").robot.id).write_text("egl")
+    with pytest.raises(ConfigError, match="drawn by 'egl', which does not work here") as refused:
+        check_ahead(config, tmp_path / "w")
+    assert "--set env.renderer=ray" in refused.value.hint
+    check_ahead(override(config, {"env.renderer": "ray"}), tmp_path / "w")
 
 
 def test_a_renderer_that_is_not_here_is_refused_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("data.sim.backend.works", lambda backend: False)
     monkeypatch.setattr("data.sim.backend.gl_backend", lambda: None)
-    config = override(PRESETS.get("micro")("shirt_folding"), {"promote.renderer": "osmesa"})
+    config = override(_micro("shirt_folding"), {"env.renderer": "osmesa"})
     with pytest.raises(ConfigError, match="renderer 'osmesa' does not work on this machine"):
         check_ahead(config, tmp_path / "w")
-    check_ahead(replace(config, gate=False), tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 
 def test_a_world_whose_package_is_missing_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(ConfigError, match="needs the package 'gym_aloha'") as refused:
-        check_ahead(PRESETS.get("micro")("gym_aloha"), tmp_path / "w")
+        check_ahead(_micro("gym_aloha"), tmp_path / "w")
     assert "make env-aloha" in refused.value.hint
 
 
@@ -213,16 +233,16 @@ def test_a_world_without_progress_has_no_oracle(tmp_path, monkeypatch):
     blind = replace(TASKS.get("gym_pusht"), read_progress=None, takeover=None)
     monkeypatch.setattr(type(blind), "require_package", lambda self: None)
     monkeypatch.setitem(TASKS._items, "gym_pusht", blind)
-    config = override(PRESETS.get("micro")("gym_pusht"), {"rollout.corrections": "0"})
+    config = override(_micro("gym_pusht"), {"rollouts.corrections": "0"})
     check_ahead(config, tmp_path / "w")
-    oracle = replace(config, value=replace(config.value, model=VALUE_MODELS.get("oracle").config()))
-    with pytest.raises(ConfigError, match="--value-model oracle: the world of task 'gym_pusht' has no measure"):
+    oracle = override(_micro("gym_pusht", value="oracle"), {"rollouts.corrections": "0"})
+    with pytest.raises(ConfigError, match="--value oracle: the world of task 'gym_pusht' has no measure"):
         check_ahead(oracle, tmp_path / "w")
 
 
 def test_imitation_alone_asks_no_value_model():
-    setting = {"value.model.transformer.text_tokens": "2", "iterations": "0"}
-    build_graph(override(PRESETS.get("micro")("shirt_folding"), setting))
+    setting = {"values.viva.transformer.text_tokens": "2", "iterations": "0"}
+    build_graph(override(_micro("shirt_folding"), setting))
 
 
 def test_a_long_prompt_of_recordings_is_refused_before_any_step(take, tmp_path):
@@ -244,7 +264,7 @@ def test_rollouts_longer_than_any_demonstration_are_refused_before_any_step(take
         check_ahead(config, tmp_path / "w")
     wanted = re.search(rf"set max_steps in {path} to (\d+) or more", refused.value.hint)
     assert wanted
-    check_ahead(override(config, {"value.returns.kind": "viva"}), tmp_path / "w")
+    check_ahead(override(config, {"returns.kind": "viva"}), tmp_path / "w")
     path.write_text(path.read_text().replace("max_steps: 6", f"max_steps: {wanted[1]}"))
     assert TASKS.get("cubes").spec.max_steps == 9
     check_ahead(config, tmp_path / "w")
@@ -254,8 +274,8 @@ def test_a_control_that_reads_the_simulator_is_refused_for_real_recordings(take,
     take("d")
     take("r", lengths=(5, 4), seed=1, source="rollout", policy="p")
     config = _offline(tmp_path / "w")
-    oracle = replace(config, value=replace(config.value, model=VALUE_MODELS.get("oracle").config()))
-    with pytest.raises(ConfigError, match="--value-model oracle: 5 of 5 episodes hold no simulator truth"):
+    oracle = _offline(tmp_path / "w", models={"value": "oracle"})
+    with pytest.raises(ConfigError, match="--value oracle: 5 of 5 episodes hold no simulator truth"):
         check_ahead(oracle, tmp_path / "w")
     check_ahead(config, tmp_path / "w")
 
@@ -263,7 +283,7 @@ def test_a_control_that_reads_the_simulator_is_refused_for_real_recordings(take,
 def test_imitation_takes_episodes_of_any_length(take, tmp_path):
     take("d", lengths=(6, 4))
     take("e", lengths=(9,), seed=1)
-    check_ahead(replace(PRESETS.get("micro")("cubes"), iterations=0, demos=str(tmp_path / "w")), tmp_path / "w")
+    check_ahead(replace(_micro("cubes"), iterations=0, demos_from=str(tmp_path / "w")), tmp_path / "w")
 
 
 def test_a_wording_that_the_policy_cannot_hear_is_refused(take, tmp_path):
@@ -307,7 +327,7 @@ class Recorded:
 
     def check(self, **settings):
         config = replace(
-            PRESETS.get("micro")("shirt_folding"), demos=str(self.demos.root), rollouts=str(self.rollouts.root)
+            _micro("shirt_folding"), demos_from=str(self.demos.root), rollouts_from=str(self.rollouts.root)
         )
         before = {path: path.stat().st_mtime_ns for path in self.root.rglob("*")}
         try:
@@ -325,7 +345,7 @@ def recorded(tmp_path):
 
 def test_pictures_of_several_backends_are_refused_before_any_step(recorded):
     recorded.add(recorded.rollouts, range(20, 21), Source.ROLLOUT, renderer="egl")
-    with pytest.raises(ConfigError, match=r"one pack cannot mix renderer: .(ray|egl)"):
+    with pytest.raises(ConfigError, match=r"one view cannot mix renderer: .(ray|egl)"):
         recorded.check()
 
 
@@ -359,7 +379,7 @@ def test_rollouts_that_nobody_judged_are_refused_where_they_are_left_out(recorde
     assert "recap annotate --all" in refused.value.hint
     recorded.say(recorded.rollouts.ids()[:1], Outcome.SUCCESS)
     recorded.check(**skip)
-    recorded.check(**skip, **{"annotate.detector": "false", "value.cross_fit": "1"})
+    recorded.check(**skip, **{"annotate.detector": "false", "cross_fit": "1"})
     with pytest.raises(ConfigError, match="1 episodes in 2 folds"):
         recorded.check(**skip, **{"annotate.detector": "false"})
 
@@ -397,10 +417,8 @@ def test_episodes_that_are_not_learned_from_may_be_as_long_as_they_like(recorded
 def test_the_oracle_needs_the_truth_of_what_it_learns_from(recorded):
     blind = recorded.add(recorded.rollouts, range(20, 21), Source.ROLLOUT, truth=False)
     recorded.say(blind, Outcome.SUCCESS)
-    config = replace(
-        PRESETS.get("micro")("shirt_folding"), demos=str(recorded.demos.root), rollouts=str(recorded.rollouts.root)
-    )
-    config = replace(config, value=replace(config.value, model=VALUE_MODELS.get("oracle").config()))
+    folders = {"demos_from": str(recorded.demos.root), "rollouts_from": str(recorded.rollouts.root)}
+    config = replace(_micro("shirt_folding", beside=("oracle",)), **folders)
     with pytest.raises(ConfigError, match="1 of 8 episodes hold no simulator truth"):
         check_ahead(config, recorded.workspace)
     recorded.say(blind, Outcome.ABORTED)
@@ -431,7 +449,8 @@ def _recap(monkeypatch, *words):
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [*SIMULATED, ({"rollout.first_seed": "9999999"}, "1/collect: start seeds")]
+    ("setting", "said"),
+    [*SIMULATED, ({"demos.episodes": "1000000", "rollouts.attempts": "1000000", "iterations": "10"}, STARTS)],
 )
 def test_the_command_refuses_settings_and_writes_nothing(setting, said, tmp_path, monkeypatch, capsys):
     words = [word for name, value in setting.items() for word in ("--set", f"{name}={value}")]
@@ -447,7 +466,7 @@ def test_the_command_refuses_recordings_and_writes_nothing_not_even_the_task_fil
     there, file = str(tmp_path / "w"), tmp_path / "cubes.yaml"
     (tmp_path / "w" / "tasks" / "cubes.yaml").rename(file)
     words = ["run", "--task", "cubes", "--collect", "none", "--demos", there, "--rollouts", there, "--preset", "micro"]
-    words += ["--task-file", str(file), "--set", "ingest.others=skip", "--tracker", "none"]
+    words += ["--task-file", str(file), "--set", "imported.others=skip", "--tracker", "none"]
     words += ["--workspace", str(tmp_path / "new")]
     assert _recap(monkeypatch, *words) == 2
     told = capsys.readouterr().err

@@ -111,14 +111,20 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_a_moving_line_and_a_pipe_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_moving_bar_and_a_pipe_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     screen = screen_for(stream, print)
     assert isinstance(screen, LiveScreen)
-    screen.show("0/collect  1/2 [episodes]")
+    stage = Rate("0/collect")
+    stage.saw({"t": 0.0, "done": 1, "total": 2, "unit": "[episodes]"})
+    screen.show(stage)
     screen.say("0/demos  already done")
+    stage.saw({"t": 2.0, "done": 2, "total": 2, "unit": "[episodes]"})
+    screen.show(stage)
     screen.close()
-    assert "[episodes]" in stream.getvalue(), "brackets are not markup"
+    assert "0/collect  1/2 [episodes]" in stream.getvalue(), "brackets are not markup"
+    assert "2/2 [episodes]  30/min  finishing" in stream.getvalue()
+    assert stream.getvalue().count("\u2501") >= 40, "a bar was drawn twice"
     assert "0/demos  already done\n" in stream.getvalue().replace("\r\n", "\n")
     assert isinstance(screen_for(io.StringIO(), print), PlainScreen)

@@ -13,9 +13,9 @@ from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
 from pipelines.dataset_import import import_dataset
 from pipelines.executors import EXECUTORS, ExecutorSettings
+from pipelines.graph import build_graph
 from pipelines.import_request import ImportRequest
 from pipelines.invocation import Invocation
-from pipelines.loop import build_graph
 from pipelines.task_files import keep_task_file, name_task_file
 from recap.errors import ConfigError
 from recap.explain import explain
@@ -40,7 +40,7 @@ def recorded(tmp_path: Path) -> Path:
 
 
 def _offline(root: Path) -> Any:
-    settings = ["ingest.others=skip", "ingest.workers=1"]
+    settings = ["imported.others=skip", "workers=1"]
     folders = {"demos": root, "rollouts": root}
     return Invocation.of(task="cubes", preset="micro", collect="none", settings=settings, **folders).config()
 
@@ -54,26 +54,35 @@ def test_a_run_that_would_simulate_it_is_refused_with_what_to_do(recorded: Path)
 def test_an_edited_file_is_a_change_of_the_steps_that_read_it_and_explain_names_the_field(recorded: Path) -> None:
     def keys() -> dict[str, str]:
         nodes = [node for node in build_graph(_offline(recorded)).order() if not node.is_constant]
-        return {node.name: key_of(key_facts(node.spec, node.config, {})) for node in nodes}
+        return {node.name: key_of(key_facts(node.spec, node.config, {}, facts=node.facts)) for node in nodes}
 
     workspace, before = Workspace.open(recorded), keys()
-    graph = build_graph(replace(_offline(recorded), iterations=0, rollouts=""))
-    for name in [name for name in graph._nodes if name not in ("0/source", "0/collect")]:
+    graph = build_graph(replace(_offline(recorded), iterations=0, rollouts_from=""))
+    for name in [name for name in graph._nodes if name not in ("0/source", "0/cubes/record")]:
         del graph._nodes[name]  # the take-over alone: nothing has to be trained for this
     Runner(workspace, lambda: EXECUTORS.get("local")(ExecutorSettings())).run(graph, "r")
     plan = {node.node: node for node in explain(workspace, build_graph(_offline(recorded)), "r")}
-    assert plan["0/collect"].state == "cached"
+    assert plan["0/cubes/record"].state == "cached"
 
     path = recorded / "tasks" / "cubes.yaml"
     path.write_text(path.read_text().replace("max_steps: 6", "max_steps: 60"))
     assert TASKS.get("cubes").spec.max_steps == 60
     after = keys()
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"0/select", "1/value", "1/health", "1/advantage", "1/select"}
+    assert changed == {
+        "0/checkpoint_selection",
+        *(f"1/{name}/{stage}" for name in ("viva", "clock", "state_only") for stage in ("value_train", "value_label")),
+        "1/judge",
+        "1/advantage",
+        "1/checkpoint_selection",
+    }
     spec = TASKS.get("cubes").spec
     path.write_text(path.read_text().replace(f"rate_hz: {spec.rate_hz!r}", "rate_hz: 7.5"))
     plan = {node.node: node for node in explain(workspace, build_graph(_offline(recorded)), "r")}
-    assert (plan["0/collect"].state, plan["0/collect"].why) == ("run", f"task.rate_hz: {spec.rate_hz} -> 7.5")
+    assert (plan["0/cubes/record"].state, plan["0/cubes/record"].why) == (
+        "run",
+        f"tasks.cubes.rate_hz: {spec.rate_hz} -> 7.5",
+    )
 
 
 def test_a_file_of_someone_describes_the_task_and_is_kept_when_asked(recorded: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.models.pi05 import tiny_config
+from policy.models.pi05.config import tiny_config
 from policy.testing import last_candidate, train_synthetic
 
 

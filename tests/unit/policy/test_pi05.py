@@ -14,21 +14,31 @@ import pytest
 
 from data.resize import letterbox
 from policy.models import POLICIES, load_policy
-from policy.models.pi05 import Pi05Config, small_config, tiny_config
+from policy.models.pi05.config import Pi05Config, small_config, tiny_config
 from policy.models.pi05.sizes import NetworkSizes, full, small, tiny
 from policy.testing import MemoryJournal, last_candidate, make_observation, train_synthetic
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.hashing import digest_tree
 from recap.overrides import override
 from recap.training.config import FitConfig
+from recap.training.runtime import Runtime
 
 
 def test_registry_imports_neither_torch_nor_lerobot() -> None:
     code = (
-        "import sys; from policy.models import POLICIES; f = POLICIES.get('pi05'); f.presets['small']();"
+        "import sys; from policy.models import POLICIES; f = POLICIES.get('pi05'); "
+        "f.presets['small'](steps=1, fine=False);"
         "assert not {'torch', 'lerobot', 'transformers', 'safetensors'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_bfloat16_acts_nearly_alike(bundle: Path) -> None:
+    seen = make_observation(1)
+    whole, rounded = (
+        load_policy(bundle, runtime=Runtime(dtype=dtype)).act(seen, noise_seed=2) for dtype in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(rounded - whole).max() < 0.1
 
 
 def test_acting_needs_no_lerobot(bundle: Path) -> None:
@@ -125,7 +135,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
 def test_starting_weights_depend_on_the_seed_only(tmp_path: Path) -> None:
     ids = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        train_synthetic("pi05", tiny_config(seed=seed, fit=FitConfig(steps=0)), tmp_path / name)
+        train_synthetic("pi05", tiny_config(fit=FitConfig(steps=0)), tmp_path / name, seed=seed)
         ids.append(load_policy(last_candidate(tmp_path / name)).policy_id)
     assert ids[0] == ids[1] != ids[2]
 

@@ -84,7 +84,7 @@ def test_the_marks_are_proved_carried_to_another_store_and_enter_the_id(tmp_path
     assert list(verify(recording.store)) == []
     path = recording.store.path(episode.id)
     other = EpisodeStore(tmp_path / "other")
-    taken = other.load(other.take_over(path).id)
+    taken = other.load(other.import_episode(path).id)
     assert taken.id == episode.id
     np.testing.assert_array_equal(taken.stale, episode.stale)
     np.testing.assert_array_equal(taken.asked, episode.asked)
@@ -120,7 +120,7 @@ def test_a_robot_that_reports_nothing_is_recorded_as_asked_and_it_is_said_once(t
 def test_a_teleoperator_without_a_key_pressed_holds_the_last_command(tmp_path, nothing):
     recording = Recording(tmp_path, setup={"handover_s": 0.0, "stale_steps": 0})
     arms = recording.device
-    start = arms.bench.state()
+    start = arms.bench.observe(draw=False).state
     recording.leader.device.spoil = lambda action: action if 3 <= len(arms.received) < 6 else nothing
     recording.run(between=[b"\r", b"q"], during=[{9: b"f"}])
     episode = recording.only()

@@ -12,7 +12,7 @@ import pytest
 from data.rollout import record_demo
 from data.sim.backend import gl_backend, load_mujoco
 from data.sim.flaws import CLEAN, PERFECT, FlawConfig
-from data.tasks import TASKS, ForeignTask
+from data.tasks import TASKS
 from recap.errors import ConfigError
 from recap.types import Outcome
 
@@ -41,7 +41,7 @@ def task(request):
 
 @pytest.fixture
 def robot(task):
-    made = task.make_robot("auto", 32)
+    made = task.make_env("auto", 32)
     yield made
     made.close()
 
@@ -57,13 +57,12 @@ def play(task, robot, seed, flaws):
 @pytest.mark.parametrize("task_id", TASK_IDS)
 def test_a_task_is_known_and_refused_without_its_package(task_id):
     task = TASKS.get(task_id)
-    assert isinstance(task, ForeignTask)
-    assert task.demonstrates
-    assert task.takes_over
+    assert task.capabilities.expert
+    assert task.capabilities.takeover
     if is_here(task_id):
         pytest.skip(f"{task.module} is installed here")
     with pytest.raises(ConfigError, match=f"needs the package '{task.module}'") as caught:
-        task.make_robot()
+        task.make_env()
     assert f"make env-{task_id[4:]}" in caught.value.hint
 
 

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 from gym_reach.task import BARE, TASK
 
-from data.corrections import CorrectionConfig, rollout_with_corrections
+from data.corrections import CorrectionConfig
 from data.episodes import EpisodeStore
 from data.rollout import record_demo, rollout
 from data.sim import backend
 from data.sim.flaws import CLEAN, FlawConfig
 from data.task_file import RecordedTask
-from data.tasks import TASKS, ForeignTask, packages_of, renderer_of
+from data.tasks import TASKS, simulated
 from data.verify import discard, verify
-from pipelines.config import PRESETS
-from pipelines.loop import build_graph
+from pipelines.graph import build_graph
+from pipelines.invocation import Invocation
+from policy.client import LocalClient
 from recap.errors import ConfigError, RecapError
+from recap.protocols import Capabilities
 from recap.types import Outcome, Source
 
 BIASED = FlawConfig(flawed_share=1.0, skipping_weight=0.0, hesitant_weight=0.0, fumbling_weight=0.0)
@@ -32,9 +34,12 @@ class Stay:
         return np.repeat(observation.state[None], 3, axis=0)
 
 
+STAY = LocalClient(Stay())
+
+
 @pytest.fixture
 def robot():
-    made = TASK.make_robot("auto", 32)
+    made = TASK.make_env("auto", 32)
     yield made
     made.close()
 
@@ -69,13 +74,11 @@ def test_a_flawed_demonstrator_fails(robot):
 
 
 def test_a_policy_is_played_to_the_time_limit_and_corrected(robot):
-    attempt, draft, truth = rollout(TASK, robot, Stay(), 1, noise_seed=0, execute=2, record=True)
+    attempt, draft, truth = rollout(TASK, robot, STAY, 1, noise_seed=0)
     assert (attempt.outcome, attempt.steps, draft.length) == (Outcome.FAILURE, 30, 30)
     assert [event.name for event in truth.events] == ["timeout"]
     patient = CorrectionConfig(patience_steps=4, reaction_steps=1, hand_back_steps=0)
-    attempt, draft, truth = rollout_with_corrections(
-        TASK, robot, Stay(), 1, noise_seed=0, execute=2, correction=patient
-    )
+    attempt, draft, truth = rollout(TASK, robot, STAY, 1, noise_seed=0, correction=patient)
     assert draft.source is Source.CORRECTION
     assert attempt.outcome is Outcome.SUCCESS
     assert 0 < attempt.human_steps < attempt.steps
@@ -84,7 +87,7 @@ def test_a_policy_is_played_to_the_time_limit_and_corrected(robot):
 
 def test_an_environment_that_ends_the_attempt_has_failed_it_and_one_that_breaks_counts_for_nothing():
     trap = replace(TASK, make_kwargs=lambda size: {"size": size, "trap": True})
-    robot = trap.make_robot()
+    robot = trap.make_env()
     robot.reset(0)
     while not robot.finished:
         robot.step(np.array([-5.0, 0.5], dtype=np.float32))
@@ -93,7 +96,7 @@ def test_an_environment_that_ends_the_attempt_has_failed_it_and_one_that_breaks_
     with pytest.raises(RecapError, match="this attempt is over"):
         robot.step(np.zeros(2, dtype=np.float32))
     broken = replace(TASK, make_kwargs=lambda size: {"size": size, "broken": True})
-    robot = broken.make_robot()
+    robot = broken.make_env()
     robot.reset(0)
     for _ in range(3):
         robot.step(np.full(2, 0.5, dtype=np.float32))
@@ -112,8 +115,8 @@ def test_a_bad_action_is_refused(robot, action, said):
 
 
 def test_without_a_measure_of_progress_the_truth_says_so_and_is_stored(tmp_path):
-    robot = BARE.make_robot()
-    _, draft, truth = rollout(BARE, robot, Stay(), 0, noise_seed=0, execute=1, record=True)
+    robot = BARE.make_env()
+    _, draft, truth = rollout(BARE, robot, STAY, 0, noise_seed=0)
     assert np.isnan(truth.progress).all()
     assert truth.metrics == {}
     store = EpisodeStore(tmp_path)
@@ -127,7 +130,9 @@ def test_without_a_measure_of_progress_the_truth_says_so_and_is_stored(tmp_path)
 
 
 def test_what_a_task_lacks_is_refused_before_anything_runs():
-    micro = PRESETS.get("micro")
+    def micro(task):
+        return Invocation.of(task=task, preset="micro").config()
+
     build_graph(micro("gym_reach"))
     with pytest.raises(ConfigError, match="nobody demonstrates it in a simulated world"):
         build_graph(micro("gym_reach_bare"))
@@ -136,58 +141,56 @@ def test_what_a_task_lacks_is_refused_before_anything_runs():
     try:
         with pytest.raises(ConfigError, match="no expert takes over in its world, and 1 attempts with") as caught:
             build_graph(micro("half"))
-        assert caught.value.hint == "--set rollout.corrections=0"
+        assert caught.value.hint == "--set rollouts.corrections=0"
         config = micro("half")
-        build_graph(replace(config, rollout=replace(config.rollout, corrections=0)))
+        build_graph(replace(config, rollouts=replace(config.rollouts, corrections=0)))
     finally:
         TASKS._items.pop("half")
-    robot = BARE.make_robot()
+    robot = BARE.make_env()
     with pytest.raises(ConfigError, match="has no demonstrator"):
         BARE.make_expert(robot, 0, CLEAN)
     with pytest.raises(ConfigError, match="no expert that takes over"):
         BARE.make_takeover(robot, 0)
-    assert replace(TASK, read_progress=None).takes_over is False, "a supervisor has to see progress"
-    with pytest.raises(RecapError, match="cannot act on a GymRobot"):
+    assert not replace(TASK, read_progress=None).capabilities.takeover, "a supervisor has to see progress"
+    with pytest.raises(RecapError, match="cannot act on a GymEnv"):
         TASK.make_expert(robot, 0, CLEAN)
+    with pytest.raises(ConfigError, match="'gym_reach_bare': no expert takes over in its environment"):
+        rollout(BARE, robot, STAY, 0, noise_seed=0, correction=CorrectionConfig())
 
 
 def test_what_is_described_wrongly_is_refused():
     with pytest.raises(ConfigError, match="needs the package 'gym_nothing'") as caught:
-        replace(TASK, module="gym_nothing").make_robot()
+        replace(TASK, module="gym_nothing").make_env()
     assert caught.value.hint == "make env-reach"
     with pytest.raises(ConfigError, match="draws its own pictures: renderer 'egl', expected 'auto'"):
-        renderer_of(TASK, "egl")
+        TASK.choose_renderer("egl")
     three = replace(TASK, robot_spec=lambda size: replace(TASK.robot, action_names=("x", "y", "z")))
     with pytest.raises(ConfigError, match="expected a Box of 3 numbers"):
-        three.make_robot()
-    small = replace(TASK, make_kwargs=lambda size: {"size": 8}).make_robot()
+        three.make_env()
+    small = replace(TASK, make_kwargs=lambda size: {"size": 8}).make_env()
     small.reset(0)
     with pytest.raises(RecapError, match=r"camera 'cam_high' gave uint8 \(8, 8, 3\), expected uint8 \(64, 64, 3\)"):
-        small.frames()
+        small.observe()
     with pytest.raises(RecapError, match="no start state"):
-        TASK.make_robot().state()
+        TASK.make_env().observe()
 
 
 def test_the_built_in_tasks_are_drawn_by_the_simulator():
-    shirt = TASKS.get("shirt_folding")
-    assert not isinstance(shirt, ForeignTask)
-    assert isinstance(TASK, ForeignTask)
-    assert renderer_of(shirt, "ray") == "ray"
-    assert (packages_of(shirt), packages_of(TASK)) == (("mujoco",), ("gymnasium",))
+    shirt = TASKS.simulated("shirt_folding")
+    assert shirt.choose_renderer("ray") == "ray"
+    assert (
+        shirt.capabilities
+        == TASK.capabilities
+        == Capabilities(simulated_time=True, expert=True, takeover=True, progress=True)
+    )
 
 
 def test_a_task_of_a_real_robot_has_no_world():
     real = RecordedTask(spec=replace(TASK.spec, id="desk"), robot=TASK.robot)
-    assert isinstance(real, ForeignTask)
-    for refused in (
-        lambda: real.make_robot(),
-        lambda: real.choose_renderer("auto"),
-        lambda: real.make_expert(None, 0, CLEAN),
-        lambda: real.make_takeover(None, 0),
-    ):
-        with pytest.raises(ConfigError, match="has no simulator") as caught:
-            refused()
-        assert "recap data record --task desk" in caught.value.hint
+    with pytest.raises(ConfigError, match="task 'desk' has no simulator") as caught:
+        simulated(real)
+    assert "recap data record --task desk" in caught.value.hint
+    assert simulated(TASK) is TASK
 
 
 def test_a_task_may_say_the_range_of_its_actions_and_what_goes_around_its_environment(monkeypatch):
@@ -197,18 +200,18 @@ def test_a_task_may_say_the_range_of_its_actions_and_what_goes_around_its_enviro
         action_range=((-2.0, -2.0), (2.0, 2.0)),
         wrap=lambda env, size: seen.append(size) or env,
     )
-    robot = wide.make_robot(image_size=48)
+    robot = wide.make_env(image_size=48)
     assert seen == [48]
     assert (robot._low.tolist(), robot._high.tolist()) == ([-2.0, -2.0], [2.0, 2.0])
     monkeypatch.setattr(backend, "gl_backend", lambda: None)
     with pytest.raises(ConfigError, match="task 'gym_reach' draws with OpenGL, which does not work"):
-        replace(TASK, draws_with_mujoco=True).make_robot()
+        replace(TASK, draws_with_mujoco=True).make_env()
 
 
 def test_the_bench_refuses_the_older_mujoco_of_an_environment(monkeypatch):
     monkeypatch.setattr(backend, "version", lambda name: "3.3.0")
     with pytest.raises(ConfigError, match=r"need MuJoCo 3.5 or newer, and this is 3.3.0") as caught:
-        renderer_of(TASKS.get("shirt_folding"), "auto")
+        TASKS.simulated("shirt_folding").choose_renderer("auto")
     assert ".venv/bin/recap" in caught.value.hint
 
 

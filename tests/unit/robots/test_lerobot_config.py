@@ -7,7 +7,7 @@ import pytest
 from bench_recording import leader_file, robot_file
 
 from data.robots.lerobot_config import RobotSetup, load_robot, load_teleoperator
-from data.robots.lerobot_robot import Leader, LeRobotRobot
+from data.robots.lerobot_robot import LeRobotRobot, Teleoperator
 from data.tasks import TASKS
 from recap.errors import ActionRefused, ConfigError, RobotFault, UnknownName
 from recap.specs import CameraSpec, RobotSpec
@@ -21,7 +21,7 @@ def changed(path, **fields):
 def fit(path):
     device, setup = load_robot(path)
     task = TASKS.get("bench_folding")
-    return LeRobotRobot(device, task.robot, setup, rate_hz=10.0)
+    return LeRobotRobot(device, task.robot, setup, rate_hz=10.0, prompt="fold")
 
 
 def test_a_yaml_file_says_the_same_as_json(tmp_path):
@@ -140,8 +140,8 @@ def test_a_teleoperator_of_another_robot_is_refused(tmp_path):
         name, action_features = "gamepad", dict.fromkeys(keys[2:], float)
 
     with pytest.raises(ConfigError, match=f"gives no {keys[0]}, {keys[1]}, which the robot 'bench_arms' takes"):
-        Leader(Other(), robot, rate_hz=10)
-    Leader(device, robot, rate_hz=10)
+        Teleoperator(Other(), robot, rate_hz=10)
+    Teleoperator(device, robot, rate_hz=10)
 
 
 class Device:
@@ -173,18 +173,18 @@ def one(device):
         gripper_dims=(),
         cameras=(CameraSpec(name="eye", height=3, width=3),),
     )
-    return LeRobotRobot(device, spec, RobotSetup(limits={"joint": (-0.1, 1.1)}), rate_hz=1000.0)
+    return LeRobotRobot(device, spec, RobotSetup(limits={"joint": (-0.1, 1.1)}), rate_hz=1000.0, prompt="turn")
 
 
 def test_images_are_letterboxed_to_the_size_of_the_task_and_commands_at_the_limit_pass():
     device = Device()
     robot = one(device)
-    frame = robot.frames()["eye"]
+    frame = robot.observe().frames["eye"]
     assert frame.shape == (3, 3, 3)
     assert frame[:, 0].max() == 9
-    robot.step(np.array([1.1], dtype=np.float32))
+    sent = robot.step(np.array([1.1], dtype=np.float32))
     assert device.commands == [{"joint.pos": float(np.float32(1.1))}]
-    assert robot.sent == [0.25], "the robot says what it made of it"
+    assert sent.action == [0.25], "the robot says what it made of it"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_images_are_letterboxed_to_the_size_of_the_task_and_commands_at_the_limi
 def test_an_observation_that_is_none_is_a_fault(answers, said):
     robot = one(Device(**answers))
     with pytest.raises(RobotFault, match=said):
-        (robot.state(), robot.frames())
+        robot.observe()
 
 
 def test_a_robot_need_not_say_what_it_sent_but_must_not_say_half_of_it():
@@ -207,11 +207,11 @@ def test_a_robot_need_not_say_what_it_sent_but_must_not_say_half_of_it():
     with pytest.raises(ActionRefused, match=r"shape \(2,\), expected \(1,\)"):
         robot.step(np.zeros(2, dtype=np.float32))
     assert device.commands == []
-    robot.step(np.ones(1, dtype=np.float32))
-    assert (robot.sent, robot.asked, robot.reports) == ([0.25], [1.0], True)
+    sent = robot.step(np.ones(1, dtype=np.float32))
+    assert (sent.action, sent.asked, robot.reports) == ([0.25], [1.0], True)
     for device.returned in (None, {}):
-        robot.step(np.full(1, 0.75, dtype=np.float32))
-        assert (robot.sent, robot.asked, robot.reports) == ([0.75], [0.75], False)
+        sent = robot.step(np.full(1, 0.75, dtype=np.float32))
+        assert (sent.action, sent.asked, robot.reports) == ([0.75], [0.75], False)
     for device.returned, said in ((0.5, "returned float"), ({"joint": 0.5}, r"no joint.pos in its action sent")):
         with pytest.raises(RobotFault, match=said):
             robot.step(np.zeros(1, dtype=np.float32))

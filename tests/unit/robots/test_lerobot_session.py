@@ -82,7 +82,7 @@ def test_a_take_over_begins_where_the_robot_is(tmp_path):
         folder.mkdir()
         recording = Recording(folder, policy=HoldStill(), setup={"handover_s": handover_s})
         recording.leader.device.spoil = lambda action: {
-            name: recording.device.bench.state()[i] + jump * (i == 0) for i, name in enumerate(action)
+            name: recording.device.bench.observe(draw=False).state[i] + jump * (i == 0) for i, name in enumerate(action)
         }
         recording.run(between=[b"\r", b"q"], during=[{2: b"i", 12: b"f"}])
         episode = recording.only()

@@ -37,4 +37,4 @@ def test_the_model_moves_the_tool_where_forward_says(robot) -> None:  # type: ig
         robot.step(action)
     for side, pose in enumerate(poses):
         assert robot.grasp.tool(side) == pytest.approx([pose.x, pose.y, pose.z], abs=3e-3)
-    assert robot.state() == pytest.approx(action, abs=0.02)
+    assert robot.observe(draw=False).state == pytest.approx(action, abs=0.02)

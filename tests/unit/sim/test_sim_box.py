@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.sim import arms
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.flaws import CLEAN, PERFECT, FlawConfig
 from data.tasks import TASKS
 from data.tasks.box_assembly import FLAPS, LATCH_RAD, NAMES, UPRIGHT_RAD, BoxScenario
@@ -12,24 +12,24 @@ from recap.errors import RecapError
 from recap.types import Outcome
 
 LEFT, RIGHT, FRONT, BACK, LID = range(5)
-Box = TaskBench[BoxScenario]
+Box = TaskEnv[BoxScenario]
 
 
 @pytest.fixture(scope="module")
-def box_task() -> BenchTask[BoxScenario]:
+def box_task() -> BimanualTask[BoxScenario]:
     found = TASKS.get("box_assembly")
-    assert isinstance(found, BenchTask)
+    assert isinstance(found, BimanualTask)
     return found
 
 
 @pytest.fixture(scope="module")
-def box(box_task: BenchTask[BoxScenario]) -> Iterator[Box]:
-    bench = box_task.make_robot("ray", image_size=16)
+def box(box_task: BimanualTask[BoxScenario]) -> Iterator[Box]:
+    bench = box_task.make_env("ray", image_size=16)
     yield bench
     bench.close()
 
 
-def drive(task: BenchTask[BoxScenario], robot: Box, seed: int, flaws: FlawConfig, steps: int = 1000) -> list[str]:
+def drive(task: BimanualTask[BoxScenario], robot: Box, seed: int, flaws: FlawConfig, steps: int = 1000) -> list[str]:
     """Lets the expert act; returns the names of the events."""
     expert = task.make_expert(robot, seed, flaws)
     for _ in range(steps):
@@ -40,7 +40,7 @@ def drive(task: BenchTask[BoxScenario], robot: Box, seed: int, flaws: FlawConfig
 
 
 def stay(robot: Box, steps: int) -> None:
-    hold = robot.state()
+    hold = robot.observe(draw=False).state
     hold[[6, 13]] = 1.0
     for _ in range(steps):
         robot.step(hold)
@@ -53,7 +53,7 @@ def fold(robot: Box, flap: int, angle: float) -> None:
     robot._settle()
 
 
-def test_flaps_fold_in_their_order(box_task: BenchTask[BoxScenario], box: Box) -> None:
+def test_flaps_fold_in_their_order(box_task: BimanualTask[BoxScenario], box: Box) -> None:
     box.reset(0)
     names = drive(box_task, box, 0, PERFECT)
     assert [name for name in names if name.endswith("folded")] == [f"{name}_folded" for name in NAMES]
@@ -93,7 +93,7 @@ def build(robot: Box, *flaps: int) -> None:
 def grip(robot: Box, flap: int, side: int, *, opening: float) -> None:
     """Brings a tool to the flap's free edge, closed or open."""
     x, y, z = (float(value) for value in robot.scenario.tips()[flap])
-    action = robot.state()
+    action = robot.observe(draw=False).state
     action[side * 7 : side * 7 + 6] = arms.inverse(side, arms.Pose(x=x, y=y, z=z))
     action[[6, 13]] = 1.0
     for _ in range(12):
@@ -119,7 +119,7 @@ def test_a_flap_pulled_open_is_undone(box: Box) -> None:
     box.reset(0)
     build(box, LEFT)
     grip(box, LEFT, 0, opening=0.0)
-    action = box.state()
+    action = box.observe(draw=False).state
     x, y, _ = (float(value) for value in box.scenario.tips()[LEFT])
     action[:6] = arms.inverse(0, arms.Pose(x=x - 0.06, y=y, z=0.02))
     action[6] = 0.0
@@ -139,7 +139,7 @@ def test_success_needs_every_latch_and_empty_hands(box: Box) -> None:
     box.grasp.held[0] = ()
 
 
-def test_a_skipped_wall_shows_as_wrong_order(box_task: BenchTask[BoxScenario], box: Box) -> None:
+def test_a_skipped_wall_shows_as_wrong_order(box_task: BimanualTask[BoxScenario], box: Box) -> None:
     skipping = FlawConfig(flawed_share=1.0, biased_weight=0, hesitant_weight=0, fumbling_weight=0, noise_m=0.0)
     seen = set()
     for seed in range(6):
@@ -162,7 +162,7 @@ def test_a_box_pushed_out_of_reach_is_lost(box: Box) -> None:
     assert box.truth().events[-1].name == "object_lost"
 
 
-def test_reset_opens_every_latch(box_task: BenchTask[BoxScenario], box: Box) -> None:
+def test_reset_opens_every_latch(box_task: BimanualTask[BoxScenario], box: Box) -> None:
     box.reset(1)
     first = (box.data.qpos.copy(), box.model.eq_data.copy())
     drive(box_task, box, 1, CLEAN, steps=60)
@@ -178,8 +178,8 @@ def test_every_flap_reaches_its_predecessors_first() -> None:
     assert all(place[before] < place[flap.name] for flap in FLAPS for before in flap.after)
 
 
-def test_the_expert_refuses_the_robot_of_another_task(box_task: BenchTask[BoxScenario]) -> None:
-    shirt = TASKS.get("shirt_folding").make_robot("ray", 16)
+def test_the_expert_refuses_the_robot_of_another_task(box_task: BimanualTask[BoxScenario]) -> None:
+    shirt = TASKS.get("shirt_folding").make_env("ray", 16)
     with pytest.raises(RecapError, match="expert of 'box_assembly' cannot act"):
         box_task.make_expert(shirt, 0, CLEAN)
     shirt.close()

@@ -5,18 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.corrections import CorrectionConfig, Supervisor, rollout_with_corrections
+from data.corrections import CorrectionConfig, Supervisor
 from data.episodes import EpisodeStore
 from data.rollout import rollout
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.expert import ScriptedExpert
 from data.sim.flaws import CLEAN, FlawConfig
 from data.sim.garment import GarmentScenario
+from policy.client import LocalClient
 from recap.config import semantic_dict
 from recap.errors import ConfigError
 from recap.types import Attempt, EpisodeDraft, Event, FloatArray, Observation, Outcome, PrivilegedTruth, Source
 
-Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
+Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
 MARK = 0.9
 """Gripper command of the idle policy: open, and a number that the expert never sends."""
@@ -55,7 +56,7 @@ class Perfect:
 
 @pytest.fixture(scope="module")
 def bench(task: Task) -> Iterator[Robot]:
-    small = task.make_robot("ray", image_size=16)
+    small = task.make_env("ray", image_size=16)
     yield small
     small.close()
 
@@ -63,9 +64,11 @@ def bench(task: Task) -> Iterator[Robot]:
 def idle(
     task: Task, bench: Robot, seed: int, *, noise_seed: int = 0, config: CorrectionConfig | None = None
 ) -> tuple[Attempt, EpisodeDraft, PrivilegedTruth]:
-    return rollout_with_corrections(
-        task, bench, Idle(), seed, noise_seed=noise_seed, execute=8, correction=config or CorrectionConfig()
+    attempt, draft, truth = rollout(
+        task, bench, LocalClient(Idle()), seed, noise_seed=noise_seed, correction=config or CorrectionConfig()
     )
+    assert draft is not None
+    return attempt, draft, truth
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +82,15 @@ def named(truth: PrivilegedTruth, start: str) -> list[int]:
 
 @pytest.mark.parametrize("seed", [4, 5])
 def test_a_perfect_policy_is_left_alone_and_gives_a_plain_rollout(task: Task, bench: Robot, seed: int) -> None:
-    attempt, draft, truth = rollout_with_corrections(
-        task, bench, Perfect(task, bench, seed), seed, noise_seed=2, execute=1, correction=CorrectionConfig()
+    attempt, draft, truth = rollout(
+        task, bench, LocalClient(Perfect(task, bench, seed)), seed, noise_seed=2, correction=CorrectionConfig()
     )
+    assert draft is not None
     assert attempt.outcome is Outcome.SUCCESS
     assert (attempt.human_steps, attempt.metrics["takeovers"]) == (0, 0)
     assert draft.source is Source.ROLLOUT
     assert not draft.intervened.any()
-    plain, expected, plain_truth = rollout(
-        task, bench, Perfect(task, bench, seed), seed, noise_seed=2, execute=1, record=True
-    )
+    plain, expected, plain_truth = rollout(task, bench, LocalClient(Perfect(task, bench, seed)), seed, noise_seed=2)
     assert expected is not None
     assert np.array_equal(draft.state, expected.state)
     assert np.array_equal(draft.action, expected.action)
@@ -120,9 +122,10 @@ def test_a_stall_is_noticed_after_patience_and_reaction(saved: tuple[Attempt, Ep
 
 def test_hand_back_asks_the_policy_anew(task: Task, bench: Robot) -> None:
     policy = Idle()
-    _, draft, truth = rollout_with_corrections(
-        task, bench, policy, 0, noise_seed=0, execute=8, correction=CorrectionConfig(patience_steps=28)
+    _, draft, truth = rollout(
+        task, bench, LocalClient(policy), 0, noise_seed=0, correction=CorrectionConfig(patience_steps=28)
     )
+    assert draft is not None
     taken, back = named(truth, "takeover:"), named(truth, "hand_back")
     assert taken[0] % 8 != 0, "the take-over cuts a chunk short"
     assert len(back) >= 1

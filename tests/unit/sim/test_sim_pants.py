@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.sim import arms
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.cloth import align, align_most, paired_error, turn
 from data.sim.expert import Carry, Skill
 from data.sim.flaws import CLEAN, PERFECT
@@ -15,19 +15,19 @@ from data.tasks import TASKS
 from data.tasks.pants_folding import SUCCESS_ERROR_M, pants
 from recap.types import Outcome
 
-Pants = TaskBench[GarmentScenario]
+Pants = TaskEnv[GarmentScenario]
 
 
 @pytest.fixture(scope="module")
-def pants_task() -> BenchTask[GarmentScenario]:
+def pants_task() -> BimanualTask[GarmentScenario]:
     found = TASKS.get("pants_folding")
-    assert isinstance(found, BenchTask)
+    assert isinstance(found, BimanualTask)
     return found
 
 
 @pytest.fixture(scope="module")
-def robot(pants_task: BenchTask[GarmentScenario]) -> Iterator[Pants]:
-    bench = pants_task.make_robot("ray", image_size=16)
+def robot(pants_task: BimanualTask[GarmentScenario]) -> Iterator[Pants]:
+    bench = pants_task.make_env("ray", image_size=16)
     yield bench
     bench.close()
 
@@ -79,7 +79,7 @@ def test_hems_before_legs_are_out_of_order(robot: Pants) -> None:
     assert robot.scenario.read().errors == {"wrong_order"}
 
 
-def test_both_legs_come_up_together(pants_task: BenchTask[GarmentScenario], robot: Pants) -> None:
+def test_both_legs_come_up_together(pants_task: BimanualTask[GarmentScenario], robot: Pants) -> None:
     robot.reset(3)
     expert = pants_task.make_expert(robot, 3, PERFECT)
     held: set[int] = set()
@@ -149,7 +149,7 @@ def test_what_lies_far_off_does_not_turn_the_frame() -> None:
     assert np.abs(shift - [0.1, -0.2]).max() < 0.3 * np.abs(drawn - [0.1, -0.2]).max()
 
 
-def test_a_lower_leg_left_behind_is_brought_up(pants_task: BenchTask[GarmentScenario], robot: Pants) -> None:
+def test_a_lower_leg_left_behind_is_brought_up(pants_task: BimanualTask[GarmentScenario], robot: Pants) -> None:
     garment = robot.scenario.garment
     robot.reset(2)
     left = garment.mesh.points[:, :1] < 0
@@ -162,7 +162,7 @@ def test_a_lower_leg_left_behind_is_brought_up(pants_task: BenchTask[GarmentScen
     assert robot.steps < 60
 
 
-def test_the_expert_searches_the_same_way_twice(pants_task: BenchTask[GarmentScenario], robot: Pants) -> None:
+def test_the_expert_searches_the_same_way_twice(pants_task: BimanualTask[GarmentScenario], robot: Pants) -> None:
     def states() -> list[bytes]:
         robot.reset(4)
         lay(robot, np.where(robot.scenario.garment.mesh.points[:, :1] < 0, 0.1, 0.0) + robot.scenario.garment.ideal)

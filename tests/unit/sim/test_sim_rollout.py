@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from data.rollout import record_demo, rollout
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.flaws import CLEAN
 from data.sim.garment import GarmentScenario
+from policy.client import LocalClient
 from recap.errors import ConfigError, RecapError
 from recap.types import FloatArray, Observation, Outcome, Source
 
-Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
+Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
 
 class Holding:
@@ -18,8 +19,8 @@ class Holding:
 
     policy_id = "holding"
 
-    def __init__(self, *, horizon: int = 10, delay_s: float = 0.0) -> None:
-        self.horizon, self.delay_s = horizon, delay_s
+    def __init__(self, *, horizon: int = 10, execute: int = 8, delay_s: float = 0.0) -> None:
+        self.horizon, self.execute, self.delay_s = horizon, execute, delay_s
         self.seeds: list[int] = []
         self.seen: list[Observation] = []
 
@@ -33,7 +34,7 @@ class Holding:
 class Replaying:
     """Sends a recorded demonstration again."""
 
-    policy_id = "replay"
+    policy_id, execute = "replay", 8
 
     def __init__(self, actions: FloatArray) -> None:
         self.actions, self.at = actions, 0
@@ -59,14 +60,14 @@ def test_a_demo_is_bit_identical_and_aligned(task: Task, robot: Robot) -> None:
     assert np.array_equal(first.action, again.action)
     assert all(np.array_equal(first.frames[name], again.frames[name]) for name in first.frames)
     robot.reset(4)
-    assert np.array_equal(first.state[0], robot.state())
+    assert np.array_equal(first.state[0], robot.observe(draw=False).state)
     robot.step(first.action[0])
-    assert np.array_equal(first.state[1], robot.state())
+    assert np.array_equal(first.state[1], robot.observe(draw=False).state)
 
 
 def test_replaying_a_demo_reproduces_it(task: Task, robot: Robot) -> None:
     demo, truth = record_demo(task, robot, 6, CLEAN)
-    attempt, draft, again = rollout(task, robot, Replaying(demo.action), 6, noise_seed=0, execute=8, record=True)
+    attempt, draft, again = rollout(task, robot, LocalClient(Replaying(demo.action)), 6, noise_seed=0)
     assert attempt.outcome is truth.outcome is Outcome.SUCCESS
     assert attempt.steps == demo.length
     assert draft is not None
@@ -79,28 +80,30 @@ def test_replaying_a_demo_reproduces_it(task: Task, robot: Robot) -> None:
 
 def test_a_rollout_asks_once_per_chunk_with_noise_of_its_own(task: Task, robot: Robot) -> None:
     policy = Holding()
-    attempt, draft, truth = rollout(task, robot, policy, 1, noise_seed=3, execute=8, record=False)
+    attempt, draft, truth = rollout(task, robot, LocalClient(policy), 1, noise_seed=3, record=False)
     assert draft is None
     assert attempt.outcome is Outcome.FAILURE
     assert attempt.steps == task.spec.max_steps == len(truth.progress)
     assert len(policy.seeds) == len(set(policy.seeds)) == -(-task.spec.max_steps // 8)
     assert policy.seen[0].prompt == "fold the shirt"
     again, other = Holding(), Holding()
-    rollout(task, robot, again, 1, noise_seed=3, execute=8, record=False)
-    rollout(task, robot, other, 1, noise_seed=4, execute=8, record=False)
+    rollout(task, robot, LocalClient(again), 1, noise_seed=3, record=False)
+    rollout(task, robot, LocalClient(other), 1, noise_seed=4, record=False)
     assert again.seeds == policy.seeds
     assert not set(other.seeds) & set(policy.seeds)
 
 
 def test_only_inference_beyond_the_control_period_counts(task: Task, robot: Robot) -> None:
-    quick, _, _ = rollout(task, robot, Holding(horizon=75), 1, noise_seed=0, execute=75, record=False)
-    slow, _, _ = rollout(task, robot, Holding(horizon=75, delay_s=0.25), 1, noise_seed=0, execute=75, record=False)
+    quick, _, _ = rollout(task, robot, LocalClient(Holding(horizon=75, execute=75)), 1, noise_seed=0, record=False)
+    slow, _, _ = rollout(
+        task, robot, LocalClient(Holding(horizon=75, execute=75, delay_s=0.25)), 1, noise_seed=0, record=False
+    )
     assert quick.inference_s == 0.0
     assert 0.3 <= slow.inference_s < 1.5
 
 
 def test_a_short_chunk_is_an_error(task: Task, robot: Robot) -> None:
     with pytest.raises(RecapError, match=r"shape \(4, 14\)"):
-        rollout(task, robot, Holding(horizon=4), 1, noise_seed=0, execute=8, record=False)
+        rollout(task, robot, LocalClient(Holding(horizon=4)), 1, noise_seed=0, record=False)
     with pytest.raises(ConfigError, match="execute"):
-        rollout(task, robot, Holding(), 1, noise_seed=0, execute=0, record=False)
+        rollout(task, robot, LocalClient(Holding(execute=0)), 1, noise_seed=0, record=False)

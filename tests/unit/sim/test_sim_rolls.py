@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.sim import arms
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.flaws import PERFECT
 from data.tasks import TASKS
 from data.tasks.toilet_paper_organization import (
@@ -19,21 +19,21 @@ from data.tasks.toilet_paper_organization import (
 )
 from recap.types import Outcome
 
-Rolls = TaskBench[RollScenario]
+Rolls = TaskEnv[RollScenario]
 MIDDLES = list(SLOTS.values())
 LYING = (np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
-def roll_task() -> BenchTask[RollScenario]:
+def roll_task() -> BimanualTask[RollScenario]:
     found = TASKS.get("toilet_paper_organization")
-    assert isinstance(found, BenchTask)
+    assert isinstance(found, BimanualTask)
     return found
 
 
 @pytest.fixture(scope="module")
-def rolls(roll_task: BenchTask[RollScenario]) -> Iterator[Rolls]:
-    bench = roll_task.make_robot("ray", image_size=16)
+def rolls(roll_task: BimanualTask[RollScenario]) -> Iterator[Rolls]:
+    bench = roll_task.make_env("ray", image_size=16)
     yield bench
     bench.close()
 
@@ -50,14 +50,14 @@ def stand(
 
 
 def stay(robot: Rolls, steps: int) -> None:
-    hold = robot.state()
+    hold = robot.observe(draw=False).state
     hold[[6, 13]] = 1.0
     for _ in range(steps):
         robot.step(hold)
 
 
 def move(robot: Rolls, side: int, x: float, y: float, z: float, *, opening: float, steps: int = 15) -> None:
-    action = robot.state()
+    action = robot.observe(draw=False).state
     action[side * 7 : side * 7 + 6] = arms.inverse(side, arms.Pose(x=x, y=y, z=z))
     action[side * 7 + 6] = opening
     action[(1 - side) * 7 + 6] = 1.0
@@ -65,7 +65,7 @@ def move(robot: Rolls, side: int, x: float, y: float, z: float, *, opening: floa
         robot.step(action)
 
 
-def test_two_rolls_at_a_time_back_row_first(roll_task: BenchTask[RollScenario], rolls: Rolls) -> None:
+def test_two_rolls_at_a_time_back_row_first(roll_task: BimanualTask[RollScenario], rolls: Rolls) -> None:
     rolls.reset(0)
     expert = roll_task.make_expert(rolls, 0, PERFECT)
     while not rolls.finished:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.sim import arms
-from data.sim.bench_task import BenchTask, TaskBench
+from data.sim.bimanual_task import BimanualTask, TaskEnv
 from data.sim.flaws import CLEAN, PERFECT, FlawConfig
 from data.sim.garment import GarmentScenario
 from data.sim.scene import SLOTS_PER_GRIPPER
@@ -15,7 +15,7 @@ from data.tasks.shirt_folding import shirt
 from recap.errors import RecapError
 from recap.types import Outcome
 
-Task, Robot = BenchTask[GarmentScenario], TaskBench[GarmentScenario]
+Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
 
 def drive(task: Task, robot: Robot, seed: int, flaws: FlawConfig, steps: int = 1000) -> str:
@@ -89,7 +89,7 @@ def test_same_seed_same_states_after_other_episodes_and_after_drawing(task: Task
     expert, digest = task.make_expert(robot, 5, FlawConfig()), hashlib.sha256()
     for step in range(40):
         if step % 9 == 0:
-            robot.frames()
+            robot.observe()
         robot.step(expert.act())
         digest.update(robot.data.qpos.tobytes() + robot.data.qvel.tobytes())
     assert digest.hexdigest() == first
@@ -101,7 +101,7 @@ import hashlib
 from data.sim.flaws import FlawConfig
 from data.tasks import TASKS
 task = TASKS.get("shirt_folding")
-robot = task.make_robot("ray")
+robot = task.make_env("ray")
 robot.reset(9)
 expert, digest = task.make_expert(robot, 9, FlawConfig()), hashlib.sha256()
 for _ in range(25):
@@ -191,7 +191,7 @@ def test_violent_actions_break_nothing(robot: Robot, seed: int) -> None:
 def test_broken_physics_is_aborted_not_failed(robot: Robot) -> None:
     robot.reset(0)
     robot.data.qvel[30] = np.nan
-    robot.step(robot.state())
+    robot.step(robot.observe(draw=False).state)
     truth = robot.truth()
     assert robot.finished
     assert truth.outcome is Outcome.ABORTED
@@ -204,19 +204,19 @@ def test_wrong_actions_are_refused(task: Task, robot: Robot) -> None:
     robot.reset(0)
     with pytest.raises(RecapError, match=r"shape \(14,\), got \(7,\)"):
         robot.step(np.zeros(7, dtype=np.float32))
-    bad = robot.state()
+    bad = robot.observe(draw=False).state
     bad[3] = np.nan
     with pytest.raises(RecapError, match="left_wrist_pitch"):
         robot.step(bad)
 
 
 def test_a_robot_needs_a_start_and_ends_after_the_verdict(task: Task, robot: Robot) -> None:
-    fresh = task.make_robot("ray", image_size=16)
+    fresh = task.make_env("ray", image_size=16)
     with pytest.raises(RecapError, match="no start state"):
-        fresh.state()
+        fresh.observe(draw=False)
     fresh.close()
     robot.reset(0)
-    hold = robot.state()
+    hold = robot.observe(draw=False).state
     for _ in range(task.spec.max_steps):
         robot.step(hold)
     assert robot.truth().events[-1].name == "timeout"

@@ -10,8 +10,8 @@ import pytest
 
 from data.rollout import record_demo
 from data.sim import arms
-from data.sim.bench import Bench
-from data.sim.bench_task import BenchTask
+from data.sim.bimanual_env import BimanualEnv
+from data.sim.bimanual_task import BimanualTask
 from data.sim.expert import ScriptedExpert
 from data.sim.flaws import CLEAN, MODES, FlawConfig
 from data.tasks import (
@@ -28,21 +28,21 @@ from recap.errors import RecapError
 from recap.specs import Split, start_seeds
 from recap.types import Outcome
 
-NAMES = [name for name in TASKS.names() if isinstance(TASKS.get(name), BenchTask)]
+NAMES = [name for name in TASKS.names() if isinstance(TASKS.get(name), BimanualTask)]
 SEEDS = start_seeds(Split.VALIDATION, 6)
-Pair = tuple[SimTask, Bench]
+Pair = tuple[SimTask, BimanualEnv]
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     task = TASKS.get(request.param)
-    robot = task.make_robot("ray", 16)
-    assert isinstance(robot, Bench)
+    robot = task.make_env("ray", 16)
+    assert isinstance(robot, BimanualEnv)
     yield task, robot
     robot.close()
 
 
-def play(robot: Bench, expert: Expert, steps: int = 1000) -> None:
+def play(robot: BimanualEnv, expert: Expert, steps: int = 1000) -> None:
     for _ in range(steps):
         if robot.finished or expert.done:
             return
@@ -61,8 +61,8 @@ def test_the_description_fits_the_robot(pair: Pair) -> None:
     assert task.spec.success
     assert 0 < task.spec.positive_fraction < 1
     robot.reset(SEEDS[0])
-    assert robot.state().shape == (len(task.robot.state_names),)
-    assert set(robot.frames()) == set(task.robot.camera_names)
+    assert robot.observe(draw=False).state.shape == (len(task.robot.state_names),)
+    assert set(robot.observe().frames) == set(task.robot.camera_names)
 
 
 def test_a_clean_expert_succeeds_and_progress_tells_how_far_it_is(pair: Pair) -> None:
@@ -125,7 +125,7 @@ import hashlib
 from data.sim.flaws import FlawConfig
 from data.tasks import TASKS
 task = TASKS.get("{task.spec.id}")
-robot = task.make_robot("ray", 16)
+robot = task.make_env("ray", 16)
 robot.reset({SEEDS[0]})
 expert, digest = task.make_expert(robot, {SEEDS[0]}, FlawConfig()), hashlib.sha256()
 for _ in range(30):
@@ -140,7 +140,7 @@ print(digest.hexdigest())
     expert, digest = task.make_expert(robot, SEEDS[0], FlawConfig()), hashlib.sha256()
     for step in range(30):
         if step % 15 == 0:
-            robot.frames()
+            robot.observe()
         robot.step(expert.act())
         digest.update(robot.data.qpos.tobytes() + robot.data.qvel.tobytes())
     assert digest.hexdigest() == there, "also after another attempt, and with pictures drawn"
@@ -172,7 +172,7 @@ def test_the_expert_takes_over_in_the_middle(pair: Pair) -> None:
 def test_nothing_done_ends_with_the_step_limit(pair: Pair) -> None:
     task, robot = pair
     robot.reset(SEEDS[0])
-    hold = robot.state()
+    hold = robot.observe(draw=False).state
     while not robot.finished:
         robot.step(hold)
     truth = robot.truth()
@@ -203,7 +203,7 @@ def test_broken_physics_is_aborted_not_failed(pair: Pair) -> None:
     _, robot = pair
     robot.reset(SEEDS[0])
     robot.data.qvel[-1] = np.nan
-    robot.step(robot.state())
+    robot.step(robot.observe(draw=False).state)
     assert robot.truth().outcome is Outcome.ABORTED
     robot.reset(SEEDS[0])
     assert np.isfinite(robot.data.qpos).all()

@@ -29,9 +29,11 @@ class Line(LossModule):
         self.weight = nn.Parameter(torch.zeros(1, 1))
         self.unused = nn.Parameter(torch.ones(2))
 
-    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        noise = 0.01 * torch.randn(len(batch["x"]), generator=generator)
-        loss = (self.weight[0, 0] * batch["x"] - 3 * batch["x"] + noise).square().mean()
+    def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        return {"x": batch["x"], "noise": 0.01 * torch.randn(len(batch["x"]), generator=generator)}
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = (self.weight[0, 0] * rows["x"] - 3 * rows["x"] + rows["noise"]).square().mean()
         return loss, {"weight": self.weight[0, 0]}
 
 
@@ -73,8 +75,9 @@ def test_average_follows_its_formula() -> None:
         expected = decay_at(step, 0.5) * expected + (1 - decay_at(step, 0.5)) * value
     assert ema.shadow["weight"].item() == pytest.approx(expected, rel=1e-6)
     assert [round(decay_at(step, 0.5), 3) for step in (0, 1, 7, 8, 1000)] == [0.1, 0.182, 0.471, 0.5, 0.5]
-    ema.copy_to(net)
-    assert net.weight.item() == ema.shadow["weight"].item()
+    average = ema.shadow["weight"].item()
+    ema.swap(net)
+    assert (net.weight.item(), ema.shadow["weight"].item()) == (average, 8.0)
 
 
 def test_fit_learns_and_tells_the_journal(tmp_path: Path) -> None:
@@ -251,8 +254,11 @@ class Picture(LossModule):
         torch.manual_seed(0)
         self.conv = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        image = torch.randn(2, 3, 5, 5, generator=generator)
+    def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        return {"image": torch.randn(2, 3, 5, 5, generator=generator)}
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        image = rows["image"]
         return (self.conv(image) - image.mean()).square().mean(), {}
 
 

@@ -216,7 +216,7 @@ def test_the_floors_catch_constant_and_falling_values() -> None:
     assert "value_std 0 over 6 episodes, expected at least 0.001" in problems[0]
     with pytest.raises(HealthError, match="value_std 0 over 6 episodes") as refused:
         refuse_unfit(problems)
-    assert "health.bounds.enforce=false" in refused.value.hint
+    assert "judge.bounds.enforce=false" in refused.value.hint
     refuse_unfit(())
     falling = judge(-1 - perfect_of(made), made)
     problems = check_values(falling, ValueHealthConfig())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from recap.errors import ConfigError
 from recap.training.config import FitConfig
 from value_model.models import load_value_model
 from value_model.models.viva import tiny_config
+from value_model.models.viva.batches import cached_latents
 from value_model.models.viva.config import EncoderConfig
 from value_model.models.viva.encoder import LinearEncoder, WanVaeEncoder
 from value_model.testing import synthetic_values, train_synthetic
@@ -110,21 +114,78 @@ def test_a_single_frame_costs_no_convolution_over_time(vae_folder: Path) -> None
     assert all(conv.stride[0] == 2 for conv in left)
 
 
-def test_training_on_cached_latents_of_the_autoencoder(vae_folder: Path, tmp_path: Path) -> None:
+def test_what_training_encoded_is_not_encoded_again(
+    vae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    forward = WanVaeEncoder.forward
+    monkeypatch.setattr(
+        WanVaeEncoder, "forward", lambda self, images: encoded.append(len(images)) or forward(self, images)
+    )
     data = synthetic_values(tmp_path, size=64)
     config = tiny_config(
         encoder=EncoderConfig(kind="wan_vae", channels=4, patch_pixels=16, folder=str(vae_folder)),
         shift_pixels=0,
         fit=FitConfig(steps=2),
     )
-    train_synthetic(config, data, tmp_path)
-    latents = np.load(tmp_path / "scratch" / "latents.npy")
-    assert latents.shape == (int(data.packed.offsets[2]), 3, 4, 4, 4)
-    value, _ = load_value_model(tmp_path / "bundle").label(data, 3, draws=1, noise_seed=0)
-    assert np.isfinite(value).all()
+    train_synthetic(config, data, tmp_path, episodes=(0, 1))
+    assert sum(encoded) == int(data.packed.offsets[2])
+    encoded.clear()
+    # Another fold, another seed: only what no training had seen. Labelling: nothing, for both folds were encoded.
+    train_synthetic(config, data, tmp_path / "other", episodes=(1, 2), seed=1)
+    assert sum(encoded) == int(data.packed.offsets[3] - data.packed.offsets[2])
+    encoded.clear()
+    model = load_value_model(tmp_path / "bundle")
+    kept, _ = model.label(data, 2, draws=1, noise_seed=0)
+    assert encoded == []
+    # Values from kept latents are those of a cache that holds nothing.
+    fresh = synthetic_values(tmp_path / "fresh", size=64)
+    anew, _ = model.label(fresh, 2, draws=1, noise_seed=0)
+    assert sum(encoded) == int(data.packed.offsets[3] - data.packed.offsets[2])
+    np.testing.assert_array_equal(kept, anew)
     wrong = replace(config, encoder=replace(config.encoder, channels=5))
     with pytest.raises(ConfigError, match=r"4 channels, encoder.channels is 5"):
         train_synthetic(wrong, data, tmp_path / "wrong")
+
+
+def test_an_encoder_is_known_by_all_that_makes_its_latents(vae_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(vae_folder, copy)
+    loaded = WanVaeEncoder.from_folder(str(vae_folder))
+    assert loaded.identity == WanVaeEncoder.from_folder(str(copy)).identity
+    changed = WanVaeEncoder.from_folder(str(copy))
+    with torch.no_grad():
+        next(iter(changed.vae.decoder.parameters())).add_(1)  # encodes nothing
+        assert changed.identity == loaded.identity
+        del changed.identity
+        next(iter(changed.vae.encoder.parameters())).add_(1e-6)
+    assert changed.identity != loaded.identity
+    config = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(config.replace("0.4", "0.5"))
+    assert WanVaeEncoder.from_folder(str(copy)).identity != loaded.identity
+    images = pictures()
+    fitted = [
+        LinearEncoder.fitted(images, np.arange(n), VIEWS, EncoderConfig(channels=3, patch_pixels=4)).identity
+        for n in (20, 20, 19)
+    ]
+    assert fitted[0] == fitted[1] != fitted[2]
+
+
+def test_latents_of_one_device_are_not_taken_for_those_of_another() -> None:
+    asked: list[str] = []
+    packed: Any = SimpleNamespace(image_size=(16, 16), latents=lambda encoder, *_, **__: asked.append(encoder))
+    encoder = LinearEncoder.fitted(pictures(), np.arange(9), VIEWS, EncoderConfig(channels=3, patch_pixels=4))
+    for device in ("cpu", "meta"):
+        cached_latents(encoder.to(device), packed, VIEWS, [0])
+    assert asked == [f"{encoder.identity} cpu", f"{encoder.identity} meta"]
+
+
+def test_shifted_pictures_have_no_latents_to_keep(tmp_path: Path) -> None:
+    data = synthetic_values(tmp_path)
+    for shift in (1, 0):
+        train_synthetic(tiny_config(shift_pixels=shift, fit=FitConfig(steps=1)), data, tmp_path / str(shift))
+        load_value_model(tmp_path / str(shift) / "bundle").label(data, 3, draws=1, noise_seed=0)
+        assert bool(list((tmp_path / "cache").glob("latents-*"))) == (shift == 0)
 
 
 def test_a_missing_autoencoder_is_named(tmp_path: Path) -> None:

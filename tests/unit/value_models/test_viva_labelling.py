@@ -12,6 +12,7 @@ import torch
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.overrides import override
 from recap.training.config import FitConfig
+from recap.training.runtime import Runtime
 from value_model.models import ValueData
 from value_model.models.viva import tiny_config
 from value_model.models.viva.bundle import Parts, read_bundle
@@ -55,6 +56,15 @@ def test_one_step_from_pure_noise(bundle: Path, data: ValueData) -> None:
         text = parts.prompts[data.prompts[1]][None]
         out = noise - velocity(parts.transformer, clean_frames(state, latents, layout), noise, torch.ones(1), text)
     assert decode_value(out[:, :, 1]).item() == pytest.approx(float(value[0]), abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+def test_bfloat16_labels_nearly_alike(bundle: Path, data: ValueData) -> None:
+    whole, rounded = (
+        load(bundle, runtime=Runtime(dtype=dtype)).label(data, 1, draws=2, noise_seed=9)[0]
+        for dtype in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(rounded - whole).max() < 0.02
 
 
 def test_values_do_not_depend_on_batching(bundle: Path, data: ValueData) -> None:

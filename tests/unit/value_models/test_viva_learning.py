@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recap.errors import ConfigError
-from recap.training.augment import shift_images
+from recap.training.augment import sample_shifts, shift_images
 from recap.training.config import FitConfig
 from value_model.metrics import spearman
 from value_model.models import load_value_model
@@ -53,7 +53,7 @@ def asked(config: VivaConfig) -> tuple[Recorder, torch.Tensor, dict[str, torch.T
         "value": rng.uniform(-1, 0, 6).astype(np.float32),
         "prompt": np.array([0, 1, 0, 1, 1, 1]),
     }
-    loss, parts = learner(batch, torch.Generator().manual_seed(3))
+    loss, parts = learner(learner.prepare(batch, torch.Generator().manual_seed(3)))
     return network, loss, parts, batch
 
 
@@ -88,7 +88,7 @@ def test_noise_levels_follow_the_schedule() -> None:
 def test_views_of_an_observation_are_shifted_alike() -> None:
     images = torch.zeros(1, 2, 8, 8, 3, dtype=torch.uint8)
     images[:, :, 4, 4] = 255
-    moved = shift_images(images, 2, torch.Generator().manual_seed(1))
+    moved = shift_images(images, sample_shifts(1, 2, torch.Generator().manual_seed(1)))
     assert torch.equal(moved[0, 0], moved[0, 1])
     assert moved.sum() == images.sum()
     assert not torch.equal(moved, images)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap.training.runtime import CPU, Runtime
 from value_model.models import VALUE_MODELS, ValueFamily
 from value_model.models.viva.checks import check, image_size
 from value_model.models.viva.config import VivaConfig, full_config, small_config, small_preset, tiny_config, tiny_preset
@@ -24,10 +25,10 @@ def _train(*args: Any, **kwargs: Any) -> dict[str, float]:
     return train(*args, **kwargs)
 
 
-def _load(path: Path) -> Viva:
+def _load(path: Path, *, runtime: Runtime = CPU) -> Viva:
     from value_model.models.viva.label import load
 
-    return load(path)
+    return load(path, runtime=runtime)
 
 
 def _check_files(config: VivaConfig) -> None:
@@ -51,6 +52,7 @@ VALUE_MODELS.add(
         presets={"tiny": tiny_preset, "small": small_preset},
         train=_train,
         load=_load,
+        networks=True,
         image_size=image_size,
         check=check,
         check_files=_check_files,

@@ -1,19 +1,17 @@
-"""Batches of training frames by number, with the state K steps ahead; images, or latents encoded once beforehand."""
+"""Batches of training frames by number, with the state K steps ahead; images, or latents of the frame cache."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from data.batches import epoch_order
-from data.framecache import PackedExperience
-from recap.protocols import Journal
-from recap.types import FloatArray, IntArray
+from data.framecache import FrameView
+from data.rows import Rows
+from recap.types import FloatArray, FrameArray, IntArray
 from value_model.models import ValueData
 from value_model.models.viva.encoder import ENCODE_BATCH, Encoder
 
@@ -30,9 +28,9 @@ class ValueBatches:
         prompt_numbers: IntArray,
         batch_size: int,
         seed: int,
-        latents: FloatArray | None,
+        latents: Rows | None,
     ) -> None:
-        """Takes rows [n] of the pack; latents [n, V, C, H, W] in the order of `rows`, or None for raw images."""
+        """Takes rows [n] of the view; its latents [N, V, C, H, W], or None for raw images."""
         self._data, self._rows, self._views, self._latents = data, rows, views, latents
         self._prompts = prompt_numbers
         self._batch_size, self._seed = batch_size, seed
@@ -56,9 +54,9 @@ class ValueBatches:
             "prompt": self._prompts[packed.episode_of[rows]],
         }
         if self._latents is None:
-            batch["images"] = packed.images.take(rows, axis=0)[:, self._views]
+            batch["images"] = packed.gather(rows, self._views)
         else:
-            batch["latents"] = self._latents[chosen]
+            batch["latents"] = self._latents.take(rows)
         return batch
 
     def _order(self, epoch: int) -> IntArray:
@@ -69,24 +67,28 @@ class ValueBatches:
 
 
 def cached_latents(
-    encoder: Encoder, packed: PackedExperience, rows: IntArray, views: IntArray, scratch: Path, journal: Journal
-) -> FloatArray:
-    """Latents [n, V, C, H, W] float32 of `rows`, memory-mapped from `scratch`, encoded on the first attempt only."""
-    final = scratch / "latents.npy"
-    if not final.exists():
-        scratch.mkdir(parents=True, exist_ok=True)
-        temporary = scratch / f".latents-{os.getpid()}.npy"
-        shape = (len(rows), len(views), *encoder.latent_size(*packed.images.shape[2:4]))
-        latents = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+    encoder: Encoder,
+    packed: FrameView,
+    views: IntArray,
+    episodes: Iterable[int],
+    progress: Callable[[int, int], None] | None = None,
+) -> Rows:
+    """Latents [N, V, C, H, W] float32 of `episodes` from the frame cache; what nobody has encoded yet is encoded."""
+
+    def encode(images: FrameArray) -> FloatArray:
         with torch.inference_mode():
-            for start in range(0, len(rows), ENCODE_BATCH):
-                images = packed.images.take(rows[start : start + ENCODE_BATCH], axis=0)[:, views]
-                latents[start : start + ENCODE_BATCH] = encoder(torch.from_numpy(images)).numpy()
-                journal.progress(min(start + ENCODE_BATCH, len(rows)), len(rows), "frames encoded")
-        latents.flush()
-        del latents
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.rename(final)
-    mapped: FloatArray = np.load(final, mmap_mode="r", allow_pickle=False)
-    return mapped
+            latents: FloatArray = encoder(torch.from_numpy(images)).float().cpu().numpy()
+        return latents
+
+    channels, height, width = encoder.latent_size(*packed.image_size)
+    # Devices round differently: what a run computes must not depend on where another one encoded.
+    device = next(encoder.buffers()).device.type
+    return packed.latents(
+        f"{encoder.identity} {device}",
+        encode,
+        shape=(channels, height, width),
+        views=views,
+        episodes=episodes,
+        batch=ENCODE_BATCH,
+        progress=progress,
+    )

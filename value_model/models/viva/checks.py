@@ -14,9 +14,9 @@ from recap.specs import RobotSpec
 from value_model.models.viva.config import EncoderConfig, VivaConfig
 
 _ELSEWHERE = {
-    "prompt_file": "--set value.model.prompt_file=PATH",
-    "encoder.folder": "--set value.model.encoder.folder=PATH",
-    "start": "--set value.model.start=PATH",
+    "prompt_file": "--set values.viva.prompt_file=PATH",
+    "encoder.folder": "--set values.viva.encoder.folder=PATH",
+    "start": "--set values.viva.start=PATH",
 }
 
 
@@ -56,7 +56,7 @@ def check_encoder(config: EncoderConfig) -> None:
         if config.channels > count:
             raise ConfigError(
                 f"EncoderConfig.channels = {config.channels} exceeds the {count} numbers of a patch",
-                hint=f"--set value.model.encoder.channels={count}   (or fewer)",
+                hint=f"--set values.viva.encoder.channels={count}   (or fewer)",
             )
         return
     file = Path(config.folder) / "config.json"
@@ -71,7 +71,7 @@ def check_encoder(config: EncoderConfig) -> None:
     if cell is not None and cell != config.patch_pixels:
         raise ConfigError(
             f"viva: the encoder has latent cells of {cell} pixels, encoder.patch_pixels is {config.patch_pixels}",
-            hint=f"--set value.model.encoder.patch_pixels={cell}",
+            hint=f"--set values.viva.encoder.patch_pixels={cell}",
         )
 
 
@@ -80,7 +80,7 @@ def check_channels(channels: int, asked: int) -> None:
     if channels != asked:
         raise ConfigError(
             f"viva: the encoder has {channels} channels, encoder.channels is {asked}",
-            hint=f"--set value.model.encoder.channels={channels}",
+            hint=f"--set values.viva.encoder.channels={channels}",
         )
 
 
@@ -91,7 +91,7 @@ def check_cells(channels: int, height: int, width: int, state_dim: int) -> None:
         raise ConfigError(
             f"viva: a latent frame of {channels} x {height} x {width} = {channels * height * width} numbers "
             f"cannot hold {state_dim} state dimensions",
-            hint=f"--set value.model.encoder.channels={wanted}   (or larger pictures)",
+            hint=f"--set values.viva.encoder.channels={wanted}   (or larger pictures)",
         )
 
 
@@ -101,7 +101,7 @@ def prompt_words(prompt: str, tokens: int) -> list[str]:
     if len(words) > tokens:
         raise ConfigError(
             f"viva: prompt {prompt!r} has {len(words)} words, expected at most {tokens}",
-            hint=f"--set value.model.transformer.text_tokens={len(words)}   (or a shorter prompt in the task's file)",
+            hint=f"--set values.viva.transformer.text_tokens={len(words)}   (or a shorter prompt in the task's file)",
         )
     return words
 
@@ -115,7 +115,7 @@ def check_prompt_file(file: Path, prompts: Sequence[str], tokens: int, dim: int)
             names = sorted(stored.keys())
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in names if name in prompts}
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"viva: prompt_file {file}: {error}", hint="--set value.model.prompt_file=PATH") from error
+        raise ConfigError(f"viva: prompt_file {file}: {error}", hint="--set values.viva.prompt_file=PATH") from error
     for prompt in prompts:
         if prompt not in shapes:
             raise ConfigError(
@@ -126,7 +126,7 @@ def check_prompt_file(file: Path, prompts: Sequence[str], tokens: int, dim: int)
         if len(shape) != 2 or shape[0] > tokens or shape[1] != dim:
             raise ConfigError(
                 f"viva: prompt_file {file}: {prompt!r} has shape {shape}, expected (<= {tokens}, {dim})",
-                hint="--set value.model.transformer.text_tokens=N --set value.model.transformer.text_dim=N",
+                hint="--set values.viva.transformer.text_tokens=N --set values.viva.transformer.text_dim=N",
             )
 
 
@@ -140,6 +140,6 @@ def view_positions(cameras: Sequence[str], views: Sequence[str]) -> list[int]:
     if missing:
         raise ConfigError(
             f"viva: views {missing} are not among the cameras {tuple(cameras)}",
-            hint=f"--set value.model.views={','.join(cameras)}",
+            hint=f"--set values.viva.views={','.join(cameras)}",
         )
     return [cameras.index(view) for view in views or cameras]

@@ -5,13 +5,18 @@ Letters: B observations, V views, h x w pixels, C channels, H x W latent cells, 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.rows import Rows
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.types import FrameArray, IntArray
 from value_model.models.viva.checks import check_encoder
@@ -20,10 +25,15 @@ from value_model.models.viva.config import EncoderConfig
 ENCODE_BATCH = 4
 """Observations encoded at once: more of them leave the processor's cache."""
 _SAMPLE_FRAMES = 1024
+_ENCODING = 1
+"""Raised when the code below makes other latents of the same weights."""
 
 
 class Encoder(nn.Module):
-    """uint8 images [B, V, h, w, 3] -> latents [B, V, C, H, W]."""
+    """uint8 images [B, V, h, w, 3], wherever they lie -> latents [B, V, C, H, W] on the encoder's device."""
+
+    idle: tuple[str, ...] = ()
+    """Weights that no latent depends on, by the beginnings of their names."""
 
     def latent_size(self, height: int, width: int) -> tuple[int, int, int]:
         """(C, H, W) for images of `height` x `width`; ConfigError if they cannot be encoded."""
@@ -32,6 +42,22 @@ class Encoder(nn.Module):
     def tensors(self) -> dict[str, Tensor]:
         """What a bundle has to keep to build the encoder again."""
         raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """Plain JSON of what makes a latent besides the weights."""
+        raise NotImplementedError
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of all that makes a latent: equal for encoders of equal weights, wherever they were loaded from."""
+        digest = hashlib.sha256(json.dumps([type(self).__name__, _ENCODING, self.settings()], sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            if name.startswith(self.idle):
+                continue
+            whole = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}".encode())
+            digest.update(whole.flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
 class LinearEncoder(Encoder):
@@ -48,7 +74,7 @@ class LinearEncoder(Encoder):
         self.register_buffer("bias", bias)
 
     @classmethod
-    def fitted(cls, images: FrameArray, rows: IntArray, views: IntArray, config: EncoderConfig) -> LinearEncoder:
+    def fitted(cls, images: FrameArray | Rows, rows: IntArray, views: IntArray, config: EncoderConfig) -> LinearEncoder:
         """The encoder of training frames `rows` of images [N, V, h, w, 3]; a fixed, even sample of them is read."""
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_FRAMES, len(rows))).astype(np.int64))]
         size, count = config.patch_pixels, 3 * config.patch_pixels**2
@@ -80,14 +106,19 @@ class LinearEncoder(Encoder):
     def tensors(self) -> dict[str, Tensor]:
         return {"weight": self.weight, "bias": self.bias}
 
+    def settings(self) -> dict[str, Any]:
+        return {"patch_pixels": self.patch_pixels}
+
     def forward(self, images: Tensor) -> Tensor:
-        patches = _patches(images, self.patch_pixels).to(self.weight.dtype)
+        patches = _patches(images.to(self.weight.device), self.patch_pixels).to(self.weight.dtype)
         out = nn.functional.linear(patches, self.weight / 255, self.bias)
         return out.movedim(-1, -3)
 
 
 class WanVaeEncoder(Encoder):
     """A pretrained AutoencoderKLWan; every view is a video of one frame, encoded on its own."""
+
+    idle = ("vae.decoder.", "vae.post_quant_conv.")
 
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
@@ -116,6 +147,11 @@ class WanVaeEncoder(Encoder):
 
     def tensors(self) -> dict[str, Tensor]:
         return {}
+
+    def settings(self) -> dict[str, Any]:
+        vae: Any = self.vae
+        means = {name: list(getattr(vae.config, name)) for name in ("latents_mean", "latents_std")}
+        return {**means, "patch_size": vae.config.patch_size, "diffusers": version("diffusers")}
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -171,7 +207,7 @@ def _drop_time(vae: Any) -> None:
                 setattr(parent, name, _FrameConv(child))
 
 
-def make_encoder(config: EncoderConfig, images: FrameArray, rows: IntArray, views: IntArray) -> Encoder:
+def make_encoder(config: EncoderConfig, images: FrameArray | Rows, rows: IntArray, views: IntArray) -> Encoder:
     """The encoder to train with: fitted to the training frames, or loaded."""
     if config.kind == "linear":
         return LinearEncoder.fitted(images, rows, views, config)
@@ -200,5 +236,5 @@ def _check_divides(height: int, width: int, size: int) -> None:
     if height % size or width % size:
         raise ConfigError(
             f"viva: images of {height} x {width} pixels, expected multiples of {size} (one latent cell)",
-            hint="build the packed cache with such an image_size",
+            hint="open the frame cache with such an image_size",
         )

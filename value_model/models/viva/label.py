@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from recap.errors import ConfigError
+from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray
-from value_model.models import ValueData
+from value_model.models import Experience
+from value_model.models.viva.batches import cached_latents
 from value_model.models.viva.bundle import Parts, read_bundle
 from value_model.models.viva.checks import view_positions
 from value_model.models.viva.encoder import ENCODE_BATCH
@@ -30,10 +32,12 @@ class Viva:
         value, spread = load(bundle).label(data, 0, draws=4, noise_seed=0)
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
+    def __init__(self, parts: Parts, runtime: Runtime = CPU) -> None:
+        self.parts, self.runtime = parts, runtime
+        runtime.place(parts.transformer)
+        runtime.place(parts.encoder)
 
-    def label(self, data: ValueData, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
+    def label(self, data: Experience, episode: int, *, draws: int, noise_seed: int) -> tuple[FloatArray, FloatArray]:
         """See ValueModel.label.
 
         Raises:
@@ -51,22 +55,21 @@ class Viva:
             noise_seed=noise_seed,
         )
 
-    def encode(self, data: ValueData, episode: int) -> Tensor:
-        """Latents [T, V, C, H, W] of one episode; what `label_latents` takes, worth keeping for a second labelling."""
+    def encode(self, data: Experience, episode: int) -> Tensor:
+        """Latents [T, V, C, H, W] of one episode, on the CPU, those that training encoded where it kept them."""
         parts, packed = self.parts, data.packed
-        views = view_positions(packed.cameras, parts.views)
-        if packed.images.shape[2:4] != parts.image_size or packed.state.shape[1] != parts.layout.state_dim:
+        views = np.array(view_positions(packed.cameras, parts.views), dtype=np.int64)
+        if packed.image_size != parts.image_size or packed.state.shape[1] != parts.layout.state_dim:
             raise ConfigError(
-                f"viva: images {packed.images.shape[2:4]} and {packed.state.shape[1]} state values, "
+                f"viva: images {packed.image_size} and {packed.state.shape[1]} state values, "
                 f"the model was trained on {parts.image_size} and {parts.layout.state_dim}"
             )
-        first, last = int(packed.offsets[episode]), int(packed.offsets[episode + 1])
-        pieces = []
+        rows = np.arange(int(packed.offsets[episode]), int(packed.offsets[episode + 1]))
+        if not parts.config.shift_pixels:  # as in training: such latents are encoded once and kept
+            return torch.from_numpy(cached_latents(parts.encoder, packed, views, [episode]).take(rows))
         with torch.inference_mode():
-            for start in range(first, last, ENCODE_BATCH):
-                images = packed.images[start : min(start + ENCODE_BATCH, last)][:, views]
-                pieces.append(parts.encoder(torch.from_numpy(images)))
-        return torch.cat(pieces)
+            pieces = [rows[at : at + ENCODE_BATCH] for at in range(0, len(rows), ENCODE_BATCH)]
+            return torch.cat([parts.encoder(torch.from_numpy(packed.gather(piece, views))).cpu() for piece in pieces])
 
     def label_latents(
         self,
@@ -100,7 +103,7 @@ class Viva:
             values[piece] = decode_value(denoised[:, :, -1]).unflatten(0, (-1, draws)).numpy()
         return values.mean(1), values.std(1)
 
-    def predicted_states(self, data: ValueData, episode: int, *, noise_seed: int) -> FloatArray:
+    def predicted_states(self, data: Experience, episode: int, *, noise_seed: int) -> FloatArray:
         """Predicted q_{t+K} [T, S] in robot units, one draw; ConfigError for a model without future state."""
         parts, packed = self.parts, data.packed
         if not parts.layout.future_state:
@@ -117,17 +120,17 @@ class Viva:
         self, latents: Tensor, state: Tensor, prompt: str, episode_id: str, draws: int, noise_seed: int, start: int
     ) -> Sequence[tuple[slice, Tensor]]:
         """(frames, denoised targets [frames * draws, C, Fn, H, W]), batch by batch."""
-        parts, layout = self.parts, self.parts.layout
+        parts, layout, runtime = self.parts, self.parts.layout, self.runtime
         if prompt not in parts.prompts:
             raise ConfigError(
                 f"viva: prompt {prompt!r} was not in the training data, only {sorted(parts.prompts)}",
                 hint="label episodes of the tasks that the model was trained on",
             )
-        text = parts.prompts[prompt][None]
+        text = runtime.move(parts.prompts[prompt])[None]
         shape = (layout.channels, layout.noisy, layout.height, layout.width)
         per_batch = max(1, parts.config.label_batch // draws)
         out = []
-        with torch.inference_mode():
+        with torch.inference_mode(), runtime.autocast():
             numbers = parts.state_range.apply(state)
             for first in range(0, len(latents), per_batch):
                 piece = slice(first, min(first + per_batch, len(latents)))
@@ -140,18 +143,19 @@ class Viva:
                         ]
                     )
                 ).view(-1, *shape)
-                out.append((piece, self._integrate(clean, noise, text.expand(len(noise), -1, -1))))
+                denoised = self._integrate(runtime.move(clean), runtime.move(noise), text.expand(len(noise), -1, -1))
+                out.append((piece, denoised.cpu()))
         return out
 
     def _integrate(self, clean: Tensor, sample: Tensor, text: Tensor) -> Tensor:
         """Euler steps of equal length from tau = 1 to 0."""
         steps = self.parts.config.euler_steps
         for step in range(steps):
-            tau = torch.full((len(sample),), 1 - step / steps)
+            tau = torch.full((len(sample),), 1 - step / steps, device=sample.device)
             sample = sample - velocity(self.parts.transformer, clean, sample, tau, text) / steps
         return sample
 
 
-def load(path: Path) -> Viva:
-    """The model of a bundle folder; ArtifactCorrupt if it is not whole."""
-    return Viva(read_bundle(path))
+def load(path: Path, *, runtime: Runtime = CPU) -> Viva:
+    """The model of a bundle folder; ArtifactCorrupt if it is not whole, ConfigError if there is no such device."""
+    return Viva(read_bundle(path), runtime)

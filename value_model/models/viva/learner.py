@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recap.training.augment import shift_images
+from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import LossModule
 from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import Encoder
@@ -24,7 +23,11 @@ from value_model.models.viva.model import velocity
 
 
 class VivaLearner(LossModule):
-    """Network + loss. Only the transformer is trained."""
+    """Network + loss. Only the transformer is trained; the encoder lies where it was put before."""
+
+    prompts: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(
         self,
@@ -40,32 +43,42 @@ class VivaLearner(LossModule):
         self.transformer = transformer
         # Not a submodule: the loop must neither train nor checkpoint it.
         self._encoder = [encoder]
-        self._prompts = torch.stack(list(prompts))
-        self._layout, self._range, self._config = layout, state_range, config
+        self._layout, self._config = layout, config
+        self.register_buffer("prompts", torch.stack(list(prompts)), persistent=False)
+        self.register_buffer("low", state_range.low, persistent=False)
+        self.register_buffer("high", state_range.high, persistent=False)
 
-    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum of both errors.
+    def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """Adds image shifts, noise levels and noise.
 
         Args:
             batch: images [B, V, h, w, 3] uint8, or latents [B, V, C, H, W]; state and ahead [B, S] (q_t, q_{t+K});
                 value [B] in [-1, 0]; prompt [B], a number into the embeddings.
-            generator: of image shifts, noise levels and noise.
+            generator: of what is added.
         """
+        rows, layout, config = super().prepare(batch, generator), self._layout, self._config
+        count = len(rows["value"])
+        if "images" in rows and config.shift_pixels:
+            rows["shifts"] = sample_shifts(count, config.shift_pixels, generator)
+        rows["tau"] = sample_tau(count, config.noise_shift, generator)
+        shape = (count, layout.channels, layout.noisy, layout.height, layout.width)
+        rows["noise"] = torch.randn(shape, generator=generator)
+        return rows
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of both errors, and each of them."""
         layout, config = self._layout, self._config
-        if "latents" in batch:
-            views = torch.from_numpy(np.asarray(batch["latents"], dtype=np.float32))
+        if "latents" in rows:
+            views = rows["latents"].float()
         else:
-            images = torch.from_numpy(np.asarray(batch["images"]))
-            if config.shift_pixels:
-                images = shift_images(images, config.shift_pixels, generator)
+            images = shift_images(rows["images"], rows["shifts"]) if "shifts" in rows else rows["images"]
             views = self._encoder[0](images)
-        state, ahead, value = (torch.from_numpy(np.asarray(batch[name])) for name in ("state", "ahead", "value"))
-        clean = clean_frames(self._range.apply(state), views, layout)
-        target = target_frames(self._range.apply(ahead), value, layout)
-        tau = sample_tau(len(value), config.noise_shift, generator)
-        noise = torch.randn(target.shape, generator=generator)
+        state_range = StateRange(low=self.low, high=self.high)
+        clean = clean_frames(state_range.apply(rows["state"]), views, layout)
+        target = target_frames(state_range.apply(rows["ahead"]), rows["value"], layout)
+        tau, noise = rows["tau"], rows["noise"]
         level = tau[:, None, None, None, None]
-        text = self._prompts[torch.from_numpy(np.asarray(batch["prompt"]))]
+        text = self.prompts[rows["prompt"]]
         out = velocity(self.transformer, clean, (1 - level) * target + level * noise, tau, text)
         errors = (out - (noise - target)).square().mean(dim=(0, 1, 3, 4))
         loss = config.weight_value * errors[-1]

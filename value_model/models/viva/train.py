@@ -14,6 +14,7 @@ from recap.config import semantic_dict
 from recap.errors import ConfigError
 from recap.protocols import Journal
 from recap.training.fit import fit
+from recap.training.runtime import CPU, Runtime
 from value_model.models import ValueData, training_rows
 from value_model.models.viva.batches import ValueBatches, cached_latents
 from value_model.models.viva.bundle import Parts, write_bundle
@@ -37,6 +38,7 @@ def train(
     out: Path,
     journal: Journal,
     data_identity: str,
+    runtime: Runtime = CPU,
 ) -> dict[str, float]:
     """Trains and writes the bundle to `out`; see ValueFamily.train.
 
@@ -50,8 +52,8 @@ def train(
     packed = data.packed
     rows = training_rows(data, episodes, "viva")
     views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
-    encoder = make_encoder(config.encoder, packed.images, rows, views)
-    size = (int(packed.images.shape[2]), int(packed.images.shape[3]))
+    encoder = runtime.place(make_encoder(config.encoder, packed.images, rows, views))
+    size = packed.image_size
     channels, height, width = encoder.latent_size(*size)
     check_channels(channels, config.encoder.channels)
     patch = config.transformer.patch
@@ -76,7 +78,16 @@ def train(
         initialise(transformer, seed=seed)
     order = sorted(prompts)
     learner = VivaLearner(transformer, encoder, layout, state_range, [prompts[name] for name in order], config)
-    latents = None if config.shift_pixels else cached_latents(encoder, packed, rows, views, scratch, journal)
+    latents = None
+    if not config.shift_pixels:  # a shifted picture has latents of its own
+        with runtime.first_rank_first():
+            latents = cached_latents(
+                encoder,
+                packed,
+                views,
+                np.unique(packed.episode_of[rows]).tolist(),
+                lambda done, total: journal.progress(done, total, "episodes encoded"),
+            )
     batches = ValueBatches(
         data,
         rows,
@@ -93,6 +104,7 @@ def train(
         seed=seed,
         scratch=scratch,
         journal=journal,
+        runtime=runtime,
         fingerprint={
             "value_model": semantic_dict(config),
             "data": data_identity,
@@ -100,11 +112,10 @@ def train(
             "lookahead": data.lookahead[np.sort(episodes)].tolist(),
         },
     )
-    if out.exists():
-        shutil.rmtree(out)
-    write_bundle(
-        out,
-        Parts(
+    if runtime.rank == 0:
+        if out.exists():
+            shutil.rmtree(out)
+        parts = Parts(
             config=config,
             layout=layout,
             views=tuple(packed.cameras[v] for v in views),
@@ -113,7 +124,8 @@ def train(
             encoder=encoder,
             state_range=state_range,
             prompts=prompts,
-        ),
-    )
+        )
+        write_bundle(out, parts)
+    runtime.barrier()
     figures = {"steps": float(result.steps), "parameters": float(result.parameters), "frames": float(len(rows))}
     return figures if result.steps == 0 else {**figures, "loss": result.loss}

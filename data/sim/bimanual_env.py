@@ -6,6 +6,7 @@ Owns one MuJoCo model and its data. What lies on the table and when it counts as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,13 +20,16 @@ from data.sim.raycast import RayRenderer
 from data.sim.render import GlRenderer, SceneRenderer
 from data.sim.scene import CAMERAS, SceneParts, scene_xml
 from data.sim.seeds import stream
+from data.versions import versions
 from recap.errors import ConfigError, RecapError
+from recap.protocols import Capabilities, Sent
 from recap.specs import CameraSpec, RobotSpec
-from recap.types import FloatArray, FrameArray, PrivilegedTruth
+from recap.types import FloatArray, Observation, PrivilegedTruth
 
 ROBOT_ID = "sim_bimanual"
 CHANNELS = tuple(f"{side}_{name}" for side in arms.SIDES for name in (*arms.JOINTS, "grip"))
 GRIP_DIMS = (6, 13)
+CAPABILITIES = Capabilities(simulated_time=True, expert=True, takeover=True, progress=True)
 HOME = (arms.Pose(x=-0.26, y=-0.12, z=0.20), arms.Pose(x=0.26, y=-0.12, z=0.20))
 
 
@@ -38,7 +42,7 @@ class Scenario(Protocol):
     @property
     def grasp_points(self) -> GraspPoints: ...
 
-    def bind(self, bench: Bench) -> None:
+    def bind(self, bench: BimanualEnv) -> None:
         """Called once, when the model is compiled."""
         ...
 
@@ -82,13 +86,16 @@ def drive(data: Any, command: NDArray[Any]) -> None:
         data.ctrl[side * 8 + 6 : side * 8 + 8] = grip
 
 
-class Bench:
-    """A SimulatedRobot: two arms over a table with the objects of one scenario."""
+class BimanualEnv:
+    """A SimulatedEnv: two arms over a table with the objects of one scenario."""
+
+    capabilities = CAPABILITIES
 
     def __init__(
         self,
         scenario: Scenario,
         *,
+        prompt: str,
         max_steps: int,
         rate_hz: float,
         hold_steps: int = 5,
@@ -96,7 +103,7 @@ class Bench:
         image_size: int = 64,
     ) -> None:
         self.spec = robot_spec(image_size)
-        self.rate_hz = rate_hz
+        self.prompt, self.rate_hz = prompt, rate_hz
         self.renderer = choose_renderer(renderer)
         self.mujoco = load_mujoco()
         self.model: Any = self.mujoco.MjModel.from_xml_string(scene_xml(scenario.parts))
@@ -148,21 +155,20 @@ class Bench:
         self.detector.observe(self._scenario.read())
         self._seeded = True
 
-    def state(self) -> FloatArray:
-        """[14] joint angles (rad) and gripper openings (0..1), left arm first."""
+    def observe(self, *, draw: bool = True) -> Observation:
+        """[14] joint angles (rad) and gripper openings (0..1), left arm first; what the cameras see, if drawn."""
         self._require_start()
+        if draw and self._artist is None:
+            raise RecapError("the simulated robot was closed: it draws no more", hint="make a new one")
         joints = self.data.qpos[self._joints].reshape(2, 6)
         opening = self.data.qpos[self._fingers].reshape(2, 2).mean(axis=1, keepdims=True) / arms.FINGER_TRAVEL_M
-        return np.asarray(np.concatenate([joints, opening], axis=1).reshape(-1), dtype=np.float32)
+        return Observation(
+            state=np.asarray(np.concatenate([joints, opening], axis=1).reshape(-1), dtype=np.float32),
+            frames={name: self._artist.draw(name) for name in self.spec.camera_names} if draw and self._artist else {},
+            prompt=self.prompt,
+        )
 
-    def frames(self) -> dict[str, FrameArray]:
-        """{camera: [h, w, 3] uint8} of the current state."""
-        self._require_start()
-        if self._artist is None:
-            raise RecapError("the simulated robot was closed: it draws no more", hint="make a new robot")
-        return {camera.name: self._artist.draw(camera.name) for camera in self.spec.cameras}
-
-    def step(self, action: FloatArray) -> None:
+    def step(self, action: FloatArray) -> Sent:
         """Sends [14] absolute joint targets and lets one control period pass.
 
         Targets beyond a joint's range stop at the range, as the motor controllers' limits do.
@@ -194,9 +200,14 @@ class Bench:
         self.mujoco.mj_step(self.model, self.data, nstep=self.substeps)
         if (self._warning_counts() != before).any() or not np.isfinite(self.data.qpos).all():
             self.detector.abort("unstable_physics")
-            return
-        self._settle()
-        self.detector.observe(self._scenario.read())
+        else:
+            self._settle()
+            self.detector.observe(self._scenario.read())
+        return Sent(action=action, asked=action)
+
+    @property
+    def software(self) -> Mapping[str, str]:
+        return versions("mujoco")
 
     @property
     def finished(self) -> bool:

@@ -1,4 +1,4 @@
-"""Acting with a tag and with guidance, bundles that say so, and training that starts from a base."""
+"""Acting with a condition and with guidance, bundles that say so, and training that starts from a base."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from policy.conditioning import NEGATIVE, POSITIVE
-from policy.models import candidates, load_policy, reguide
-from policy.models.pi05 import tiny_config
+from policy.models import candidates, load_policy, with_guidance
 from policy.models.pi05.acting import Pi05Actor, chunk_noise
 from policy.models.pi05.acting import load_policy as load_actor
 from policy.models.pi05.bundle import read_bundle, read_info
-from policy.models.pi05.config import Pi05Config, candidate_steps
+from policy.models.pi05.config import Pi05Config, candidate_steps, tiny_config
 from policy.models.pi05.learner import float_images
 from policy.models.pi05.prompt import prompt_tokens
 from policy.models.pi05.sizes import small
@@ -41,33 +40,34 @@ from recap.training.config import FitConfig
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A conditioned training of four steps."""
-    folder = tmp_path_factory.mktemp("tagged")
-    train_synthetic("pi05", tiny_config(), folder, tag=POSITIVE)
+    folder = tmp_path_factory.mktemp("conditioned")
+    train_synthetic("pi05", tiny_config(), folder, condition=POSITIVE)
     return folder
 
 
 @pytest.fixture(scope="module")
-def tagged(trained: Path) -> Path:
+def conditioned(trained: Path) -> Path:
     return last_candidate(trained)
 
 
-def velocity(actor: Pi05Actor, tag: str, noisy: Tensor, time: float, seed: int) -> Tensor:
+def velocity(actor: Pi05Actor, condition: str, noisy: Tensor, time: float, seed: int) -> Tensor:
     """The flow of one condition by itself: its own images, its own unpadded prompt."""
     observation = make_observation(seed)
     images = torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None])
     state = actor.info.stats.state.apply(observation.state[None])
-    prefix = actor.network.prefix(float_images(images), torch.from_numpy(prompt_tokens(TASK, state, tag=tag)))
+    tokens = torch.from_numpy(prompt_tokens(TASK, state, condition=condition))
+    prefix = actor.network.prefix(float_images(images), tokens)
     return actor.network.velocity(prefix, noisy, torch.full((1, 1), time))
 
 
 def by_hand(actor: Pi05Actor, beta: float | None, seed: int) -> Any:
-    """[H, A] chunk by Euler steps of v_none + beta (v_tag - v_none); beta None: of v_tag, one pass."""
+    """[H, A] chunk by Euler steps of v_none + beta (v_condition - v_none); beta None: of v_condition, one pass."""
     noise = chunk_noise(seed, actor.chunk, 14)[None, None]
     x, steps = noise, actor.info.euler_steps
     with torch.inference_mode():
         for index in range(steps):
             time = 1.0 - index / steps
-            flow = velocity(actor, actor.info.tag, x, time, seed)
+            flow = velocity(actor, actor.info.condition, x, time, seed)
             if beta is not None:
                 without = velocity(actor, "", x, time, seed)
                 flow = without + beta * (flow - without)
@@ -75,29 +75,29 @@ def by_hand(actor: Pi05Actor, beta: float | None, seed: int) -> Any:
     return actor.info.stats.action.invert(x[0, 0].numpy())
 
 
-def test_the_bundle_says_how_it_acts(tagged: Path, bundle: Path) -> None:
-    assert (read_info(tagged).tag, read_info(tagged).guidance) == (POSITIVE, 1.0)
-    assert (read_info(bundle).tag, read_info(bundle).guidance) == ("", 1.0)
-    config = json.loads((tagged / "config.json").read_bytes())
-    assert (config["tag"], config["guidance"]) == (POSITIVE, 1.0)
+def test_the_bundle_says_how_it_acts(conditioned: Path, bundle: Path) -> None:
+    assert (read_info(conditioned).condition, read_info(conditioned).guidance) == (POSITIVE, 1.0)
+    assert (read_info(bundle).condition, read_info(bundle).guidance) == ("", 1.0)
+    config = json.loads((conditioned / "config.json").read_bytes())
+    assert (config["condition"], config["guidance"]) == (POSITIVE, 1.0)
 
 
-def test_beta_one_is_one_pass_with_the_same_bits(tagged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    actor = load_actor(tagged)
+def test_beta_one_is_one_pass_with_the_same_bits(conditioned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = load_actor(conditioned)
     calls: list[int] = []
     inner = actor.network.flow
     monkeypatch.setattr(actor.network, "flow", lambda *args: calls.append(len(args[1])) or inner(*args))
     chunk = actor.act(make_observation(3), noise_seed=3)
     assert calls == [1] * actor.info.euler_steps
     monkeypatch.undo()
-    again = Pi05Actor(actor.network, replace(actor.info, tag=""))
+    again = Pi05Actor(actor.network, replace(actor.info, condition=""))
     assert not np.array_equal(chunk, again.act(make_observation(3), noise_seed=3))
     np.testing.assert_allclose(chunk, by_hand(actor, None, 3), atol=1e-6)
 
 
 @pytest.mark.parametrize("beta", [1.0, 2.0])
-def test_kept_modulations_give_the_bits_of_fresh_ones(tagged: Path, beta: float) -> None:
-    actor = load_actor(tagged)
+def test_kept_modulations_give_the_bits_of_fresh_ones(conditioned: Path, beta: float) -> None:
+    actor = load_actor(conditioned)
     actor = Pi05Actor(actor.network, replace(actor.info, guidance=beta))
     observations = [make_observation(seed) for seed in range(3)]
     seen: list[Any] = []
@@ -118,8 +118,8 @@ def test_kept_modulations_give_the_bits_of_fresh_ones(tagged: Path, beta: float)
     assert seen[1] is not seen[2]
 
 
-def test_a_step_of_the_kept_modulations_is_the_velocity(tagged: Path) -> None:
-    actor, noise = load_actor(tagged), chunk_noise(5, 8, 14)[None, None]
+def test_a_step_of_the_kept_modulations_is_the_velocity(conditioned: Path) -> None:
+    actor, noise = load_actor(conditioned), chunk_noise(5, 8, 14)[None, None]
     observation = make_observation(5)
     images = torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None])
     network, state = actor.network, actor.info.stats.state.apply(observation.state[None])
@@ -132,16 +132,16 @@ def test_a_step_of_the_kept_modulations_is_the_velocity(tagged: Path) -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 2.0, 3.5])
-def test_guided_action_is_the_formula(tagged: Path, tmp_path: Path, beta: float) -> None:
-    reguide(tagged, tmp_path / "guided", beta)
+def test_guided_action_is_the_formula(conditioned: Path, tmp_path: Path, beta: float) -> None:
+    with_guidance(conditioned, tmp_path / "guided", beta)
     actor = load_actor(tmp_path / "guided")
     chunk = actor.act(make_observation(4), noise_seed=4)
     np.testing.assert_allclose(chunk, by_hand(actor, beta, 4), atol=5e-6)
-    assert np.abs(chunk - load_policy(tagged).act(make_observation(4), noise_seed=4)).max() > 1e-4
+    assert np.abs(chunk - load_policy(conditioned).act(make_observation(4), noise_seed=4)).max() > 1e-4
 
 
-def test_guidance_shares_the_image_features(tagged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reguide(tagged, tmp_path / "guided", 2.0)
+def test_guidance_shares_the_image_features(conditioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_guidance(conditioned, tmp_path / "guided", 2.0)
     actor = load_actor(tmp_path / "guided")
     seen: list[int] = []
     inner = actor.network.embed_images
@@ -153,39 +153,51 @@ def test_guidance_shares_the_image_features(tagged: Path, tmp_path: Path, monkey
         np.testing.assert_allclose(chunk, actor.act(observation, noise_seed=seed), atol=1e-4)
 
 
-def test_reguided_bundles_differ_in_that_number_alone(tagged: Path, tmp_path: Path) -> None:
-    original = read_info(tagged).policy_id
-    other = reguide(tagged, tmp_path / "two", 2.0)
+def test_reguided_bundles_differ_in_that_number_alone(conditioned: Path, tmp_path: Path) -> None:
+    original = read_info(conditioned).policy_id
+    other = with_guidance(conditioned, tmp_path / "two", 2.0)
     assert other != original
     assert other == load_policy(tmp_path / "two").policy_id
-    assert reguide(tmp_path / "two", tmp_path / "one", 1.0) == original
-    assert reguide(tagged, tmp_path / "same", 1.0) == original
-    assert read_info(tagged).policy_id == original
+    assert with_guidance(tmp_path / "two", tmp_path / "one", 1.0) == original
+    assert with_guidance(conditioned, tmp_path / "same", 1.0) == original
+    assert read_info(conditioned).policy_id == original
     weights = tmp_path / "two" / "model.safetensors"
-    assert weights.read_bytes() == (tagged / "model.safetensors").read_bytes()
-    assert weights.samefile(tagged / "model.safetensors")
-    assert not (tmp_path / "two" / "recap.json").samefile(tagged / "recap.json")
+    assert weights.read_bytes() == (conditioned / "model.safetensors").read_bytes()
+    assert weights.samefile(conditioned / "model.safetensors")
+    assert not (tmp_path / "two" / "recap.json").samefile(conditioned / "recap.json")
 
 
 @pytest.mark.parametrize("beta", [-0.5, float("nan"), float("inf")])
-def test_guidance_out_of_range_is_refused(tagged: Path, tmp_path: Path, beta: float) -> None:
+def test_guidance_out_of_range_is_refused(conditioned: Path, tmp_path: Path, beta: float) -> None:
     with pytest.raises(ConfigError, match="expected a finite number >= 0"):
-        reguide(tagged, tmp_path / "guided", beta)
+        with_guidance(conditioned, tmp_path / "guided", beta)
     assert not (tmp_path / "guided").exists()
 
 
-def test_guidance_of_an_untagged_policy_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="without advantage tags"):
-        reguide(bundle, tmp_path / "guided", 2.0)
-    assert reguide(bundle, tmp_path / "one", 1.0) == read_info(bundle).policy_id
+def test_guidance_of_an_unconditioned_policy_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="without advantage conditions"):
+        with_guidance(bundle, tmp_path / "guided", 2.0)
+    assert with_guidance(bundle, tmp_path / "one", 1.0) == read_info(bundle).policy_id
 
 
-def test_a_bundle_of_the_format_before_tags_is_refused(tagged: Path, tmp_path: Path) -> None:
-    shutil.copytree(tagged, tmp_path / "old")
-    raw = json.loads((tagged / "recap.json").read_bytes())
-    old = {name: value for name, value in raw.items() if name not in ("tag", "guidance")} | {"format": 1}
+def test_a_bundle_that_calls_its_condition_a_tag_still_acts(conditioned: Path, tmp_path: Path) -> None:
+    """Format 2, of exports made before the word changed."""
+    shutil.copytree(conditioned, tmp_path / "old")
+    raw = json.loads((conditioned / "recap.json").read_bytes())
+    raw |= {"format": 2, "tag": raw.pop("condition")}
+    (tmp_path / "old" / "recap.json").write_text(json.dumps(raw))
+    assert read_info(tmp_path / "old").condition == POSITIVE
+    seen = make_observation(0)
+    chunks = [load_policy(path).act(seen, noise_seed=1) for path in (conditioned, tmp_path / "old")]
+    np.testing.assert_array_equal(*chunks)
+
+
+def test_a_bundle_of_the_format_before_conditions_is_refused(conditioned: Path, tmp_path: Path) -> None:
+    shutil.copytree(conditioned, tmp_path / "old")
+    raw = json.loads((conditioned / "recap.json").read_bytes())
+    old = {name: value for name, value in raw.items() if name not in ("condition", "guidance")} | {"format": 1}
     (tmp_path / "old" / "recap.json").write_text(json.dumps(old))
-    with pytest.raises(ArtifactCorrupt, match=r"format 1, expected pi05 2(.|\n)*train it again"):
+    with pytest.raises(ArtifactCorrupt, match=r"format 1, expected pi05 3(.|\n)*train it again"):
         load_policy(tmp_path / "old")
 
 
@@ -218,24 +230,24 @@ def test_an_early_candidate_is_the_average_at_that_step(tmp_path: Path) -> None:
     assert load_policy(early).policy_id == load_policy(last_candidate(tmp_path / "short")).policy_id
 
 
-def test_zero_steps_from_a_base_are_the_base(tagged: Path, tmp_path: Path) -> None:
-    train_synthetic("pi05", tiny_config(seed=9, fit=FitConfig(steps=0)), tmp_path, tag=POSITIVE, base=tagged)
-    assert read_info(last_candidate(tmp_path)).policy_id == read_info(tagged).policy_id
+def test_zero_steps_from_a_base_are_the_base(conditioned: Path, tmp_path: Path) -> None:
+    train_synthetic("pi05", tiny_config(fit=FitConfig(steps=0)), tmp_path, condition=POSITIVE, base=conditioned, seed=9)
+    assert read_info(last_candidate(tmp_path)).policy_id == read_info(conditioned).policy_id
 
 
 def test_training_from_a_base_starts_there(bundle: Path, tmp_path: Path) -> None:
     config = tiny_config(relative_actions=True, fit=FitConfig(steps=1, learning_rate=1e-5, warmup_steps=0))
-    train_synthetic("pi05", config, tmp_path, tag=POSITIVE, base=bundle)
+    train_synthetic("pi05", config, tmp_path, condition=POSITIVE, base=bundle)
     before, _ = read_bundle(bundle)
     after, info = read_bundle(last_candidate(tmp_path))
     moved = [(a - b).abs().max().item() for a, b in zip(before.parameters(), after.parameters(), strict=True)]
     assert 0 < max(moved) < 1e-4
-    assert info.tag == POSITIVE
+    assert info.condition == POSITIVE
 
 
-def test_the_scaling_of_the_base_is_kept(tagged: Path, tmp_path: Path) -> None:
+def test_the_scaling_of_the_base_is_kept(conditioned: Path, tmp_path: Path) -> None:
     wider = {**synthetic_stats(8, ()), "state": {"q01": [-3.0] * 14, "q99": [3.0] * 14}}
-    run(tmp_path, stats=wider, base=tagged)
+    run(tmp_path, stats=wider, base=conditioned)
     assert read_info(last_candidate(tmp_path)).stats.state.q99.tolist() == [1.0] * 14
     run(tmp_path / "fresh", stats=wider)
     assert read_info(last_candidate(tmp_path / "fresh")).stats.state.q99.tolist() == [3.0] * 14
@@ -255,15 +267,15 @@ def run(folder: Path, **changes: Any) -> None:
     train(config, batches, stats, **{**given, **changes})
 
 
-def test_a_base_that_does_not_fit_is_refused(tagged: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_base_that_does_not_fit_is_refused(conditioned: Path, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has network .*expected"):
-        run(tmp_path, config=Pi05Config(network=small(), chunk=8, execute=4), base=tagged)
+        run(tmp_path, config=Pi05Config(network=small(), chunk=8, execute=4), base=conditioned)
     with pytest.raises(ConfigError, match="has relative_dims"):
         run(tmp_path, base=bundle)
     with pytest.raises(ConfigError, match="has chunk 8, expected 6"):
-        run(tmp_path, config=tiny_config(chunk=6), base=tagged)
+        run(tmp_path, config=tiny_config(chunk=6), base=conditioned)
     with pytest.raises(ConfigError, match="has cameras"):
-        run(tmp_path, cameras=CAMERAS[::-1], base=tagged)
+        run(tmp_path, cameras=CAMERAS[::-1], base=conditioned)
     with pytest.raises(ArtifactCorrupt, match=r"recap\.json"):
         run(tmp_path, base=tmp_path / "nowhere")
     assert not (tmp_path / "policy").exists()
@@ -276,20 +288,20 @@ def test_a_resume_from_another_base_is_refused(trained: Path, tmp_path: Path) ->
         run(tmp_path, base=late)
 
 
-def test_tag_and_batches_must_agree(tmp_path: Path) -> None:
-    class Tagged(SyntheticBatches):
+def test_condition_and_batches_must_agree(tmp_path: Path) -> None:
+    class Conditioned(SyntheticBatches):
         def batch(self, step: int) -> Any:
-            tag = np.full(self.batch_size, 2, np.int8)
-            return {**SyntheticBatches.batch(self, step), "tag": tag}
+            condition = np.full(self.batch_size, 2, np.int8)
+            return {**SyntheticBatches.batch(self, step), "condition": condition}
 
-    with pytest.raises(ConfigError, match='batches with the field "tag"'):
-        run(tmp_path, tag=POSITIVE)
-    with pytest.raises(ConfigError, match="act without a tag"):
-        run(tmp_path, batches=Tagged(batch_size=8, chunk=8))
-    with pytest.raises(ConfigError, match="tag 'positive', expected one of"):
-        run(tmp_path, tag="positive")
-    run(tmp_path, batches=Tagged(batch_size=8, chunk=8), tag=NEGATIVE)
-    assert load_actor(last_candidate(tmp_path)).info.tag == NEGATIVE
+    with pytest.raises(ConfigError, match='batches with "condition"'):
+        run(tmp_path, condition=POSITIVE)
+    with pytest.raises(ConfigError, match="act without one"):
+        run(tmp_path, batches=Conditioned(batch_size=8, chunk=8))
+    with pytest.raises(ConfigError, match="condition 'positive', expected one of"):
+        run(tmp_path, condition="positive")
+    run(tmp_path, batches=Conditioned(batch_size=8, chunk=8), condition=NEGATIVE)
+    assert load_actor(last_candidate(tmp_path)).info.condition == NEGATIVE
 
 
 def test_several_instructions_need_to_be_told_apart(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.crown import CrownObserver
+from pipelines.champion import ChampionObserver
+from pipelines.steps.gate.outputs import GateResult
 from recap.champion import read_champion
+from recap.gate import GateConfig, Verdict, decide
 from recap.hashing import sha256_hex
 from recap.step import DirOutput, JsonOutput
 from recap.store import Store
@@ -20,81 +23,87 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.open(tmp_path / "w")
 
 
+def _result(verdict: str) -> GateResult:
+    undecided = decide([], [], GateConfig())
+    decision = replace(undecided, verdict=Verdict(verdict), reason=f"it was {verdict}", final=True, next_starts=None)
+    return GateResult(decision=decision, renderer="ray", champion_policy_id="a", challenger_policy_id="b", attempts=())
+
+
 def _commit(workspace: Workspace, step: str, content: str, verdict: str = "") -> dict[str, Any]:
     """A committed result of one node and the event that announces it."""
     store = Store(workspace)
     key = sha256_hex(f"{step}{content}{verdict}".encode())
     draft = store.begin(step, key)
-    output = {"select": "policy", "promote": "champion", "policy": "candidates"}[step]
+    output = {"checkpoint_selection": "policy", "gate": "champion", "policy": "candidates"}[step]
     folder = draft.out / output
     folder.mkdir()
     (folder / "weights.bin").write_text(content)
     outputs: dict[str, Any] = {output: DirOutput(folder)}
     if verdict:
-        outputs["decision"] = JsonOutput({"verdict": verdict, "reason": f"it was {verdict}"})
+        outputs["decision"] = JsonOutput.of(_result(verdict))
     store.commit(draft, outputs, {"step": step})
     return {"step": step, "key": key}
 
 
-def _tell(observer: CrownObserver, node: str, event: dict[str, Any], kind: str = "step_done") -> None:
+def _tell(observer: ChampionObserver, node: str, event: dict[str, Any], kind: str = "step_done") -> None:
     observer.on_event({"kind": kind, "node": node, **event})
 
 
 def test_the_first_policy_is_champion_until_a_gate_promotes_another(workspace: Workspace) -> None:
-    observer = CrownObserver(workspace, "r")
+    observer = ChampionObserver(workspace, "r")
     with workspace.lock("test"):
         _tell(observer, "0/policy", _commit(workspace, "policy", "candidates"))
         assert read_champion(workspace, "r") is None
-        first = _commit(workspace, "select", "imitation")
-        _tell(observer, "0/select", first)
+        first = _commit(workspace, "checkpoint_selection", "imitation")
+        _tell(observer, "0/checkpoint_selection", first)
         before = read_champion(workspace, "r")
-        _tell(observer, "1/select", _commit(workspace, "select", "challenger"))
+        _tell(observer, "1/checkpoint_selection", _commit(workspace, "checkpoint_selection", "challenger"))
         assert read_champion(workspace, "r") == before, "a challenger is no champion before the gate says so"
-        _tell(observer, "1/promote", _commit(workspace, "promote", "challenger", "promoted"))
+        _tell(observer, "1/gate", _commit(workspace, "gate", "challenger", "promoted"))
         after = read_champion(workspace, "r")
     assert before is not None
-    assert (before.node, before.verdict) == ("0/select", "initial")
+    assert (before.node, before.verdict) == ("0/checkpoint_selection", "initial")
     assert after is not None
-    assert (after.node, after.verdict, after.reason) == ("1/promote", "promoted", "it was promoted")
+    assert (after.node, after.verdict, after.reason) == ("1/gate", "promoted", "it was promoted")
     assert after.identity != before.identity
 
 
 def test_cached_nodes_move_the_pointer_once_and_keep_its_date(workspace: Workspace) -> None:
-    select = _commit(workspace, "select", "imitation")
-    promote = _commit(workspace, "promote", "challenger", "promoted")
+    select = _commit(workspace, "checkpoint_selection", "imitation")
+    promote = _commit(workspace, "gate", "challenger", "promoted")
     with workspace.lock("test"):
-        first = CrownObserver(workspace, "r")
-        _tell(first, "0/select", select)
-        _tell(first, "1/promote", promote)
+        first = ChampionObserver(workspace, "r")
+        _tell(first, "0/checkpoint_selection", select)
+        _tell(first, "1/gate", promote)
         dated = read_champion(workspace, "r")
-        again = CrownObserver(workspace, "r")
-        _tell(again, "0/select", select, "step_cached")
+        again = ChampionObserver(workspace, "r")
+        _tell(again, "0/checkpoint_selection", select, "step_cached")
         assert read_champion(workspace, "r") == dated, "the way through old nodes is not a change of champion"
-        _tell(again, "1/promote", promote, "step_cached")
+        _tell(again, "1/gate", promote, "step_cached")
         again.on_event({"kind": "run_done", "state": "done"})
     assert read_champion(workspace, "r") == dated
 
 
 def test_a_kept_champion_stays_and_says_why(workspace: Workspace) -> None:
-    observer = CrownObserver(workspace, "r")
+    observer = ChampionObserver(workspace, "r")
     with workspace.lock("test"):
-        _tell(observer, "0/select", _commit(workspace, "select", "imitation"))
-        _tell(observer, "1/promote", _commit(workspace, "promote", "imitation", "kept"))
+        _tell(observer, "0/checkpoint_selection", _commit(workspace, "checkpoint_selection", "imitation"))
+        _tell(observer, "1/gate", _commit(workspace, "gate", "imitation", "kept"))
     kept = read_champion(workspace, "r")
     assert kept is not None
     assert kept.verdict == "kept"
-    assert kept.node == "1/promote"
+    assert kept.node == "1/gate"
 
 
 @pytest.mark.parametrize("state", ["failed", "interrupted", "waiting"])
 def test_a_run_that_stops_early_does_not_take_the_champion_back(workspace: Workspace, state: str) -> None:
-    select = _commit(workspace, "select", "imitation")
+    select = _commit(workspace, "checkpoint_selection", "imitation")
     with workspace.lock("test"):
-        first = CrownObserver(workspace, "r")
-        _tell(first, "0/select", select)
-        _tell(first, "1/promote", _commit(workspace, "promote", "challenger", "promoted"))
+        first = ChampionObserver(workspace, "r")
+        _tell(first, "0/checkpoint_selection", select)
+        _tell(first, "1/gate", _commit(workspace, "gate", "challenger", "promoted"))
         champion = read_champion(workspace, "r")
-        again = CrownObserver(workspace, "r")
-        _tell(again, "0/select", select, "step_cached")
+        again = ChampionObserver(workspace, "r")
+        _tell(again, "0/checkpoint_selection", select, "step_cached")
         again.on_event({"kind": "run_done", "state": state})
     assert read_champion(workspace, "r") == champion

@@ -1,4 +1,4 @@
-"""A tag in training changes the prompt of its own row and nothing else; padding it in a mixed batch changes nothing."""
+"""A condition changes the prompt of its own row and nothing else; padding it in a mixed batch changes nothing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from policy.conditioning import TEXTS, Tag
+from policy.conditioning import TEXTS, Condition
 from policy.models.pi05.initialise import initialise
 from policy.models.pi05.learner import Pi05Learner, float_images
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN, PAD, prompt_tokens, tagged_prompt_tokens, untag_tokens
+from policy.models.pi05.prompt import FIRST_BIN, PAD, conditioned_prompt_tokens, prompt_tokens, unconditioned_tokens
 from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import tiny
 from policy.testing import TASK, SyntheticBatches, synthetic_stats
@@ -38,47 +38,47 @@ LEARNER = make_learner()
 BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=ROWS, chunk=CHUNK).batch(0))
 
 
-def losses(tag: Any, rows: Any = slice(None)) -> Tensor:
+def losses(condition: Any, rows: Any = slice(None)) -> Tensor:
     """[rows, K, H, A] losses with fixed noise and times, of some rows only."""
     state = LEARNER.stats.state.apply(BATCH["state"])
-    tokens, written = tagged_prompt_tokens(TASK, state[rows], np.asarray(tag)[rows])
+    tokens, written = conditioned_prompt_tokens(TASK, state[rows], np.asarray(condition)[rows])
     generator = step_generator(0, 0)
     noise = torch.randn(ROWS, 2, CHUNK, 14, generator=generator)
     time = torch.rand(ROWS, 2, generator=generator)
     return LEARNER.losses(
         float_images(torch.from_numpy(BATCH["images"][rows])),
         torch.from_numpy(tokens),
-        LEARNER._target(BATCH["action"])[rows],
+        LEARNER.prepare(BATCH, step_generator(0, 0))["action"][rows],
         noise[rows],
         time[rows],
         token_valid=None if written is None else torch.from_numpy(written),
     )
 
 
-@given(tag=codes)
-def test_a_mixed_batch_equals_its_rows_alone(tag: Any) -> None:
+@given(condition=codes)
+def test_a_mixed_batch_equals_its_rows_alone(condition: Any) -> None:
     """Rows alone have no padding at all: what the mixed batch adds for equal lengths has no weight."""
     with torch.no_grad():
-        together = losses(tag)
+        together = losses(condition)
         for row in range(ROWS):
-            torch.testing.assert_close(together[row], losses(tag, [row])[0], rtol=2e-5, atol=2e-6)
+            torch.testing.assert_close(together[row], losses(condition, [row])[0], rtol=2e-5, atol=2e-6)
 
 
-@given(tag=codes, other=codes)
-def test_only_rows_whose_tag_changes_change(tag: Any, other: Any) -> None:
+@given(condition=codes, other=codes)
+def test_only_rows_whose_condition_changes_change(condition: Any, other: Any) -> None:
     with torch.no_grad():
-        moved = (losses(tag) - losses(other)).abs().amax((1, 2, 3)).numpy()
-    assert np.all(moved[tag == other] < 2e-5)
-    assert np.all(moved[tag != other] > 1e-4)
+        moved = (losses(condition) - losses(other)).abs().amax((1, 2, 3)).numpy()
+    assert np.all(moved[condition == other] < 2e-5)
+    assert np.all(moved[condition != other] > 1e-4)
 
 
 def test_gradient_of_a_mixed_batch_is_the_sum_over_its_rows() -> None:
-    tag = np.array([Tag.NONE, Tag.POSITIVE, Tag.NEGATIVE, Tag.NONE], np.int8)
+    condition = np.array([Condition.NONE, Condition.POSITIVE, Condition.NEGATIVE, Condition.NONE], np.int8)
     found = []
     for groups in ([slice(None)], [[row] for row in range(ROWS)]):
         LEARNER.zero_grad()
         for rows in groups:
-            losses(tag, rows).sum().backward()
+            losses(condition, rows).sum().backward()
         found.append({name: value.grad.clone() for name, value in LEARNER.named_parameters() if value.grad is not None})
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
@@ -89,35 +89,36 @@ def test_gradient_of_a_mixed_batch_is_the_sum_over_its_rows() -> None:
     LEARNER.zero_grad()
 
 
-def test_untagged_and_missing_tags_are_the_same_bits() -> None:
-    plain, _ = LEARNER(BATCH, step_generator(0, 1))
-    none, _ = LEARNER({**BATCH, "tag": np.zeros(ROWS, np.int8)}, step_generator(0, 1))
-    positive, _ = LEARNER({**BATCH, "tag": np.ones(ROWS, np.int8)}, step_generator(0, 1))
+def test_absent_and_none_conditions_are_the_same_bits() -> None:
+    plain, none, positive = (
+        LEARNER(LEARNER.prepare({**BATCH, **field}, step_generator(0, 1)))[0]
+        for field in ({}, {"condition": np.zeros(ROWS, np.int8)}, {"condition": np.ones(ROWS, np.int8)})
+    )
     assert plain.item() == none.item() != positive.item()
 
 
-@given(tag=codes)
-def test_tokens_are_those_of_each_row_then_padding(tag: Any) -> None:
+@given(condition=codes)
+def test_tokens_are_those_of_each_row_then_padding(condition: Any) -> None:
     state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)
-    tokens, written = tagged_prompt_tokens(TASK, state, tag)
-    for row, code in enumerate(tag):
-        alone = prompt_tokens(TASK, state[row : row + 1], tag=TEXTS[code])[0].tolist()
+    tokens, written = conditioned_prompt_tokens(TASK, state, condition)
+    for row, code in enumerate(condition):
+        alone = prompt_tokens(TASK, state[row : row + 1], condition=TEXTS[code])[0].tolist()
         assert tokens[row].tolist() == alone + [PAD] * (tokens.shape[1] - len(alone))
         assert written is None or written[row].sum() == len(alone)
-    assert (written is None) == (len({TEXTS[code] == "" for code in tag}) == 1)
+    assert (written is None) == (len({TEXTS[code] == "" for code in condition}) == 1)
 
 
 @given(row=st.integers(0, ROWS - 1), extra=st.integers(0, 3))
-def test_untagging_gives_the_plain_prompt(row: int, extra: int) -> None:
+def test_leaving_the_condition_out_gives_the_plain_prompt(row: int, extra: int) -> None:
     state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)[row : row + 1]
-    tagged, plain = prompt_tokens(TASK, state, tag=TEXTS[1]), prompt_tokens(TASK, state)
-    padded = np.pad(tagged, ((0, 0), (0, extra)))
-    out = untag_tokens(padded, np.array([tagged.shape[1]]), tag=TEXTS[1])
+    conditioned, plain = prompt_tokens(TASK, state, condition=TEXTS[1]), prompt_tokens(TASK, state)
+    padded = np.pad(conditioned, ((0, 0), (0, extra)))
+    out = unconditioned_tokens(padded, np.array([conditioned.shape[1]]), condition=TEXTS[1])
     assert out[0].tolist() == plain[0].tolist() + [PAD] * (1 + extra)
-    with pytest.raises(ConfigError, match="does not end with the tag"):
-        untag_tokens(plain, np.array([plain.shape[1]]), tag=TEXTS[1])
+    with pytest.raises(ConfigError, match="does not end with the condition"):
+        unconditioned_tokens(plain, np.array([plain.shape[1]]), condition=TEXTS[1])
 
 
 def test_unknown_codes_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"tags \[0, 3\]"):
-        tagged_prompt_tokens(TASK, np.zeros((2, 14), np.float32), np.array([0, 3]))
+    with pytest.raises(ConfigError, match=r"conditions \[0, 3\]"):
+        conditioned_prompt_tokens(TASK, np.zeros((2, 14), np.float32), np.array([0, 3]))

@@ -14,8 +14,11 @@ from data.annotation import LabelBook, gather_annotations
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.synthetic import synthetic_draft, synthetic_truth
-from pipelines.recorded import Ingester, contents, open_recorded
-from pipelines.steps.ingest import IngestConfig
+from pipelines.facts import EnvConfig
+from pipelines.steps.record.folder import contents, open_recorded
+from pipelines.steps.record.outputs import Recording
+from pipelines.steps.record.step import ImportedConfig, RecordFacts
+from pipelines.steps.record.worker import Importer
 from recap.errors import ConfigError, EpisodeCorrupt, RecapError, StepFailed
 from recap.graph import Graph
 from recap.runner import Runner, RunSummary
@@ -26,6 +29,7 @@ from recap.types import Annotation, EpisodeDraft, Outcome, Source
 from recap.workspace import Workspace
 
 TASK = "shirt_folding"
+NODE = f"0/{TASK}/record"
 Outputs = Mapping[str, Artifact]
 
 
@@ -57,23 +61,31 @@ def here(tmp_path: Path) -> Workspace:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The episodes that were read in full, as they are."""
     done: list[str] = []
-    run = Ingester.run
+    run = Importer.run
 
-    def counted(self: Ingester, job: str) -> dict[str, Any]:
+    def counted(self: Importer, job: str) -> dict[str, Any]:
         done.append(job)
         return run(self, job)
 
-    monkeypatch.setattr(Ingester, "run", counted)
+    monkeypatch.setattr(Importer, "run", counted)
     return done
 
 
 def _take(here: Workspace, folder: Path, *, role: str = "demos", **settings: Any) -> tuple[RunSummary, Outputs]:
-    config = IngestConfig(task=TASK, role=role, folder=str(folder), **settings)
+    facts = RecordFacts(tasks=(TASK,), env=EnvConfig(), role=role, folder=str(folder))
     graph = Graph()
-    source = graph.constant("source", contents(open_recorded(folder, option=config.option), option=config.option))
-    graph.add("collect", "ingest", config, source=source)
+    source = graph.constant("source", contents(open_recorded(folder, option=facts.option), option=facts.option))
+    graph.add(NODE, "record", ImportedConfig(**settings), facts, source=source)
     summary = Runner(here, InlineExecutor).run(graph, "r")
-    return summary, summary.outputs["collect"]
+    return summary, summary.outputs[NODE]
+
+
+def _recording(outputs: Outputs) -> Recording:
+    return outputs["summary"].read(Recording)
+
+
+def _unlabelled(outputs: Outputs) -> list[str]:
+    return [one.episode_id for one in _recording(outputs).attempts if one.outcome is None]
 
 
 def _refused(here: Workspace, folder: Path, **settings: Any) -> RecapError:
@@ -92,14 +104,13 @@ def test_episodes_keep_their_ids_their_bytes_and_their_truth(here: Workspace, th
     assert after == before, "the folder is only read"
     store = EpisodeStore(here.episodes)
     assert EpisodeSet.from_json(outputs["episodes"].json()).ids == there.ids()
-    assert outputs["experience"].json() == outputs["episodes"].json()
     for episode in there.ids():
         assert store.path(episode).read_bytes() == there.path(episode).read_bytes()
         assert store.truth_path(episode).read_bytes() == there.truth_path(episode).read_bytes()
-    summary = outputs["summary"].json()
-    assert sorted(row["outcome"] for row in summary["attempts"]) == ["failure", "success", "success"]
-    assert all(row["steps"] == row["human_steps"] == 3 for row in summary["attempts"])
-    assert (summary["unlabelled"], summary["left_out"]) == ([], {})
+    attempts = _recording(outputs).attempts
+    assert sorted(str(one.outcome) for one in attempts) == sorted(map(str, [Outcome.FAILURE, *[Outcome.SUCCESS] * 2]))
+    assert all(one.steps == one.human_steps == 3 for one in attempts)
+    assert not _recording(outputs).left_out
 
 
 def test_a_workspace_and_its_episodes_folder_are_the_same_and_may_move(
@@ -107,10 +118,10 @@ def test_a_workspace_and_its_episodes_folder_are_the_same_and_may_move(
 ) -> None:
     _take(here, there.root.parent)
     again, _ = _take(here, there.root)
-    assert again.cached == ["collect"]
+    assert again.cached == [NODE]
     moved = there.root.parent.rename(there.root.parent.with_name("elsewhere"))
     again, _ = _take(here, moved)
-    assert again.cached == ["collect"]
+    assert again.cached == [NODE]
     assert sorted(read) == sorted(EpisodeStore(moved / "episodes").ids())
 
 
@@ -119,7 +130,7 @@ def test_what_was_added_is_read_and_nothing_else(here: Workspace, there: Episode
     read.clear()
     new = _record(there, range(3, 4), Source.DEMO)
     again, outputs = _take(here, there.root)
-    assert again.executed == ["collect"]
+    assert again.executed == [NODE]
     assert read == new
     assert EpisodeSet.from_json(outputs["episodes"].json()).ids == there.ids()
 
@@ -132,7 +143,7 @@ def test_only_an_episode_that_was_lost_here_is_read_again(
     lost = there.ids()[1]
     EpisodeStore(here.episodes).path(lost).unlink()
     again, after = _take(here, there.root)
-    assert again.executed == ["collect"]
+    assert again.executed == [NODE]
     assert read == [lost]
     assert after["episodes"].identity == before["episodes"].identity
 
@@ -143,7 +154,7 @@ def test_an_interrupted_take_over_goes_on_where_it_was(
     from recap.faults import FaultInjected
 
     monkeypatch.setattr("recap.faults._seen", {})
-    monkeypatch.setenv("RECAP_FAULT", "collect@ledger.after_append:2:raise")
+    monkeypatch.setenv("RECAP_FAULT", f"{NODE}@ledger.after_append:2:raise")
     with pytest.raises(StepFailed) as failed:
         _take(here, there.root)
     assert isinstance(failed.value.__cause__, FaultInjected)
@@ -156,28 +167,31 @@ def test_a_truth_that_came_later_is_taken_over(here: Workspace, there: EpisodeSt
     draft = synthetic_draft(9, length=3)
     late = there.commit(draft)
     _, outputs = _take(here, there.root)
-    assert outputs["summary"].json()["unlabelled"] == [late]
+    assert _unlabelled(outputs) == [late]
     read.clear()
     there.commit(draft, synthetic_truth(draft))
     _, outputs = _take(here, there.root)
     assert read == [late]
-    assert outputs["summary"].json()["unlabelled"] == []
+    assert _unlabelled(outputs) == []
     assert EpisodeStore(here.episodes).has_truth(late)
 
 
-def test_rollouts_are_added_to_what_came_before(here: Workspace, there: EpisodeStore, tmp_path: Path) -> None:
+def test_rollouts_and_demonstrations_are_two_sets_and_their_union_is_a_third(
+    here: Workspace, there: EpisodeStore, tmp_path: Path
+) -> None:
     rolls = EpisodeStore(tmp_path / "rolls")
     ids = _record(rolls, range(10, 12), Source.ROLLOUT) + _record(rolls, range(12, 13), Source.CORRECTION)
     graph = Graph()
-    demos = IngestConfig(task=TASK, role="demos", folder=str(there.root))
-    settings = IngestConfig(task=TASK, role="rollouts", folder=str(rolls.root))
-    first = graph.constant("a", contents(open_recorded(there.root, option="--demos"), option="--demos"))
-    second = graph.constant("b", contents(open_recorded(rolls.root, option="--rollouts"), option="--rollouts"))
-    before = graph.add("0/collect", "ingest", demos, source=first)
-    graph.add("1/collect", "ingest", settings, source=second, previous=before["experience"])
-    outputs = Runner(here, InlineExecutor).run(graph, "r").outputs["1/collect"]
-    assert EpisodeSet.from_json(outputs["episodes"].json()).ids == tuple(sorted(ids))
-    assert set(EpisodeSet.from_json(outputs["experience"].json())) == {*ids, *there.ids()}
+    sets = {}
+    for k, (role, store) in enumerate((("demos", there), ("rollouts", rolls))):
+        facts = RecordFacts(tasks=(TASK,), env=EnvConfig(), role=role, folder=str(store.root))
+        found = contents(open_recorded(store.root, option=facts.option), option=facts.option)
+        source = graph.constant(f"{k}/source", found)
+        sets[role] = graph.add(f"{k}/record", "record", ImportedConfig(), facts, source=source)["episodes"]
+    graph.add("1/experience", "join", None, sets=sets)
+    outputs = Runner(here, InlineExecutor).run(graph, "r").outputs
+    assert EpisodeSet.from_json(outputs["1/record"]["episodes"].json()).ids == tuple(sorted(ids))
+    assert set(EpisodeSet.from_json(outputs["1/experience"]["episodes"].json())) == {*ids, *there.ids()}
 
 
 def test_aborted_attempts_are_kept_and_not_learned_from(here: Workspace, there: EpisodeStore) -> None:
@@ -195,13 +209,13 @@ def test_an_attempt_called_aborted_later_is_no_longer_learned_from(here: Workspa
     book = LabelBook(here.root / "labels")
     choice = book.record(Annotation(episode_id=aborted, outcome=Outcome.ABORTED), by="ada")
     summary, outputs = _take(here, there.root)
-    assert summary.executed == ["collect"]
+    assert summary.executed == [NODE]
     assert set(EpisodeSet.from_json(outputs["episodes"].json())) == set(there.ids()) - {aborted}
     assert _take(here, there.root)[0].executed == []
     book.undo(choice, by="ada")
     book.record(Annotation(episode_id=aborted, outcome=Outcome.FAILURE), by="ada")
     summary, outputs = _take(here, there.root)
-    assert summary.executed == ["collect"]
+    assert summary.executed == [NODE]
     assert set(EpisodeSet.from_json(outputs["episodes"].json())) == set(there.ids())
 
 
@@ -247,11 +261,11 @@ def test_others_are_left_out_and_counted_when_asked(here: Workspace, there: Epis
     rolls = _record(there, range(10, 12), Source.ROLLOUT)
     refused = _refused(here, there.root)
     assert "2 of 5 episodes are not meant here" in refused.message
-    assert "--set ingest.others=skip" in refused.hint
+    assert "--set imported.others=skip" in refused.hint
     _, outputs = _take(here, there.root, others="skip")
     taken = EpisodeSet.from_json(outputs["episodes"].json())
     assert set(taken) == set(there.ids()) - set(rolls) == set(EpisodeStore(here.episodes).ids())
-    assert outputs["summary"].json()["left_out"] == {"recorded as 'rollout', expected 'demo'": sorted(rolls)}
+    assert _recording(outputs).left_out == {"recorded as 'rollout', expected 'demo'": tuple(sorted(rolls))}
 
 
 def test_a_folder_of_nothing_but_others_is_refused_even_then(here: Workspace, there: EpisodeStore) -> None:
@@ -308,14 +322,14 @@ def test_labels_come_along_once_and_follow_their_source(here: Workspace, tmp_pat
     book.record_all([Annotation(episode_id=i, outcome=Outcome.FAILURE) for i in (first, second)], by="ada")
 
     _, outputs = _take(here, there.root)
-    assert outputs["summary"].json()["unlabelled"] == [third]
+    assert _unlabelled(outputs) == [third]
     assert _said(here, there) == {first: "failure", second: "failure"}
     assert {entry.origin for entry in own.entries()} == {"imported"}
 
     own.record(Annotation(episode_id=first, outcome=Outcome.SUCCESS), by="bob")
     book.record_all([Annotation(episode_id=i, outcome=Outcome.ABORTED) for i in (first, second)], by="ada")
     again, _ = _take(here, there.root)
-    assert again.executed == ["collect"], "a label that changed there is a change"
+    assert again.executed == [NODE], "a label that changed there is a change"
     assert _said(here, there) == {first: "success", second: "aborted"}, "what was said here stands"
 
     entries = len(own.entries())

@@ -1,4 +1,4 @@
-"""Replay against figures worked out by hand, with policies whose actions are known."""
+"""Open-loop evaluation against figures worked out by hand, with policies whose actions are known."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pytest
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
-from data.framecache import PackedExperience
+from data.framecache import FrameCache, FrameView
 from data.synthetic import CAMERAS, synthetic_draft
 from data.tasks import TASKS
-from pipelines.replay import STATEMENT, choose_frames, compare, contract, replay_policy
-from pipelines.steps.replay import ReplayConfig
+from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
+from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
+from pipelines.steps.open_loop_eval.worker import STATEMENT, choose_frames, compare, contract, evaluate_open_loop
 from recap.errors import HealthError
 from recap.testing.fakes import RecordingJournal
 from recap.types import FloatArray, Observation, Source
@@ -56,31 +57,31 @@ def store(tmp_path: Path) -> EpisodeStore:
 
 
 @pytest.fixture
-def packed(store: EpisodeStore, tmp_path: Path) -> PackedExperience:
-    return PackedExperience.build(store, store.ids(), tmp_path / "cache", cameras=CAMERAS)
+def packed(store: EpisodeStore, tmp_path: Path) -> FrameView:
+    return FrameCache(tmp_path / "cache").view(store, store.ids(), cameras=CAMERAS)
 
 
 @pytest.fixture
-def play(store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    def run(policy: _Policy, *, labels: Path | None = None, **settings: Any) -> dict[str, Any]:
+def play(store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenLoopEval]:
+    def run(policy: _Policy, *, labels: Path | None = None, **settings: Any) -> OpenLoopEval:
         monkeypatch.setattr("policy.models.load_policy", lambda path: policy)
         ids = EpisodeSet.of(store.ids()).to_json()
-        config = ReplayConfig(task=TASK, **{"frames": 5, **settings})
+        config = OpenLoopEvalConfig(**{"frames": 5, **settings})
         journal = RecordingJournal()
-        return replay_policy(config, ids, tmp_path / "p", labels, store.root, tmp_path / "cache", journal)
+        return evaluate_open_loop(config, TASK, ids, tmp_path / "p", labels, store.root, tmp_path / "cache", journal)
 
     return run
 
 
 @pytest.fixture
-def labels(packed: PackedExperience, tmp_path: Path) -> Path:
+def labels(packed: FrameView, tmp_path: Path) -> Path:
     positive = np.arange(packed.num_frames) % 4 == 0
     table = FrameTable(ids=packed.episode_ids, offsets=packed.offsets, arrays={"positive": positive})
     table.write(tmp_path / "labels")
     return tmp_path / "labels"
 
 
-def _recorded(packed: PackedExperience) -> Callable[[Observation], FloatArray]:
+def _recorded(packed: FrameView) -> Callable[[Observation], FloatArray]:
     """A policy that knows by heart what was done at each state."""
 
     def answer(observation: Observation) -> FloatArray:
@@ -92,50 +93,48 @@ def _recorded(packed: PackedExperience) -> Callable[[Observation], FloatArray]:
 
 
 def test_a_policy_that_repeats_the_recording_has_no_error(
-    packed: PackedExperience, play: Callable[..., dict[str, Any]], labels: Path
+    packed: FrameView, play: Callable[..., OpenLoopEval], labels: Path
 ) -> None:
     figures = play(_Policy(_recorded(packed)), labels=labels, frames=1000)
-    assert set(figures["groups"]) == {"demos", "positive", "negative"}
-    for group in figures["groups"].values():
-        assert group["error"] == [0.0] * 14
-        assert min(group["keep_state_error"]) > 0
-        assert group["closer_than_keeping"] == group["comparable"] == 14
-    assert figures["frames"] == packed.num_frames
-    assert figures["contract"]["outside_share"] == 0.0
-    assert figures["statement"] == STATEMENT
+    assert set(figures.groups) == {"demos", "positive", "negative"}
+    for group in figures.groups.values():
+        assert group.error == (0.0,) * 14
+        assert min(value for value in group.keep_state_error if value is not None) > 0
+        assert group.closer_than_keeping == group.comparable == 14
+    assert figures.frames == packed.num_frames
+    assert figures.contract.outside_fraction == 0.0
+    assert figures.statement == STATEMENT
 
 
-def test_a_policy_that_keeps_its_state_equals_the_baseline(play: Callable[..., dict[str, Any]]) -> None:
-    demos = play(_Policy(_keep))["groups"]["demos"]
-    assert demos["error"] == pytest.approx(demos["keep_state_error"], rel=1e-6)
-    for mean in demos["mean"].values():
-        assert mean["error"] == pytest.approx(mean["keep_state_error"], rel=1e-6)
+def test_a_policy_that_keeps_its_state_equals_the_baseline(play: Callable[..., OpenLoopEval]) -> None:
+    demos = play(_Policy(_keep)).groups["demos"]
+    assert demos.error == pytest.approx(demos.keep_state_error, rel=1e-6)
+    for mean in demos.mean.values():
+        assert mean.error == pytest.approx(mean.keep_state_error, rel=1e-6)
 
 
-def test_only_the_executed_part_within_the_episode_is_compared(packed: PackedExperience) -> None:
+def test_only_the_executed_part_within_the_episode_is_compared(packed: FrameView) -> None:
     last, first = int(packed.offsets[1]) - 1, 0
     acted = {first: packed.action[:3] + 1, last: packed.action[last : last + 1] - 2}
     figures = compare(packed, acted, ROBOT)
-    assert figures["steps"] == 4
-    assert figures["error"] == pytest.approx([(3 * 1 + 2) / 4] * 14, rel=1e-6)
-    assert figures["mean"]["rad"]["error"] == pytest.approx(1.25, rel=1e-6)
+    assert figures.steps == 4
+    assert figures.error == pytest.approx([(3 * 1 + 2) / 4] * 14, rel=1e-6)
+    assert figures.mean["rad"].error == pytest.approx(1.25, rel=1e-6)
 
 
-def test_the_last_frame_of_an_episode_is_compared_alone(
-    packed: PackedExperience, play: Callable[..., dict[str, Any]]
-) -> None:
-    demos = play(_Policy(_keep), frames=1000)["groups"]["demos"]
+def test_the_last_frame_of_an_episode_is_compared_alone(packed: FrameView, play: Callable[..., OpenLoopEval]) -> None:
+    demos = play(_Policy(_keep), frames=1000).groups["demos"]
     # 8 steps each: six frames see 3 ahead, the last two see 2 and 1.
-    assert (demos["frames"], demos["steps"]) == (16, 2 * (6 * 3 + 2 + 1))
+    assert (demos.frames, demos.steps) == (16, 2 * (6 * 3 + 2 + 1))
 
 
-def test_an_action_without_a_state_of_its_name_has_no_baseline(packed: PackedExperience) -> None:
+def test_an_action_without_a_state_of_its_name_has_no_baseline(packed: FrameView) -> None:
     robot = replace(ROBOT, state_names=(*ROBOT.state_names[:-1], "other"))
     figures = compare(packed, {0: packed.action[:3]}, robot)
-    assert figures["keep_state_error"][-1] is None
-    assert None not in figures["keep_state_error"][:-1]
-    assert figures["comparable"] == 13
-    assert figures["mean"][ROBOT.action_units[-1]]["keep_state_error"] is None
+    assert figures.keep_state_error[-1] is None
+    assert None not in figures.keep_state_error[:-1]
+    assert figures.comparable == 13
+    assert figures.mean[ROBOT.action_units[-1]].keep_state_error is None
 
 
 def test_actions_beyond_the_recorded_range_are_counted_per_dimension() -> None:
@@ -143,9 +142,9 @@ def test_actions_beyond_the_recorded_range_are_counted_per_dimension() -> None:
     acted = np.array([[10.5, 0.0], [11.5, 0.0], [-0.9, -1.3], [5.0, 0.5]], np.float32)
     robot: Any = SimpleNamespace(action_names=("a", "b"))
     figures = contract(recorded, acted, 0.1, robot)
-    assert figures["outside"] == {"a": 0.25, "b": 0.25}
-    assert figures["outside_share"] == 0.25
-    assert contract(recorded, recorded, 0.0, robot)["outside"] == {}
+    assert figures.outside == {"a": 0.25, "b": 0.25}
+    assert figures.outside_fraction == 0.25
+    assert contract(recorded, recorded, 0.0, robot).outside == {}
 
 
 @pytest.mark.parametrize(
@@ -158,13 +157,13 @@ def test_actions_beyond_the_recorded_range_are_counted_per_dimension() -> None:
     ],
 )
 def test_actions_that_no_robot_may_be_sent_fail_the_step(
-    play: Callable[..., dict[str, Any]], answer: Callable[[Observation], FloatArray], said: str
+    play: Callable[..., OpenLoopEval], answer: Callable[[Observation], FloatArray], said: str
 ) -> None:
     with pytest.raises(HealthError, match=said):
         play(_Policy(answer))
 
 
-def test_it_shows_the_policy_what_was_recorded(packed: PackedExperience, play: Callable[..., dict[str, Any]]) -> None:
+def test_it_shows_the_policy_what_was_recorded(packed: FrameView, play: Callable[..., OpenLoopEval]) -> None:
     policy = _Policy(_keep)
     play(policy, frames=1000)
     assert len({seed for _, seed in policy.seen}) == len(policy.seen), "noise of its own for every frame"
@@ -175,22 +174,20 @@ def test_it_shows_the_policy_what_was_recorded(packed: PackedExperience, play: C
         np.testing.assert_array_equal(observation.frames[camera], packed.images[row, place])
 
 
-def test_equal_calls_give_equal_figures_and_another_seed_other_frames(play: Callable[..., dict[str, Any]]) -> None:
+def test_equal_calls_give_equal_figures_and_another_seed_other_frames(play: Callable[..., OpenLoopEval]) -> None:
     assert play(_Policy(_keep)) == play(_Policy(_keep))
     assert play(_Policy(_keep), seed=1) != play(_Policy(_keep))
 
 
-def test_further_episodes_do_not_reshuffle_the_frames(
-    store: EpisodeStore, packed: PackedExperience, tmp_path: Path
-) -> None:
-    def drawn(pack: PackedExperience, count: int) -> set[tuple[str, int]]:
+def test_further_episodes_do_not_reshuffle_the_frames(store: EpisodeStore, packed: FrameView, tmp_path: Path) -> None:
+    def drawn(pack: FrameView, count: int) -> set[tuple[str, int]]:
         rows = choose_frames(pack, np.ones(pack.num_frames, np.bool_), count, 0).tolist()
         episodes = [int(pack.episode_of[row]) for row in rows]
         return {(pack.episode_ids[e], r - int(pack.offsets[e])) for r, e in zip(rows, episodes, strict=True)}
 
     before = drawn(packed, 10)
     new = store.commit(synthetic_draft(9, length=8))
-    grown = PackedExperience.build(store, store.ids(), tmp_path / "cache", cameras=CAMERAS)
+    grown = FrameCache(tmp_path / "cache").view(store, store.ids(), cameras=CAMERAS)
     after = drawn(grown, 10)
     assert len(before) == len(after) == 10
     assert all(episode == new for episode, _ in after - before)

@@ -1,0 +1,169 @@
+"""Where a network trains, labels or acts: device, number format, and the processes that share one training.
+
+All noise is drawn on the CPU and moved, so the device does not change it. With several processes ("ranks") each takes
+its rows of every batch, the gradients are summed, each rank updates the weights it owns and sends them to the others
+(ZeRO stage 1: moments and moving average lie with the owner only). The number of ranks changes the order of sums and
+nothing else. Importing this module does not import torch.
+
+    runtime = Runtime(device="cuda:0", dtype="bfloat16")
+    load_value_model(bundle, runtime=runtime).label(data, 0, draws=4, noise_seed=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from recap.errors import ConfigError
+from recap.training.config import RuntimeConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+ModuleT = TypeVar("ModuleT", bound="nn.Module")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime(RuntimeConfig):
+    """The settings of RuntimeConfig and this process's place among those that train together.
+
+    Example:
+        >>> Runtime(rank=1, world_size=2, micro_batch=3).pieces(8)
+        (slice(4, 7, None), slice(7, 8, None))
+    """
+
+    rank: int = 0
+    """0 .. world_size - 1. Rank 0 writes bundles and tells the journal."""
+    world_size: int = 1
+    """Processes that train together; more than 1 need `joined`."""
+
+    @classmethod
+    def of(cls, config: RuntimeConfig, *, rank: int = 0, world_size: int = 1) -> Runtime:
+        """The runtime that the settings ask for."""
+        return cls(**asdict(config), rank=rank, world_size=world_size)
+
+    def torch_device(self) -> torch.device:
+        """The device; ConfigError if it is not there."""
+        import torch
+
+        hint = "--set runtime.device=cpu, or install the torch build of that device"
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise ConfigError(f"runtime.device = {self.device}: torch knows no such device", hint=hint) from error
+        if device.type not in ("cpu", "meta"):
+            backend = getattr(torch, device.type, None)
+            count = backend.device_count() if backend is not None and backend.is_available() else 0
+            if (device.index or 0) >= count:
+                raise ConfigError(f"runtime.device = {self.device}: torch {torch.__version__} sees {count}", hint=hint)
+        return device
+
+    def place(self, module: ModuleT) -> ModuleT:
+        """The module, moved to the device."""
+        return module.to(self.torch_device())
+
+    def move(self, tensor: Tensor) -> Tensor:
+        """A tensor, on the device."""
+        return tensor.to(self.device)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Matrix products in `dtype`; with float32 it changes nothing."""
+        import torch
+
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=getattr(torch, self.dtype))
+
+    def pieces(self, count: int) -> tuple[slice, ...]:
+        """This rank's rows of a batch of `count` samples, one slice per forward pass.
+
+        Raises:
+            ConfigError: fewer samples than ranks.
+        """
+        if count < self.world_size:
+            raise ConfigError(
+                f"a batch of {count} samples for {self.world_size} processes, expected at least one for each",
+                hint="raise batch_size of the model, or start fewer processes",
+            )
+        first, last = (count * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        size = self.micro_batch or count
+        return tuple(slice(start, min(start + size, last)) for start in range(first, last, size))
+
+    def owned(self, sizes: Mapping[str, int]) -> tuple[str, ...]:
+        """The names of tensors that this rank keeps, given how many numbers each has."""
+        return tuple(name for name, owner in self.owners(sizes).items() if owner == self.rank)
+
+    def owners(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """{name: rank}, in the order given and about as many numbers for each rank. The same on every rank."""
+        load = [0] * self.world_size
+        owners = {}
+        for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+            owners[name] = load.index(min(load))
+            load[owners[name]] += sizes[name]
+        return {name: owners[name] for name in sizes}
+
+    def add(self, tensors: list[Tensor]) -> None:
+        """Replaces each tensor by its sum over the ranks."""
+        if self.world_size > 1:
+            from torch import distributed
+
+            for handle in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
+                handle.wait()
+
+    def share(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrites each tensor by that of its owner."""
+        if self.world_size > 1:
+            from torch import distributed
+
+            owners = self.owners({name: value.numel() for name, value in tensors.items()})
+            sent = [distributed.broadcast(tensors[name], owner, async_op=True) for name, owner in owners.items()]
+            for handle in sent:
+                handle.wait()
+
+    def barrier(self) -> None:
+        """Waits for the other ranks."""
+        if self.world_size > 1:
+            from torch import distributed
+
+            distributed.barrier()
+
+    @contextmanager
+    def first_rank_first(self) -> Iterator[None]:
+        """Rank 0 runs the block before the others do: it makes what they then find."""
+        if self.rank:
+            self.barrier()
+        yield
+        if not self.rank:
+            self.barrier()
+
+
+CPU = Runtime()
+"""One process on the CPU in float32: the runtime whose results keep their bits."""
+
+
+@contextmanager
+def joined(runtime: Runtime, address: str, *, timeout_s: float = 600) -> Iterator[None]:
+    """Connects the ranks of one training for the length of the block: NCCL between GPUs, else Gloo.
+
+    Args:
+        runtime: this process's.
+        address: host:port of rank 0, which listens there.
+        timeout_s: how long any rank waits for the others before it gives up, seconds.
+    """
+    from torch import distributed
+
+    distributed.init_process_group(
+        "nccl" if runtime.device.startswith("cuda") else "gloo",
+        init_method=f"tcp://{address}",
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+        timeout=timedelta(seconds=timeout_s),
+    )
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()

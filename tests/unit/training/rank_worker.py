@@ -1,0 +1,109 @@
+"""One rank of a training, for test_ranks.py: `python rank_worker.py JOB RANK WORLD_SIZE HOST:PORT FOLDER`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+import recap.faults
+from recap.training import fit as fit_loop
+from recap.training.config import FitConfig
+from recap.training.runtime import Runtime, joined
+
+SEED = 3
+
+
+def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
+    """Chunks of different lengths and mixed prompts: rows weigh differently and are padded differently."""
+    from policy.conditioning import POSITIVE
+    from policy.models.pi05.config import tiny_config
+    from policy.testing import train_synthetic
+
+    del data
+    train_synthetic("pi05", tiny_config(fit=fit), folder, condition=POSITIVE, seed=SEED, runtime=runtime)
+
+
+def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
+    """Images are shifted, so that the order of draws matters."""
+    import numpy as np
+
+    from value_model.models import family_of
+    from value_model.models.viva.config import tiny_config
+    from value_model.testing import QuietJournal, synthetic_values
+
+    with runtime.first_rank_first():
+        values = synthetic_values(data)
+    config = tiny_config(fit=fit)
+    family_of(config).train(
+        config, values, np.array([0, 1]), seed=SEED, scratch=folder / "scratch", out=folder / "bundle",
+        journal=QuietJournal(), data_identity="synthetic", runtime=runtime,
+    )  # fmt: skip
+
+
+TRAIN: dict[str, Callable[[Path, Runtime, Path, FitConfig], None]] = {"pi05": train_pi05, "viva": train_viva}
+MODULES = {"pi05": "policy.models.pi05.train", "viva": "value_model.models.viva.train"}
+
+
+class Stop(BaseException):
+    """Ends a training after its first gradients."""
+
+
+def gradients(family: str, folder: Path, runtime: Runtime) -> dict[str, torch.Tensor]:
+    """The gradients of the first batch, as `fit` computes them, and the loss."""
+    found: dict[str, torch.Tensor] = {}
+
+    def first_step(module: Any, batches: Any, config: Any, *, seed: int, **rest: Any) -> None:
+        training = fit_loop._Training(module, config, rest["runtime"])
+        told = training.gradients(module.prepare(batches.batch(0), fit_loop.step_generator(seed, 0)))
+        reached = {name: value.grad for name, value in training.parameters.items() if value.grad is not None}
+        found.update({name: value.contiguous() for name, value in reached.items()})
+        found["loss"] = torch.tensor(told["loss"])
+        raise Stop
+
+    trainer = importlib.import_module(MODULES[family])
+    before, trainer.fit = trainer.fit, first_step  # type: ignore[attr-defined]
+    try:
+        TRAIN[family](folder, runtime, folder / "data", FitConfig(steps=1))
+    except Stop:
+        pass
+    finally:
+        trainer.fit = before  # type: ignore[attr-defined]
+    return found
+
+
+def train_twice(folder: Path, runtime: Runtime) -> None:
+    """An uninterrupted training in `folder`/whole, and one that dies after step 5 and goes on in `folder`/cut."""
+    fit = FitConfig(steps=8, checkpoint_every=3)
+    train_pi05(folder / "whole", runtime, folder, fit)
+    recap.faults._seen.clear()
+    os.environ["RECAP_FAULT"] = "train.step:5:raise"
+    try:
+        train_pi05(folder / "cut", runtime, folder, fit)
+    except RuntimeError as error:
+        assert "fault injected" in str(error), error  # noqa: PT017
+    else:
+        raise AssertionError("the training did not die")
+    del os.environ["RECAP_FAULT"]
+    train_pi05(folder / "cut", runtime, folder, fit)
+
+
+def main() -> None:
+    job, rank, world_size, address, folder = sys.argv[1:]
+    torch.set_num_threads(1)
+    runtime = Runtime(rank=int(rank), world_size=int(world_size), micro_batch=3 if rank == "1" else 0)
+    with joined(runtime, address, timeout_s=120):
+        if job == "train_twice":
+            train_twice(Path(folder), runtime)
+        else:
+            save_file(gradients(job, Path(folder), runtime), Path(folder) / f"gradients-{rank}.safetensors")
+
+
+if __name__ == "__main__":
+    main()
