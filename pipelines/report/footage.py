@@ -98,7 +98,7 @@ def value_strips(
         missing,
         list(chosen.items()),
         lambda one: f"values along the {one[0]} {one[1].episode_id[:12]}",
-        lambda one: _strip(store, *one, latest, task),
+        lambda one: _strip(store, one[0], one[1], latest, task),
     )
 
 

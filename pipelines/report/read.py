@@ -347,8 +347,9 @@ def _evaluation(found: EvaluationOutput, clock: Timing) -> Evaluation:
 
 def _add_differences(run: Run, parts: Mapping[int, dict[str, Any]]) -> None:
     """Adds to each later iteration its difference to the first evaluated one."""
-    first, *later = [index for index in sorted(parts) if "evaluation" in parts[index]] or [None]
-    for index in later:
+    evaluated = [index for index in sorted(parts) if "evaluation" in parts[index]]
+    for index in evaluated[1:]:
+        first = evaluated[0]
         now, before = parts[index]["evaluation"], parts[first]["evaluation"]
         try:
             found = paired_difference(_attempts(now), _attempts(before))

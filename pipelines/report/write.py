@@ -14,12 +14,13 @@ import jinja2
 from markupsafe import Markup
 
 from pipelines.report import formats
-from pipelines.report.charts import histogram_picture, shared_ends, value_picture
+from pipelines.report.charts import histogram_picture
 from pipelines.report.filmstrip import data_uri, film_picture, nearest, save_png
 from pipelines.report.model import ReportData
 from pipelines.report.pictures import Film, Mark, merge_sides
 from pipelines.report.section import Section
 from pipelines.report.sections import SECTIONS
+from pipelines.report.strip_chart import shared_ends, value_picture
 from recap.files import write_atomic
 from recap.texts import escaped
 

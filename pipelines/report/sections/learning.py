@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.report.charts import histogram_chart, line_chart, shared_ends, strip_chart
+from pipelines.report.charts import histogram_chart, line_chart
 from pipelines.report.formats import duration, figure, percent, words
 from pipelines.report.model import AdvantageShare, Curve, ReportData, ValueFacts, ValueTraining
+from pipelines.report.strip_chart import shared_ends, strip_chart
 
 Context = Mapping[str, Any] | str | None
 
@@ -192,11 +193,11 @@ def _losses(curves: Mapping[str, Curve], *, log_y: bool) -> tuple[str, int]:
 
 def _value_losses(index: int, found: ValueTraining) -> dict[str, Curve]:
     """The loss of each fold of the model that labels."""
-    folds = {
-        "0" if name == "loss" else match[1]: curve
-        for name, curve in found.loss.items()
-        if name == "loss" or (match := _FOLD.fullmatch(name))
-    }
+    folds = {}
+    for name, curve in found.loss.items():
+        match = _FOLD.fullmatch(name)
+        if match or name == "loss":
+            folds[match[1] if match else "0"] = curve
     return {f"iteration {index}, fold {fold}": folds[fold] for fold in sorted(folds)}
 
 

@@ -35,6 +35,7 @@ from pipelines.report.write import write_report
 from pipelines.schedule.entries import Job, entry_text, jobs_in, with_entry, without_entry
 from policy.models.pi05.prompt import decode, encode, prompt_text, prompt_tokens
 from recap.errors import ConfigError
+from recap.graph import NodeName
 from recap.hashing import canonical_json
 from recap.journal import FileJournal, read_journal
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
@@ -204,7 +205,7 @@ def _report_of(texts: tuple[str, ...], prompt: str) -> ReportData:
         iterations=(),
         nodes=tuple(
             Node(
-                name=f"{place}/policy", step="policy", state=NodeState.FAILED, seconds=1.0, attempts=1, key="",
+                name=NodeName(place, "policy"), step="policy", state=NodeState.FAILED, seconds=1.0, attempts=1, key="",
                 error=text,
             )
             for place, text in enumerate(texts)

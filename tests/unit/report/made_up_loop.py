@@ -9,33 +9,35 @@ from typing import Any
 import numpy as np
 from made_up_run import complete_run, film, moving_disc
 
-from pipelines.report.figures import (
+from pipelines.report.model import (
     AdvantageFacts,
     AdvantageShare,
-    Candidate,
     Difference,
-    Estimate,
-    Gate,
     Histogram,
     Iteration,
     LabelFacts,
-    Selection,
+    Node,
+    NodeState,
+    ReportData,
     ValueFacts,
     ValueTraining,
 )
-from pipelines.report.model import Node, NodeState, ReportData
 from pipelines.report.pictures import FilmRow, Mark, ValueStrip
+from pipelines.steps.checkpoint_selection.outputs import Candidate, Selection
+from pipelines.steps.gate.outputs import GateResult
+from recap.gate import GateDecision, Verdict
 from recap.graph import NodeName
+from recap.stats import Estimate
 from recap.types import Outcome, Source
+from value_model.metrics import Figure
 
 THRESHOLD = 0.012
-SUBJECTS = {"record": "shirt_folding", "evaluate": "shirt_folding", "value_train": "viva", "value_label": "viva"}
 STAGES = {
     "record": 64.0,
     "annotate": 0.4,
     "value_train": 190.0,
     "value_label": 20.0,
-    "judge": 0.9,
+    "judge": 2.0,
     "advantage": 1.2,
     "policy": 148.2,
     "checkpoint_selection": 44.0,
@@ -118,12 +120,12 @@ def advantage(index: int) -> AdvantageFacts:
 
 
 def value_facts(auc: float, problems: tuple[str, ...] = ()) -> ValueFacts:
-    def model(score: float) -> dict[str, Any]:
+    def model(score: float) -> dict[str, Figure]:
         return {
-            "auc_75": {"value": score, "low": score - 0.06, "high": score + 0.05, "count": 90, "note": "60 successes"},
-            "spearman_time_median": {"value": 0.93, "low": 0.9, "high": 0.95, "count": 60, "note": ""},
-            "mse_return": {"value": 0.02, "low": None, "high": None, "count": 90, "note": ""},
-            "flip_rate": {"value": None, "low": None, "high": None, "count": 0, "note": "values were drawn once"},
+            "auc_75": Figure(value=score, low=score - 0.06, high=score + 0.05, count=90, note="60 successes"),
+            "spearman_time_median": Figure(value=0.93, low=0.9, high=0.95, count=60, note=""),
+            "mse_return": Figure(value=0.02, low=None, high=None, count=90, note=""),
+            "flip_rate": Figure(value=None, low=None, high=None, count=0, note="values were drawn once"),
         }
 
     figures = {"viva": model(auc), "clock": model(0.5), "state_only": model(0.71)}
@@ -135,7 +137,7 @@ def loop_run(**changes: Any) -> ReportData:
     base = complete_run()
     iterations: list[Iteration] = [dataclasses.replace(base.iterations[0], selection=selection(0))]
     for index, (verdict, difference, low, high) in enumerate(
-        (("UNDECIDED", 0.25, -0.02, 0.4), ("PROMOTED", 0.475, 0.31, 0.6)), start=1
+        ((Verdict.UNDECIDED, 0.25, -0.02, 0.4), (Verdict.PROMOTED, 0.475, 0.31, 0.6)), start=1
     ):
         iterations.append(
             dataclasses.replace(
@@ -149,7 +151,6 @@ def loop_run(**changes: Any) -> ReportData:
                 ),
                 value=value_facts(0.8 + 0.05 * index),
                 value_training=ValueTraining(
-                    model="viva",
                     folds=tuple({"fold": fold, "steps": 600, "loss": 0.1} for fold in (0, 1)),
                     seconds=200.0,
                     loss={
@@ -159,14 +160,7 @@ def loop_run(**changes: Any) -> ReportData:
                 ),
                 advantage=advantage(index),
                 selection=selection(index),
-                gate=Gate(
-                    verdict=verdict,
-                    reason=f"{verdict.lower()} (look 3 of 5, 60 starts): 31 of 40 starts where they differ",
-                    pairs=60,
-                    difference=Estimate(value=0.2, low=0.05, high=0.33),
-                    champion_id="c" * 16,
-                    challenger_id="d" * 16,
-                ),
+                gate=gate(verdict),
                 difference=Difference(
                     since=0, estimate=Estimate(value=difference, low=low, high=high), starts=40, same_policy=False
                 ),
@@ -174,7 +168,7 @@ def loop_run(**changes: Any) -> ReportData:
         )
     nodes = tuple(
         Node(
-            name=str(NodeName(i, stage, SUBJECTS.get(stage, ""))),
+            name=NodeName(i, stage),
             step=stage,
             state=NodeState.DONE,
             seconds=seconds * (1 + 0.1 * i),
@@ -185,18 +179,44 @@ def loop_run(**changes: Any) -> ReportData:
         for stage, seconds in STAGES.items()
         if i or stage in ("record", "policy", "checkpoint_selection", "evaluate")
     )
-    first = Node(name="0/pretrain", step="policy", state=NodeState.DONE, seconds=95.0, attempts=1, key="b2" * 32)
+    first = Node(
+        name=NodeName(0, "pretrain"), step="policy", state=NodeState.DONE, seconds=95.0, attempts=1, key="b2" * 32
+    )
     values = {"iterations": tuple(iterations), "nodes": (first, *nodes), "strips": strips()}
     return dataclasses.replace(base, **{**values, **changes})
 
 
+def gate(verdict: Verdict, champion: str = "c" * 16, challenger: str = "d" * 16, pairs: int = 60) -> GateResult:
+    decision = GateDecision(
+        verdict=verdict,
+        final=True,
+        reason=f"{verdict.value} (look 3 of 5, 60 starts): 31 of 40 starts where they differ",
+        difference=Estimate(value=0.2, low=0.05, high=0.33),
+        starts=60,
+        pairs=pairs,
+        aborted=0,
+        challenger_only=31,
+        champion_only=9,
+        looks=(),
+        next_starts=None,
+    )
+    return GateResult(
+        decision=decision,
+        renderer="ray",
+        champion_policy_id=champion,
+        challenger_policy_id=challenger,
+        attempts=(),
+    )
+
+
 def selection(index: int) -> Selection:
+    def tried(step: int, guidance: float, successes: int) -> Candidate:
+        name = f"step-{step:06d}-beta-{guidance:g}"
+        return Candidate(name=name, step=step, guidance=guidance, attempts=24, successes=successes)
+
     return Selection(
-        candidates=(
-            Candidate(name="step-000400-beta-1", guidance=1.0, successes=9 + index, attempts=24),
-            Candidate(name="step-000800-beta-1", guidance=1.0, successes=13 + index, attempts=24),
-            Candidate(name="step-000800-beta-2", guidance=2.0, successes=11, attempts=24),
-        ),
-        chosen="step-000800-beta-1",
+        tasks=("shirt_folding",),
         split="validation",
+        chosen="step-000800-beta-1",
+        candidates=(tried(400, 1.0, 9 + index), tried(800, 1.0, 13 + index), tried(800, 2.0, 11)),
     )

@@ -7,10 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.report.figures import Estimate, Evaluation, Iteration, Recording, Training, Trial
 from pipelines.report.filmstrip import evenly_spaced
-from pipelines.report.model import Command, DataFacts, Node, NodeState, Provenance, ReportData
+from pipelines.report.model import (
+    Command,
+    DataFacts,
+    Evaluation,
+    Iteration,
+    Node,
+    NodeState,
+    Provenance,
+    ReportData,
+    Training,
+    Trial,
+)
 from pipelines.report.pictures import Film, FilmRow, Mark
+from pipelines.steps.record.outputs import RecordedAttempt
+from recap.graph import NodeName
+from recap.stats import Estimate
 from recap.types import FrameArray, Outcome, Source
 
 
@@ -93,16 +106,17 @@ def training(steps: int, seed: int) -> Training:
     return Training(steps=steps, seconds=steps * 0.12, frames=9_412, episodes=60, parameters=3_481_234, loss=loss)
 
 
-def recordings(count: int, source: Source) -> tuple[Recording, ...]:
-    flaws = (None, None, "biased_grasp", None, "hesitation", "skipped_stage")
+def recordings(count: int, source: Source) -> tuple[RecordedAttempt, ...]:
+    flaws = ("", "", "biased_grasp", "", "hesitation", "skipped_stage")
     return tuple(
-        Recording(
+        RecordedAttempt(
             start_seed=i,
             episode_id=f"{i:064x}",
             outcome=Outcome.FAILURE if flaws[i % 6] == "skipped_stage" or i % 11 == 5 else Outcome.SUCCESS,
             steps=140 + (i * 13) % 60,
             source=source,
-            flaw=flaws[i % 6] if source is Source.DEMO else None,
+            human_steps=0,
+            flaw=flaws[i % 6] if source is Source.DEMO else "",
         )
         for i in range(count)
     )
@@ -128,15 +142,15 @@ def complete_run(**changes: Any) -> ReportData:
     )
     nodes = tuple(
         Node(
-            name=f"{i}/{step}",
+            name=NodeName(i, step),
             step=step,
-            state=NodeState.CACHED if i == 0 and step == "collect" else NodeState.DONE,
-            seconds=None if i == 0 and step == "collect" else seconds,
+            state=NodeState.CACHED if i == 0 and step == "record" else NodeState.DONE,
+            seconds=None if i == 0 and step == "record" else seconds,
             attempts=2 if step == "policy" and i == 1 else 1,
             key=f"{i}{step}".encode().hex() * 4,
         )
         for i in range(3)
-        for step, seconds in (("collect", 64.0), ("policy", 148.2 + 9 * i), ("evaluate", 31.7))
+        for step, seconds in (("record", 64.0), ("policy", 148.2 + 9 * i), ("evaluate", 31.7))
     )
     films = (
         film(
@@ -194,7 +208,7 @@ def complete_run(**changes: Any) -> ReportData:
             rate_hz=(10.0,),
         ),
         "settings": {
-            "0/collect": {"task": "shirt_folding", "episodes": 60, "flaws": {"biased_grasp": 0.2, "hesitation": 0.2}},
+            "0/record": {"task": "shirt_folding", "episodes": 60, "flaws": {"biased_grasp": 0.2, "hesitation": 0.2}},
             "0/policy": {
                 "steps": 1200,
                 "batch": 32,
@@ -230,9 +244,17 @@ def partial_run(**changes: Any) -> ReportData:
     values: dict[str, Any] = {
         "iterations": (Iteration(index=0, recordings=recordings(60, Source.DEMO)),),
         "nodes": (
-            Node(name="0/collect", step="collect", state=NodeState.DONE, seconds=64.0, attempts=1, key="ab" * 32),
-            Node(name="0/policy", step="policy", state=NodeState.KILLED, attempts=1, progress="300 of 1200 steps"),
-            Node(name="0/evaluate", step="evaluate", state=NodeState.PENDING),
+            Node(
+                name=NodeName(0, "record"), step="record", state=NodeState.DONE, seconds=64.0, attempts=1, key="ab" * 32
+            ),
+            Node(
+                name=NodeName(0, "policy"),
+                step="policy",
+                state=NodeState.KILLED,
+                attempts=1,
+                progress="300 of 1200 steps",
+            ),
+            Node(name=NodeName(0, "evaluate"), step="evaluate", state=NodeState.PENDING),
         ),
         "films": complete_run().films[:1],
         "missing": ("0/policy (policy): killed (300 of 1200 steps)", "0/evaluate (evaluate): not begun"),

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from loop_steps import evaluation, policy_training, timing
+from loop_steps import timing
 
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from pipelines.report.collect import gather
 from pipelines.report.model import NodeState
 from pipelines.report.write import render
-from pipelines.steps.evaluate.outputs import Film
+from pipelines.steps.evaluate.outputs import EvaluatedAttempt, Evaluation, Film, SuccessSummary
+from pipelines.steps.policy.outputs import PolicyTraining
 from pipelines.steps.record.outputs import RecordedAttempt, Recording
 from recap.config import setting
 from recap.errors import ConfigError, StepFailed, UnknownName
@@ -31,7 +32,6 @@ from recap.types import EpisodeDraft, Event, Outcome, PrivilegedTruth, Source
 from recap.workspace import Workspace
 
 RUN = "shirt-1"
-RECORD, EVALUATE = "0/shirt_folding/record", "0/shirt_folding/evaluate"
 CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
 
 
@@ -72,32 +72,34 @@ def record(store: EpisodeStore, seed: int, outcome: Outcome, source: Source) -> 
 OUTCOMES = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.SUCCESS)
 
 
-def collect(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
+def recording(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
     store = EpisodeStore(ctx.workspace.episodes)
-    flaws = ("clean", "skipping", "biased")
-    rows = [
+    attempts = tuple(
         RecordedAttempt(
-            start_seed=seed,
             episode_id=record(store, seed, outcome, Source.DEMO),
             source=Source.DEMO,
             outcome=outcome,
             steps=20 + seed,
             human_steps=20 + seed,
+            start_seed=seed,
             flaw=flaw,
         )
-        for seed, (outcome, flaw) in enumerate(zip(OUTCOMES, flaws, strict=True))
-    ]
+        for seed, (outcome, flaw) in enumerate(zip(OUTCOMES, ("clean", "skipping", "biased"), strict=True))
+    )
     return {
-        "episodes": JsonOutput(EpisodeSet.of(row.episode_id for row in rows).to_json()),
-        "summary": JsonOutput.of(Recording(task=config.task, attempts=tuple(rows))),
+        "episodes": JsonOutput(EpisodeSet.of(one.episode_id for one in attempts).to_json()),
+        "summary": JsonOutput.of(Recording(task=config.task, attempts=attempts)),
     }
+
+
+TRAINING = PolicyTraining(episodes=3, frames=63, positive_fraction=None, figures={"steps": 20, "parameters": 12_345})
 
 
 def train(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
     ctx.journal.progress(5, 20, "steps")
     for at, loss in ((1, 0.9), (20, 0.5), (20, 0.3)):  # step 20 twice, as after a kill
         ctx.journal.metrics({"loss": loss}, step=at)
-    return {"training": JsonOutput.of(policy_training(20))}
+    return {"training": JsonOutput.of(TRAINING)}
 
 
 def dies(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
@@ -113,23 +115,33 @@ def evaluate(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) ->
         Film(start_seed=s, episode_id=record(store, s, o, Source.ROLLOUT), outcome=o)
         for s, o in list(zip(seeds, outcomes, strict=True))[:2]
     )
-    made = evaluation("p" * 8, tuple(o is Outcome.SUCCESS for o in outcomes), first_seed=seeds[0])
-    return {
-        "evaluation": JsonOutput.of(replace(made, films=films)),
-        "timing": JsonOutput.of(timing(88.5, {s: 0.25 + s % 10 for s in seeds})),
-    }
+    summary = SuccessSummary(attempts=4, successes=2, success=0.5, success_low=0.15, success_high=0.85, mean_steps=50.0)
+    done = Evaluation(
+        task=config.task,
+        split="test",
+        renderer="ray",
+        policy_id="p" * 8,
+        attempts=tuple(
+            EvaluatedAttempt(start_seed=s, outcome=o, steps=50, human_steps=0)
+            for s, o in zip(seeds, outcomes, strict=True)
+        ),
+        films=films,
+        summary=summary,
+    )
+    clock = timing(88.5, {seed: 0.25 + seed % 10 for seed in seeds})
+    return {"evaluation": JsonOutput.of(done), "timing": JsonOutput.of(clock)}
 
 
 def run(workspace: Workspace, name: str = RUN, *, policy: Callable[..., Any] = train, scored: Any = evaluate) -> None:
     steps: Registry[StepSpec] = Registry("step")
     made = ("evaluation", "timing")
-    step(name="record", version=1, config=Setup, outputs=("episodes", "summary"), registry=steps)(collect)
-    step(name="policy", version=1, config=Setup, inputs=("episodes",), outputs=("training",), registry=steps)(policy)
+    step(name="record", version=1, config=Setup, outputs=("episodes", "summary"), registry=steps)(recording)
+    step(name="policy", version=1, config=Setup, inputs=("demos",), outputs=("training",), registry=steps)(policy)
     step(name="evaluate", version=1, config=Setup, inputs=("policy",), outputs=made, registry=steps)(scored)
     graph = Graph(steps=steps)
-    demos = graph.add(RECORD, "record", Setup())
-    trained = graph.add("0/policy", "policy", Setup(size=5), episodes=demos["episodes"])
-    graph.add(EVALUATE, "evaluate", Setup(), policy=trained["training"])
+    demos = graph.add("0/shirt_folding/record", "record", Setup())
+    trained = graph.add("0/policy", "policy", Setup(size=5), demos=demos["episodes"])
+    graph.add("0/shirt_folding/evaluate", "evaluate", Setup(), policy=trained["training"])
     journal = workspace.run_dir(name) / "journal.jsonl"
 
     def no_executor() -> Any:
@@ -153,7 +165,7 @@ def test_finished_run(workspace: Workspace) -> None:
     assert data.simulated is True
     (iteration,) = data.iterations
     assert iteration.recordings is not None
-    assert [r.flaw for r in iteration.recordings] == [None, "skipping", "biased"]
+    assert [r.flaw for r in iteration.recordings] == ["", "skipping", "biased"]
     assert iteration.training is not None
     assert iteration.training.loss == ((1, 0.9), (20, 0.3))
     assert iteration.evaluation is not None
@@ -161,10 +173,10 @@ def test_finished_run(workspace: Workspace) -> None:
     assert iteration.evaluation.throughput.low == 44.25
     assert [t.start_seed for t in iteration.evaluation.trials] == [30_000_000 + i for i in range(4)]
     assert [t.inference_s for t in iteration.evaluation.trials] == [0.25, 1.25, 2.25, 3.25]
-    assert [(n.name, n.state, n.attempts) for n in data.nodes] == [
-        (RECORD, NodeState.DONE, 1),
+    assert [(str(n.name), n.state, n.attempts) for n in data.nodes] == [
+        ("0/shirt_folding/record", NodeState.DONE, 1),
         ("0/policy", NodeState.DONE, 1),
-        (EVALUATE, NodeState.DONE, 1),
+        ("0/shirt_folding/evaluate", NodeState.DONE, 1),
     ]
     assert all(n.seconds is not None and n.seconds >= 0 for n in data.nodes)
     assert data.settings["0/policy"] == {"task": "shirt_folding", "size": 5}
@@ -208,7 +220,7 @@ def test_failed_run_is_reported_as_far_as_it_came(workspace: Workspace) -> None:
     with pytest.raises(StepFailed):
         run(workspace, policy=dies)
     data = gather(workspace, RUN)
-    assert data.missing == ("0/policy: failed (5 of 20 steps)", f"{EVALUATE}: not begun")
+    assert data.missing == ("0/policy: failed (5 of 20 steps)", "0/shirt_folding/evaluate: not begun")
     assert [film.slug for film in data.films] == ["demo-success", "demo-failure"]
     assert [n.state for n in data.nodes] == [NodeState.DONE, NodeState.FAILED, NodeState.PENDING]
     assert data.iterations[0].training is None
@@ -242,7 +254,7 @@ def test_lost_output_and_lost_episode_are_named(workspace: Workspace) -> None:
     assert damaged.iterations[0].training is None
     text = "\n".join(damaged.missing)
     assert "0/policy: its output is no longer stored" in text
-    assert f"{EVALUATE}: its output is damaged" in text
+    assert "0/shirt_folding/evaluate: its output is damaged" in text
     assert "film of demo success" in text
     assert "1 of 3 episodes are no longer in the store" in text
     render(damaged)
@@ -266,7 +278,7 @@ def test_output_without_a_field_is_refused_by_name(workspace: Workspace) -> None
         return {"evaluation": JsonOutput(empty), "timing": JsonOutput(empty)}
 
     run(workspace, scored=scored)
-    with pytest.raises(ConfigError, match="no value for task, renderer, policy_id"):
+    with pytest.raises(ConfigError, match=r"Evaluation.*task"):
         gather(workspace, RUN)
 
 

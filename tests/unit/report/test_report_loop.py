@@ -13,7 +13,6 @@ from loop_steps import (
     BEFORE,
     CHALLENGER,
     CHAMPION,
-    EVALUATE,
     HUMAN,
     MARKED,
     ROLLED,
@@ -21,18 +20,19 @@ from loop_steps import (
     Setup,
     evaluate,
     evaluation,
-    judged,
     run,
-    value_label,
+    value,
+    value_health,
 )
 
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
 from pipelines.report import write_report
 from pipelines.report.collect import gather
-from pipelines.report.figures import AdvantageShare, LabelFacts
+from pipelines.report.model import AdvantageShare, LabelFacts
 from pipelines.report.write import render
 from recap.errors import StepFailed
+from recap.gate import Verdict
 from recap.step import Artifact, JsonOutput, StepContext
 from recap.store import Store
 from recap.workspace import Workspace
@@ -58,7 +58,8 @@ def test_a_whole_iteration_is_gathered(workspace: Workspace) -> None:
     assert one.selection is not None
     assert (one.selection.chosen, [c.successes for c in one.selection.candidates]) == ("step-5", [3, 5])
     assert one.gate is not None
-    assert (one.gate.verdict, one.gate.pairs, one.gate.challenger_id) == ("UNDECIDED", 38, CHALLENGER)
+    assert (one.gate.decision.verdict, one.gate.decision.pairs) == (Verdict.UNDECIDED, 38)
+    assert (one.gate.champion_policy_id, one.gate.challenger_policy_id) == (CHAMPION, CHALLENGER)
     assert one.training is not None
     assert (one.training.steps, one.training.loss) == (20, ((1, 0.5),))
     assert (zero.pretraining and zero.pretraining.steps, one.pretraining) == (7, None)
@@ -95,7 +96,7 @@ def test_value_figures_stand_beside_those_of_the_controls(workspace: Workspace) 
     facts = gather(workspace, RUN).iterations[1].value
     assert facts is not None
     assert list(facts.figures) == ["viva", "clock", "state_only"]
-    assert [facts.figures[name]["auc_75"]["value"] for name in facts.figures] == [0.875, 0.5, 0.625]
+    assert [facts.figures[name]["auc_75"].value for name in facts.figures] == [0.875, 0.5, 0.625]
     assert facts.held_out
     assert facts.problems == ("values <hardly> differ",)
     assert "values &lt;hardly&gt; differ" in render(gather(workspace, RUN))
@@ -106,7 +107,8 @@ def test_shares_and_histograms_count_every_frame_once(workspace: Workspace) -> N
     facts = gather(workspace, RUN).iterations[1].advantage
     assert facts is not None
     assert (facts.threshold, facts.lookahead, facts.not_finite) == (0.0, 18, 0)
-    assert facts.health == {"achieved_share": 0.375, "ties": 2}
+    assert (facts.health["achieved_share"], facts.health["ties"]) == (0.375, 2)
+    assert not {"value_std", "threshold", "sources"} & set(facts.health)
     assert facts.shares == (
         AdvantageShare(source="demo", iteration=0, episodes=2, frames=60, positive=20, forced=0),
         AdvantageShare(source="rollout", iteration=1, episodes=3, frames=90, positive=30, forced=0),
@@ -142,22 +144,22 @@ def test_strips_are_a_success_a_marked_failure_and_a_correction(workspace: Works
 
 
 def node(data: Any, name: str) -> Any:
-    return next(n for n in data.nodes if n.name == name)
+    return next(n for n in data.nodes if str(n.name) == name)
 
 
 def test_values_of_models_that_saw_the_episodes_are_not_called_held_out(workspace: Workspace) -> None:
     def one_fold(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
-        made = value_label(ctx, config, inputs)
+        made = value(ctx, config, inputs)
         table = FrameTable.read(ctx.out / "values")
         shutil.rmtree(ctx.out / "values")
         facts = {**table.facts, "folds": [0] * len(table.ids)}
         FrameTable(ids=table.ids, offsets=table.offsets, arrays=table.arrays, facts=facts).write(ctx.out / "values")
         return made
 
-    def seen(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
-        return {"value_health": JsonOutput.of(judged(held_out=False))}
+    def judged(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
+        return {"value_health": JsonOutput.of(value_health(held_out=False))}
 
-    run(workspace, value_label=one_fold, judge=seen)
+    run(workspace, value_label=one_fold, judge=judged)
     data = gather(workspace, RUN)
     assert not any(s.held_out for s in data.strips)
     text = " ".join(render(data).split())
@@ -173,7 +175,7 @@ def test_unfinished_loop_shows_what_there_is(workspace: Workspace) -> None:
         run(workspace, advantage=dies)
     data = gather(workspace, RUN)
     assert data.missing[0] == "1/advantage: failed"
-    assert f"1/{EVALUATE}: not begun" in data.missing
+    assert "1/shirt_folding/evaluate: not begun" in data.missing
     assert data.iterations[1].value is not None
     assert [s.advantage for s in data.strips] == [None] * 3
     html = render(data)

@@ -13,12 +13,12 @@ from page_parser import Page
 from PIL import Image
 
 from pipelines.report import ReportData, write_report
-from pipelines.report.figures import Estimate, Iteration
-from pipelines.report.model import Command, NodeState, Provenance
+from pipelines.report.model import Command, Iteration, NodeState, Provenance
 from pipelines.report.pictures import Film, FilmRow
-from pipelines.report.section import all_sections
+from pipelines.report.sections import SECTIONS
 from pipelines.report.write import render
 from recap.errors import ConfigError
+from recap.graph import NodeName
 from recap.types import FrameArray, Outcome
 
 MakeRun = Callable[..., ReportData]
@@ -50,11 +50,9 @@ def test_headline_numbers_are_those_of_the_data(make_run: MakeRun) -> None:
 
 def test_interval_bar_stands_where_the_numbers_say(make_run: MakeRun) -> None:
     data = make_run()
-    assert data.best_known is not None
-    assert data.best_known.evaluation is not None
-    success = data.best_known.evaluation.success
-    assert success.low is not None
-    assert success.high is not None
+    evaluation = data.evaluated[-1].evaluation
+    assert evaluation is not None
+    success = evaluation.success
     spans = re.findall(r'<i class="span" style="left:([\d.]+)%;width:([\d.]+)%">', render(data))
     assert float(spans[0][0]) == pytest.approx(100 * success.low, abs=0.01)
     assert float(spans[0][1]) == pytest.approx(100 * (success.high - success.low), abs=0.01)
@@ -105,8 +103,11 @@ def test_hostile_names_stay_text_everywhere(make_run: MakeRun) -> None:
             success_definition=evil,
             films=(film,),
             iterations=(iteration,),
-            # No graph takes such a name of a node.
-            nodes=(dataclasses.replace(run.nodes[0], step=evil, progress=evil, error=evil, key=evil),),
+            nodes=(
+                dataclasses.replace(
+                    run.nodes[0], name=NodeName(0, evil), step=evil, progress=evil, error=evil, key=evil
+                ),
+            ),
             data=dataclasses.replace(run.data, cameras=(evil,), renderers=(evil,), software={evil: evil}),
             settings={evil: {evil: evil}},
             provenance=Provenance(facts=((evil, evil),), versions={evil: evil}),
@@ -155,15 +156,9 @@ def test_run_that_has_produced_nothing_has_a_page(make_run: MakeRun) -> None:
     assert page.values == []
 
 
-def test_evaluation_and_collection_without_attempts(make_run: MakeRun) -> None:
-    evaluation = make_run().iterations[0].evaluation
-    assert evaluation is not None
-    nothing = Estimate(value=None, low=None, high=None)
-    none_yet = dataclasses.replace(
-        evaluation, attempts=0, successes=0, success=nothing, throughput=nothing, mean_steps=None, trials=()
-    )
-    html = render(make_run(iterations=(Iteration(index=0, recordings=(), evaluation=none_yet),), nodes=()))
-    assert "n/a" in Page(html).text
+def test_recording_without_attempts(make_run: MakeRun) -> None:
+    html = render(make_run(iterations=(Iteration(index=0, recordings=()),), nodes=()))
+    assert "Nothing has been attempted yet." in Page(html).text
     assert not {"nan", "None", "inf"} & set(re.findall(r"\w+", Page(html).text))
 
 
@@ -181,14 +176,14 @@ def test_outcome_table_counts_every_attempt_once(make_run: MakeRun) -> None:
     data = make_run(iterations=make_run().iterations[:1])
     recordings = data.iterations[0].recordings
     assert recordings is not None
-    section = next(s for s in all_sections() if s.id == "outcomes")
+    section = next(s for s in SECTIONS if s.id == "outcomes")
     context = section.context(data)
     assert isinstance(context, dict)
     rows = [row for row in context["rows"] if row.source == "demo"]
-    assert sum(row.count for row in rows if not row.total) == len(recordings)
+    assert sum(len(row.attempts) for row in rows if not row.total) == len(recordings)
     total = next(row for row in rows if row.total)
-    assert total.successes == sum(r.outcome is Outcome.SUCCESS for r in recordings)
-    assert all(row.count == row.successes + row.failures + row.aborted for row in rows)
+    assert total.of("success") == sum(r.outcome is Outcome.SUCCESS for r in recordings)
+    assert all(len(row.attempts) == sum(map(row.of, Outcome)) for row in rows)
     assert rows[0].flaw == "clean"
 
 
@@ -258,7 +253,7 @@ def test_film_refuses_what_it_cannot_be(make_run: MakeRun) -> None:
 def test_every_section_is_on_the_page_once_and_in_the_navigation(make_run: MakeRun) -> None:
     page = Page(render(make_run()))
     anchors = [attrs["id"] for attrs in page.named("section")]
-    shown = [section.id for section in all_sections() if section.context(make_run()) is not None]
+    shown = [section.id for section in SECTIONS if section.context(make_run()) is not None]
     assert anchors == shown
     assert len(set(anchors)) == len(anchors) == 10
     assert [attrs["href"] for attrs in page.named("a")] == [f"#{anchor}" for anchor in anchors]

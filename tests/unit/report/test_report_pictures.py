@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.report.charts import Axis, Line, line_chart, linear_ticks, log_ticks, nice_end
+from pipelines.report.charts import _thin, line_chart
 from pipelines.report.filmstrip import evenly_spaced, film_strip, nearest, save_png, stack_cameras
-from pipelines.report.formats import duration, figure, flatten, percent, share, size
+from pipelines.report.formats import duration, figure, flatten, nice_end, percent, share, size
 from pipelines.report.pictures import Mark, merge_sides
 from recap.errors import ConfigError
 from recap.types import FrameArray
@@ -91,53 +93,66 @@ def test_png_round_trip_leaves_no_part_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["film.png"]
 
 
-def heights(markup: str, kind: str) -> list[float]:
-    path = re.search(rf'class="{kind} l0" d="M([^"]+)"', markup)
-    assert path is not None
-    return [float(pair.split()[1]) for pair in path[1].rstrip("Z").split("L")]
+def test_chart_is_the_same_every_time_and_leaves_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    first = draw({"a": ((0, 1.0), (1, 0.1))}, log_y=True)
+    monkeypatch.setitem(mpl.rcParams, "font.size", 40)
+    assert draw({"a": ((0, 1.0), (1, 0.1))}, log_y=True) == first
+    monkeypatch.undo()
+    assert dict(mpl.rcParams) == before
 
 
-def test_log_axis_gives_equal_ratios_equal_room() -> None:
-    drawn = heights(draw([Line(label="a", points=[(0, 1.0), (1, 0.1), (2, 0.01)])], log_y=True), "line")
-    assert drawn[1] - drawn[0] == pytest.approx(drawn[2] - drawn[1], abs=0.2)
-    assert drawn[0] < drawn[2]
-    assert Axis(low=1.0, high=100.0, log=True).place(10.0) == pytest.approx(0.5)
+def test_chart_has_text_and_the_colours_of_the_page_and_nothing_of_its_own() -> None:
+    markup = str(draw({"a": ((0, 1.0), (100, 2.0)), "b": ((0, 1.5), (100, 1.0))}))
+    assert {">step</text>", ">loss</text>", ">a</text>", ">b</text>", ">100</text>"} <= set(
+        re.findall(r">[^<>]*</text>", markup)
+    )
+    assert "stroke: var(--l0)" in markup
+    assert "stroke: var(--l1)" in markup
+    assert not re.findall(r"#[0-9a-f]{6}| id=|url\(|http|<style|<metadata|<!--", markup)
+    assert "loss over step. a: 1 at 0, 2 at 100; b: 1.5 at 0, 1 at 100" in markup
 
 
 def test_long_curve_is_thinned_and_keeps_its_spread() -> None:
     rng = np.random.default_rng(1)
     points = [(float(s), float(np.exp(rng.normal()))) for s in range(5000)]
-    markup = draw([Line(label="a", points=points)], log_y=True)
-    assert len(heights(markup, "line")) == 120
-    band = heights(markup, "band")
-    assert len(band) == 240
-    assert max(band) - min(band) > max(heights(markup, "line")) - min(heights(markup, "line"))
+    x, middle, lower, upper = _thin(points)
+    assert len(x) == 120
+    assert (x[0], x[-1]) == (0, 4999)
+    assert (lower < middle).all()
+    assert (middle < upper).all()
+    short = _thin(points[:240])
+    np.testing.assert_array_equal(short[1], [y for _, y in points[:240]])
 
 
 def test_chart_of_one_or_equal_points_can_be_drawn() -> None:
-    draw([Line(label="a", points=[(5, 0.3)])], log_y=True)
-    draw([Line(label="a", points=[(5, 0.0), (6, 0.0)])])
+    assert "url(" not in draw({"a": ((5, 0.3),)}, log_y=True)
+    draw({"a": ((5, 0.0), (6, 0.0))})
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
 def test_chart_refuses_points_it_cannot_place(bad: float) -> None:
     with pytest.raises(ConfigError, match="cannot be drawn"):
-        draw([Line(label="a", points=[(0, 1.0), (1, bad)])], log_y=True)
+        draw({"a": ((0, 1.0), (1, bad))}, log_y=True)
 
 
 def test_chart_labels_are_escaped() -> None:
-    lines = [Line(label='<b>"', points=[(0, 1.0), (1, 2.0)]), Line(label="b", points=[(0, 1.0), (1, 3.0)])]
-    markup = str(line_chart(lines, x_label="<x>", y_label="<y>"))
+    markup = str(
+        line_chart({'<b>" $x$': ((0, 1.0), (1, 2.0)), "b": ((0, 1.0), (1, 3.0))}, x_label="<x>", y_label="<y>")
+    )
     assert "<b>" not in markup
-    assert "&lt;b&gt;" in markup
+    assert "<x>" not in markup
+    assert '&lt;b&gt;" $x$</text>' in markup
 
 
-def test_ticks() -> None:
-    assert linear_ticks(0, 2000) == [0, 500, 1000, 1500, 2000]
-    assert linear_ticks(0.13, 0.42) == [0.2, 0.3, 0.4]
-    assert log_ticks(0.04, 1.3) == [0.05, 0.1, 0.2, 0.5, 1]
-    assert log_ticks(1e-9, 1e9)[0] == 1e-9
-    assert len(log_ticks(1e-9, 1e9)) <= 7
+def test_the_report_loads_matplotlib_only_to_draw() -> None:
+    code = "import sys, pipelines.report.overview; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_round_ends() -> None:
     assert [nice_end(v) for v in (0, 1, 131, 990)] == [1, 1, 150, 1000]
 
 

@@ -8,32 +8,34 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from made_up_loop import THRESHOLD, advantage, loop_run, strip, value_facts
+from made_up_loop import THRESHOLD, advantage, gate, loop_run, strip, value_facts
 from page_parser import Page
 
-from pipelines.report.charts import difference_reach
-from pipelines.report.figures import (
+from pipelines.report.formats import difference_reach, points, signed
+from pipelines.report.model import (
     Difference,
-    Estimate,
     Evaluation,
-    Gate,
     Iteration,
     LabelFacts,
-    ReplayFacts,
-    ReplayGroup,
-    Selection,
+    Node,
+    NodeState,
+    ReportData,
     ValueTraining,
 )
-from pipelines.report.formats import points, signed
-from pipelines.report.model import Node, NodeState, ReportData
 from pipelines.report.pictures import Mark
-from pipelines.report.prints import value_picture
-from pipelines.report.section import all_sections
-from pipelines.report.strip_chart import TimeAxis
+from pipelines.report.sections import SECTIONS
+from pipelines.report.strip_chart import value_picture
 from pipelines.report.wording import difference_sentence, gate_sentence
 from pipelines.report.write import render
+from pipelines.steps.evaluate.outputs import EvaluatedAttempt
+from pipelines.steps.evaluate.summary import paired_difference
+from pipelines.steps.open_loop_eval.outputs import ActionError, MeanError, OpenLoopEval, RangeCheck
 from recap.errors import ConfigError
+from recap.gate import Verdict
+from recap.graph import NodeName
+from recap.stats import Estimate
 from recap.types import Outcome, Source
+from value_model.metrics import Figure
 
 MakeRun = Callable[..., ReportData]
 NEW = {"values", "advantages", "value-health", "labels", "selection"}
@@ -54,7 +56,7 @@ def difference(value: float, low: float, high: float, **changes: Any) -> Differe
 def test_every_section_is_on_the_page_of_a_whole_loop_in_order() -> None:
     page = Page(render(loop_run()))
     anchors = [attrs["id"] for attrs in page.named("section")]
-    assert anchors == [section.id for section in all_sections() if section.id != "replay"]
+    assert anchors == [section.id for section in SECTIONS if section.id != "open-loop"]
     assert len(set(anchors)) == len(anchors) == 15
     assert [attrs["href"] for attrs in page.named("a")] == [f"#{anchor}" for anchor in anchors]
 
@@ -117,21 +119,23 @@ def test_same_policy_is_no_gain_whatever_the_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "says"),
-    [("PROMOTED", "promoted the new policy"), ("KEPT", "did worse"), ("UNDECIDED", "could not tell"), ("ODD", "ODD")],
+    [
+        (Verdict.PROMOTED, "promoted the new policy"),
+        (Verdict.KEPT, "did worse"),
+        (Verdict.UNDECIDED, "could not tell"),
+    ],
 )
-def test_gate_in_words(verdict: str, says: str) -> None:
-    gate = Gate(verdict=verdict, reason="", pairs=60, difference=None, champion_id="a", challenger_id="b")
-    assert says in gate_sentence(gate, Iteration(index=1))
+def test_gate_in_words(verdict: Verdict, says: str) -> None:
+    assert says in gate_sentence(Iteration(index=1, gate=gate(verdict)))
 
 
 def test_headline_says_whose_figures_they_are_when_the_champion_stayed() -> None:
     evaluated = loop_run().iterations[1].evaluation
     assert evaluated is not None
-    gate = Gate(verdict="KEPT", reason="", pairs=None, difference=None, champion_id="old", challenger_id="new")
 
     def told(policy_id: str) -> str:
         found: Evaluation = dataclasses.replace(evaluated, policy_id=policy_id)
-        return gate_sentence(gate, Iteration(index=1, evaluation=found))
+        return gate_sentence(Iteration(index=1, gate=gate(Verdict.KEPT, "old", "new"), evaluation=found))
 
     assert "those of the new policy, not of the champion" in told("new")
     assert "those of the champion that stayed" in told("old")
@@ -163,14 +167,12 @@ def test_value_strip_shows_curve_error_human_span_and_labels() -> None:
     found = re.findall(r'<figure class="strip" id="value-(\w+)">(.*?)</figure>', html, re.DOTALL)
     figures = dict(found)
     assert list(figures) == ["success", "failure", "correction"]
-    assert figures["failure"].count('class="sign bad"') == 2  # in the value's and the advantage's chart
-    assert "missed grasp right" in figures["failure"]
-    assert 'class="shade"' not in figures["failure"]
-    assert figures["correction"].count('class="shade"') == 2
-    assert 'class="forced"' in figures["correction"]
+    assert ">missed grasp right @96</text>" in figures["failure"]
+    assert "missed grasp right at step 96" in figures["failure"]
+    # A human span is shaded in the value's and in the advantage's chart.
+    assert [figures[name].count("fill: var(--warnbg)") for name in figures] == [0, 0, 2]
+    assert [figures[name].count("fill: var(--forced)") for name in figures] == [0, 0, 1]
     assert figures["success"].count("<img") == 12
-    line = 1000 * float(TimeAxis(length=240, frames=12).place(96))
-    assert f'class="sign bad" d="M{line:.1f} 0V1000"' in figures["failure"]
 
 
 def test_values_without_labels_have_no_band() -> None:
@@ -178,7 +180,9 @@ def test_values_without_labels_have_no_band() -> None:
         "success", Source.ROLLOUT, Outcome.SUCCESS, 133, (), advantage=None, positive=None, forced=None, spread=None
     )
     html = render(loop_run(strips=(bare,)))
-    assert 'class="labels"' not in html
+    (figure,) = re.findall(r'<figure class="strip".*?</figure>', html, re.DOTALL)
+    assert "var(--l0)" in figure
+    assert "var(--pos)" not in figure
     assert "dashed line is the threshold" not in " ".join(html.split())
     assert value_picture(bare).ndim == 3
 
@@ -207,11 +211,10 @@ def test_health_table_stands_beside_the_controls() -> None:
 
 
 def test_unknown_flat_figures_are_shown_under_their_names() -> None:
-    facts = dataclasses.replace(value_facts(0.9), figures={"viva": {"new_figure": 0.25, "deep": {"er": 3}, "on": True}})
+    facts = dataclasses.replace(value_facts(0.9), figures={"viva": {"new_figure": Figure(value=0.25)}})
     page = part(loop_run(iterations=(Iteration(index=1, value=facts),)), "value-health")
     assert "new figure" in page.text
-    assert "deep, er" in page.text
-    assert {0.25, 3.0} <= set(page.values)
+    assert 0.25 in page.values
     assert "Controls" not in page.text
 
 
@@ -227,8 +230,8 @@ def test_labels_and_selection_tables() -> None:
 def test_selection_without_attempts_divides_by_nothing() -> None:
     base = loop_run().iterations[0].selection
     assert base is not None
-    untried = Selection(
-        candidates=(dataclasses.replace(base.candidates[0], attempts=0, successes=0),), chosen="x", split="validation"
+    untried = dataclasses.replace(
+        base, candidates=(dataclasses.replace(base.candidates[0], attempts=0, successes=0),), chosen="x"
     )
     text = part(loop_run(iterations=(Iteration(index=0, selection=untried),)), "selection").text
     assert "not tried" in text
@@ -238,14 +241,28 @@ def test_selection_without_attempts_divides_by_nothing() -> None:
 def test_run_that_attempts_nothing_does_not_promise_a_result() -> None:
     nodes = tuple(n for n in loop_run().nodes if n.step not in ("evaluate", "gate"))
     bare = tuple(Iteration(index=i.index, recordings=i.recordings, training=i.training) for i in loop_run().iterations)
-    replay = ReplayFacts(
+    error = ActionError(
+        frames=6,
+        steps=6,
+        error=(1.85,),
+        keep_state_error=(None,),
+        mean={"rad": MeanError(error=1.85, keep_state_error=None)},
+        closer_than_keeping=0,
+        comparable=0,
+    )
+    open_loop = OpenLoopEval(
+        task="shirt_folding",
+        policy_id="p",
         statement="says nothing of <success>",
+        execute=6,
         frames=18,
         episodes=7,
-        groups=(ReplayGroup(name="demos", frames=6, unit="rad", error=1.85, keep_state_error=None),),
-        outside_fraction=0.25,
+        actions=("a",),
+        units=("rad",),
+        groups={"demos": error},
+        contract=RangeCheck(finite=True, margin=0.1, outside_fraction=0.25, outside={}),
     )
-    last = dataclasses.replace(bare[-1], replay=replay)
+    last = dataclasses.replace(bare[-1], open_loop=open_loop)
     page = Page(render(loop_run(nodes=nodes, iterations=(*bare[:-1], last), strips=())))
     assert "it measures no success" in page.text
     assert "iterations" not in {attrs["id"] for attrs in page.named("section")}
@@ -272,14 +289,14 @@ def test_minutes_are_stacked_per_iteration() -> None:
     for _, bars in stacks:
         assert sum(float(w) for w in re.findall(r"width:([\d.]+)%", bars)) == pytest.approx(100.0, abs=0.1)
     several = (
-        Node(name="1/shirt_folding/record", step="record", state=NodeState.DONE, seconds=3.0),
-        Node(name="1/policy", step="policy", state=NodeState.DONE, seconds=3.0),
-        Node(name="1/box_assembly/record", step="record", state=NodeState.DONE, seconds=4.0),
+        Node(name=NodeName(1, "record", "shirt_folding"), step="record", state=NodeState.DONE, seconds=3.0),
+        Node(name=NodeName(1, "policy"), step="policy", state=NodeState.DONE, seconds=3.0),
+        Node(name=NodeName(1, "record", "box_assembly"), step="record", state=NodeState.DONE, seconds=4.0),
     )
     told = re.search(r'class="stack"[^>]*aria-label="([^"]+)"', render(loop_run(nodes=several)))
     assert told is not None
     assert re.sub(r"\s", " ", told[1]) == "iteration 1: record 7.0 s, policy 3.0 s"
-    nothing = (Node(name="0/shirt_folding/record", step="record", state=NodeState.PENDING),)
+    nothing = (Node(name=NodeName(0, "record"), step="record", state=NodeState.PENDING),)
     assert 'class="stack"' not in render(loop_run(nodes=nothing))
 
 
@@ -287,15 +304,15 @@ def test_value_training_has_a_row_per_fold_and_curves_of_the_model_only() -> Non
     data = loop_run()
     trained = data.iterations[2].value_training
     assert trained is not None
-    curves = {**trained.loss, "clock_fold0_loss": ((1, 0.3),), "fold2_loss": ((1, float("nan")),)}
+    curves = {**trained.loss, "other_loss": ((1, 0.3),), "fold2_loss": ((1, float("nan")),)}
     iteration = dataclasses.replace(data.iterations[2], value_training=dataclasses.replace(trained, loss=curves))
     page = part(loop_run(iterations=(*data.iterations[:2], iteration)), "training")
     assert "iteration 2, fold 0" in page.text
     assert "iteration 2, fold 1" in page.text
     assert "fold 2" not in page.text
-    assert "clock" not in page.text
+    assert "other" not in page.text
     assert "1 loss values of value models are not finite" in page.text
-    plain = ValueTraining(model="viva", folds=({"steps": 77, "ok": True},), seconds=None, loss={})
+    plain = ValueTraining(folds=({"steps": 77},), seconds=None, loss={})
     iteration = dataclasses.replace(data.iterations[2], value_training=plain)
     assert "77" in part(loop_run(iterations=(iteration,)), "training").text
 
@@ -307,14 +324,14 @@ def test_hostile_text_in_the_outputs_of_the_loop_stays_text() -> None:
     assert one.selection is not None
     assert one.gate is not None
     assert one.advantage is not None
-    health = {evil: {"value": 1.0, "low": 0.0, "high": 2.0, "note": evil}}
+    health = {evil: Figure(value=1.0, low=0.0, high=2.0, note=evil)}
     iteration = dataclasses.replace(
         one,
         labels=LabelFacts(
             sources={evil: 1}, skipped=0, outcomes={"success": 1, "failure": 0, "aborted": 0}, milestones=0, errors=0
         ),
         value=dataclasses.replace(value_facts(0.9), model=evil, figures={evil: health, "clock": {}}, problems=(evil,)),
-        value_training=ValueTraining(model=evil, folds=({evil: 1},), seconds=1.0, loss={"loss": ((1, 1.0),)}),
+        value_training=ValueTraining(folds=({evil: 1.0},), seconds=1.0, loss={"loss": ((1, 1.0),)}),
         advantage=dataclasses.replace(
             one.advantage,
             histograms=(dataclasses.replace(one.advantage.histograms[0], source=evil),),
@@ -328,14 +345,19 @@ def test_hostile_text_in_the_outputs_of_the_loop_stays_text() -> None:
             chosen=evil,
             split=evil,
         ),
-        gate=dataclasses.replace(one.gate, verdict=evil, reason=evil, champion_id=evil, challenger_id=evil),
+        gate=dataclasses.replace(
+            one.gate,
+            decision=dataclasses.replace(one.gate.decision, reason=evil),
+            champion_policy_id=evil,
+            challenger_policy_id=evil,
+        ),
     )
     film_strip = strip("failure", Source.ROLLOUT, Outcome.FAILURE, 90, (Mark(t=3, name=evil, kind=-1),))
     html = render(
         loop_run(
             iterations=(iteration,),
             strips=(film_strip,),
-            nodes=(Node(name="1/policy", step=evil, state=NodeState.DONE, seconds=3.0),),
+            nodes=(Node(name=NodeName(1, evil), step=evil, state=NodeState.DONE, seconds=3.0),),
         )
     )
     page = Page(html)
@@ -354,16 +376,12 @@ def test_page_of_a_whole_loop_fetches_nothing_and_stays_small() -> None:
     assert not {"nan", "None", "inf"} & set(re.findall(r"\w+", Page(html).text))
 
 
-def test_paired_differences_are_by_start_and_not_by_order() -> None:
-    def attempts(*won: tuple[int, bool]) -> list[EvaluatedAttempt]:
-        return [
-            EvaluatedAttempt(
-                start_seed=seed, outcome=Outcome.SUCCESS if ok else Outcome.FAILURE, steps=9, human_steps=0
-            )
-            for seed, ok in won
-        ]
+def test_paired_difference_pairs_by_start_not_by_order() -> None:
+    def rows(*won: tuple[int, bool]) -> list[EvaluatedAttempt]:
+        ends = {True: Outcome.SUCCESS, False: Outcome.FAILURE}
+        return [EvaluatedAttempt(start_seed=s, outcome=ends[w], steps=9, human_steps=0) for s, w in won]
 
-    later, first = attempts((1, True), (2, True), (3, False)), attempts((3, False), (2, False), (1, True))
+    later, first = rows((1, True), (2, True), (3, False)), rows((3, False), (2, False), (1, True))
     found = paired_difference(later, first)
     assert found.difference == pytest.approx(1 / 3)
     assert found.low < 1 / 3 < found.high

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from made_up_loop import THRESHOLD, advantage, strips
 
-from pipelines.report.prints import histogram_picture, value_picture
-from pipelines.report.strip_chart import Sign, TimeAxis, common_range, histogram_chart, label_band, runs, strip_panel
+from pipelines.report.charts import histogram_chart, histogram_picture, histogram_top
+from pipelines.report.drawing import LEFT, LINES, RIGHT
+from pipelines.report.pictures import Mark, ValueStrip
+from pipelines.report.strip_chart import (
+    common_range,
+    label_kinds,
+    shared_ends,
+    stretches,
+    strip_chart,
+    strip_figure,
+    value_picture,
+)
 from recap.errors import ConfigError
 
 
@@ -20,67 +31,95 @@ def test_strip_refuses_arrays_of_another_length() -> None:
         dataclasses.replace(good, value=np.zeros(5, np.float32))
 
 
+def drawn(strip: ValueStrip) -> Any:
+    return strip_figure(strip, shared_ends([strip]), 1000, LEFT, RIGHT)
+
+
 def test_frame_stands_above_its_moment() -> None:
-    axis = TimeAxis(length=111, frames=12)
-    np.testing.assert_allclose(axis.place([0, 10, 110]), [0.5 / 12, 1.5 / 12, 11.5 / 12])
-    assert TimeAxis(length=1, frames=1).place(0) == 0.5
+    failure = strips()[1]
+    low, high = drawn(failure).axes[0].get_xlim()
+    shown = failure.film.steps
+    places = (np.asarray(shown) - low) / (high - low)
+    np.testing.assert_allclose(places, (np.arange(12) + 0.5) / 12, atol=0.5 / failure.film.length)
 
 
-def test_curve_goes_where_the_values_say_and_stops_at_a_hole() -> None:
-    values = np.array([-1.0, -0.5, np.nan, -0.5, 0.0])
-    markup = str(strip_panel(TimeAxis(length=5, frames=5), values, ends=(-1.0, 0.0), label="value"))
-    lines = re.findall(r'class="line l0" d="M([^"]+)"', markup)
-    assert lines == ["100.0 1000.0L300.0 500.0", "700.0 500.0L900.0 0.0"]
-    with pytest.raises(ConfigError, match="5 values for a strip of 6 steps"):
-        strip_panel(TimeAxis(length=6, frames=5), values, ends=(-1.0, 0.0), label="value")
+def test_curve_is_the_values_and_stops_at_a_hole() -> None:
+    whole = strips()[0]
+    values = whole.value.copy()
+    values[[10, 12]] = np.nan
+    axes = drawn(dataclasses.replace(whole, value=values)).axes[0]
+    curves = [line.get_xydata() for line in axes.lines if line.get_color() == LINES[0]]
+    np.testing.assert_allclose(curves[0], np.stack([np.arange(10), values[:10]], 1))
+    assert curves[1][:, 0].tolist() == [10.6, 11.4], "a lone point is a dash"
+    np.testing.assert_allclose(curves[2], np.stack([np.arange(13, 133), values[13:]], 1))
 
 
 def test_marks_that_are_close_get_rows_of_their_own_and_stay_inside() -> None:
-    signs = [Sign(t=50, text="missed grasp left", tone="bad"), Sign(t=52, text="regrasp", tone="plain")]
-    signs.append(Sign(t=99, text="a long name of an event", tone="good"))
-    markup = str(
-        strip_panel(TimeAxis(length=100, frames=10), np.zeros(100), ends=(-1.0, 0.0), label="value", signs=signs)
+    marks = (
+        Mark(t=130, name="missed_grasp_left", kind=-1),
+        Mark(t=132, name="regrasp", kind=0),
+        Mark(t=239, name="a long name of an event", kind=1),
     )
-    tops = re.findall(r'<span class="[\w ]+" style="left:[\d.]+%;top:([\d.]+)em"', markup)
-    assert tops == ["0.0", "1.4", "0.0"]
-    assert 'class="good back"' in markup
+    failure = strips()[1]
+    texts = drawn(dataclasses.replace(failure, film=dataclasses.replace(failure.film, marks=marks))).axes[0].texts
+    assert [text.get_text() for text in texts] == [
+        "missed grasp left @130",
+        "regrasp @132",
+        "a long name of an event @239",
+    ]
+    first, second, last = (text.get_position() for text in texts)
+    assert first[1] > second[1]
+    assert [text.get_ha() for text in texts] == ["left", "left", "right"]
+    assert last[0] < 239
+
+
+def test_hostile_mark_is_drawn_as_text() -> None:
+    failure = strips()[1]
+    marks = (Mark(t=3, name="$\\frac{<b>\n\x00\ud83d \u6298", kind=-1),)
+    named = dataclasses.replace(failure, film=dataclasses.replace(failure.film, marks=marks))
+    markup = str(strip_chart(named, shared_ends([named])))
+    assert "<b>" not in markup
+    assert "$\\frac{&lt;b&gt;" in markup
+    assert value_picture(named).ndim == 3
 
 
 def test_band_covers_every_step_once() -> None:
-    kinds = [0, 0, 1, 1, 1, 2, 0]
-    markup = str(label_band(TimeAxis(length=7, frames=7), kinds))
-    widths = [float(w) for w in re.findall(r"width:([\d.]+)%", markup)]
-    assert sum(widths) == pytest.approx(100.0, abs=0.05)
-    assert "3 negative, 3 positive, 1 forced" in markup
-    assert runs(kinds) == [(0, 2, 0), (2, 5, 1), (5, 6, 2), (6, 7, 0)]
-    assert runs([]) == []
+    correction = strips()[2]
+    kinds = label_kinds(correction)
+    assert kinds is not None
+    band = drawn(correction).axes[-1]
+    spans = sorted((p.get_xy()[:, 0].min(), p.get_xy()[:, 0].max()) for p in band.patches)
+    assert spans[0][0] == -0.5
+    assert spans[-1][1] == 170.5
+    assert all(a[1] == b[0] for a, b in pairwise(spans))
+    assert set(kinds) == {0, 1, 2}
+    assert len({p.get_xy()[:, 1].max() for p in band.patches}) == 3, "height tells them apart"
+    assert stretches([]) == []
 
 
 def test_range_ignores_what_is_not_a_number() -> None:
-    low, high = common_range([np.array([-0.5, np.nan, np.inf])], None, -0.25)
+    low, high = common_range([np.array([-0.5, np.nan, np.inf]), [-0.25]])
     assert low < -0.5 < -0.25 < high < 0
     assert common_range([]) == (-1.0, 0.0)
 
 
-def test_histogram_bars_are_the_shares_of_frames() -> None:
+def test_histogram_is_told_and_marked_at_the_threshold() -> None:
     facts = advantage(1)
-    (demo, *_) = facts.histograms
-    markup = str(histogram_chart(demo, facts.edges, threshold=THRESHOLD, top=0.1))
-    heights = [float(h) for h in re.findall(r"v-([\d.]+)h", markup)]
-    assert sum(heights) == pytest.approx(1000 / 0.1, rel=1e-3)
-    limit = 1000 * (THRESHOLD - facts.edges[0]) / (facts.edges[-1] - facts.edges[0])
-    assert f"M{limit:.1f} 0V1000" in markup
-    assert f"threshold {THRESHOLD}" in markup
+    markup = str(histogram_chart(facts.histograms[2], facts))
+    assert f">threshold {THRESHOLD}</text>" in markup
+    assert all(f"fill: var(--{name})" in markup for name in ("neg", "pos", "forced"))
+    assert f"{facts.histograms[2].frames:,} correction frames" in markup
+    assert 0 < histogram_top(facts.histograms) < 0.2
 
 
 def test_value_picture_is_marked_where_the_error_is() -> None:
     _, failure, correction = strips()
     picture = value_picture(failure)
     assert picture.dtype == np.uint8
-    red = (picture == (182, 58, 32)).all(-1)
+    red = (np.abs(picture.astype(int) - (182, 58, 32)) < 60).all(-1)
     column = int(red.sum(0).argmax())
-    place = float(TimeAxis(length=240, frames=12).place(96))
-    assert column == pytest.approx(6 + place * (picture.shape[1] - 12), abs=3)
+    place = (0.5 + 11 * 96 / 239) / 12
+    assert column == pytest.approx(62 + place * (picture.shape[1] - 68), abs=3)
     assert red[:, column].sum() > 180
     assert (value_picture(correction) == (251, 238, 203)).all(-1).any()
     assert not (picture == (251, 238, 203)).all(-1).any()
