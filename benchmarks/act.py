@@ -24,8 +24,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import checkout  # noqa: F401
 import numpy as np
 import torch
+from tests.support.policies import (
+    CAMERAS,
+    NAMES,
+    SYNTHETIC_ROWS,
+    TASK,
+    SyntheticBatches,
+    make_observation,
+    synthetic_stats,
+)
 from torch import Tensor
 
 from policy.conditioning import POSITIVE, ConditionedBatches
@@ -39,15 +49,6 @@ from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import FIRST_BIN, prompt_tokens
 from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import NetworkSizes, small
-from policy.testing import (
-    CAMERAS,
-    NAMES,
-    SYNTHETIC_ROWS,
-    TASK,
-    SyntheticBatches,
-    make_observation,
-    synthetic_stats,
-)
 from recap.training.fit import step_generator
 
 CHUNK, EULER_STEPS, BATCH, PROMPT_TOKENS = 12, 5, 16, 64

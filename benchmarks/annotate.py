@@ -25,9 +25,11 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import checkout  # noqa: F401
+from tests.support.synthetic import synthetic_draft
+
 from data.annotation import write_waiting
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft
 from recap.workspace import Workspace
 
 COMMAND = "from cli.main import main; main()"

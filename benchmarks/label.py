@@ -25,8 +25,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import checkout  # noqa: F401
 import numpy as np
 import torch
+from tests.support.values import synthetic_values, train_synthetic
 
 from recap.training.config import FitConfig
 from recap.types import FloatArray
@@ -35,7 +37,6 @@ from value_model.models.viva import VivaConfig, small_config
 from value_model.models.viva.config import EncoderConfig, TransformerSizes
 from value_model.models.viva.encoder import ENCODE_BATCH, LinearEncoder
 from value_model.models.viva.label import Viva, load
-from value_model.testing import synthetic_values, train_synthetic
 
 SIZES_50M = TransformerSizes(layers=8, heads=10, head_dim=64, ffn_dim=2560)
 

@@ -30,15 +30,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("SVT_LOG", "1")
 
+import checkout  # noqa: F401
 import numpy as np
 import torch
+from tests.support.synthetic import synthetic_draft
 
 from data.batches import TrainingBatches
 from data.episode_file import FRAMES_PER_CHUNK
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache, FrameView
 from data.index import EpisodeRow
-from data.synthetic import synthetic_draft
 from recap.types import EpisodeDraft, Source
 
 CHUNK = 16

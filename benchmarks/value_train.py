@@ -20,9 +20,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import checkout  # noqa: F401
 import numpy as np
 import torch
 from label import vae_config, write_small_vae
+from tests.support.values import PROMPT, synthetic_values
 
 from recap.training.fit import step_generator
 from value_model.models.viva.batches import ValueBatches, cached_latents
@@ -31,7 +33,6 @@ from value_model.models.viva.frames import Layout, StateRange
 from value_model.models.viva.learner import VivaLearner
 from value_model.models.viva.model import build_transformer, initialise
 from value_model.models.viva.text import embed_prompts
-from value_model.testing import PROMPT, synthetic_values
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def import_dataset(
 ) -> None:
     """Take the episodes of a LeRobotDataset into the workspace. Re-issue it to go on; nothing is taken twice."""
     from cli.views import show_import
-    from pipelines.import_request import ImportRequest
+    from pipelines.datasets.request import ImportRequest
 
     request = ImportRequest(
         dataset=dataset,

@@ -16,7 +16,7 @@ from pipelines.invocation import Invocation
 from recap.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipelines.import_request import ImportRequest
+    from pipelines.datasets.request import ImportRequest
     from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
@@ -260,7 +260,7 @@ def show_stats(root: Path, *, as_json: bool) -> None:
 
 def show_import(root: Path, request: ImportRequest, *, as_json: bool) -> None:
     """Imports, then says what came of it and what to do next. Progress goes to stderr."""
-    from pipelines.dataset_import import import_dataset
+    from pipelines.datasets.importing import import_dataset
 
     result = import_dataset(root, request, lambda line: typer.echo(line, err=True))
     if as_json:
@@ -298,7 +298,7 @@ def show_import(root: Path, request: ImportRequest, *, as_json: bool) -> None:
 
 def show_export(root: Path, to: Path, *, run: str | None, task: str | None, videos: bool, as_json: bool) -> None:
     """Exports, then says what was written. Progress goes to stderr."""
-    from pipelines.dataset_export import export_dataset
+    from pipelines.datasets.export import export_dataset
 
     result = export_dataset(root, to, lambda line: typer.echo(line, err=True), run=run, task=task, videos=videos)
     if as_json:

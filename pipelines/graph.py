@@ -18,7 +18,7 @@ from typing import Any
 from pipelines.config import RunConfig
 from pipelines.facts import ActingFacts
 from pipelines.offline import build_offline_graph
-from pipelines.preflight import check_settings, check_world
+from pipelines.preflight.ahead import check_settings, check_world
 from pipelines.steps.checkpoint_selection.step import SelectionFacts
 from pipelines.steps.record.step import RecordFacts
 from pipelines.wiring import add_imitation, add_training, join

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.champion import ChampionObserver
 from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
-from pipelines.leftovers import OF_MLFLOW, OF_RAY, not_used
-from pipelines.preflight import check_ahead
+from pipelines.preflight.ahead import check_ahead
+from pipelines.preflight.environment import OF_MLFLOW, OF_RAY, not_used
 from pipelines.steps.evaluate.outputs import Evaluation, SuccessSummary, ThroughputSummary, Timing
 from pipelines.steps.gate.outputs import GateResult
 from pipelines.steps.open_loop_eval.outputs import OpenLoopEval

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.executors.base import ExecutorSettings
-from pipelines.leftovers import OF_RAY, no_proxy_here
+from pipelines.preflight.environment import OF_RAY, no_proxy_here
 from recap.errors import ConfigError
 
 # AF_UNIX paths end at 107 bytes and Ray appends up to 66 of its own: /session_<date>_<time>_<us>_<pid>/sockets/...

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.leftovers import no_proxy_here
+from pipelines.preflight.environment import no_proxy_here
 from recap.texts import escaped
 
 _PARAM_CHARACTERS = 6000  # MLflow cuts, or refuses, longer ones depending on the store

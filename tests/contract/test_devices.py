@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.support.policies import CAMERAS, NAMES, TASK, SyntheticBatches, synthetic_stats
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from policy.models.pi05.acting import Pi05Actor, chunk_noise
@@ -21,7 +22,6 @@ from policy.models.pi05.learner import Pi05Learner
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import NetworkSizes, full, tiny
-from policy.testing import CAMERAS, NAMES, TASK, SyntheticBatches, synthetic_stats
 from recap.training.fit import LossModule, step_generator
 from recap.training.runtime import Runtime
 from value_model.models.viva.bundle import Parts

@@ -10,10 +10,10 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.annotation import LabelBook, gather_annotations, write_waiting
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
 from recap.types import KeyFrame, Outcome
 from recap.workspace import Workspace
 

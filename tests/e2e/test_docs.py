@@ -21,11 +21,11 @@ from pathlib import Path
 import pytest
 from bench_recording import install, leader_file, robot_file, terminal
 from docs_pages import PAGES, ROOT, Block, blocks, fault, filled, required, spoken
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.annotation import write_waiting
 from data.episodes import EpisodeStore
 from data.lerobot_io.folder import open_folder
-from data.synthetic_lerobot import synthetic_dataset
 from data.task_file import read_task_file
 from recap.workspace import Workspace
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from runs import recap
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.annotation import LabelBook
-from data.synthetic_lerobot import synthetic_dataset
 from data.task_file import read_task_file
 from pipelines.trackers.base import sqlite_uri
 from recap.types import Outcome

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runs import recap
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.episodes import EpisodeStore
-from data.synthetic_lerobot import synthetic_dataset
 from policy.models import candidates, load_policy
 from recap.types import Observation
 

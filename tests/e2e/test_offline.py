@@ -1,6 +1,6 @@
 """`recap run --collect none` in processes of its own: recorded episodes in, a policy out, no simulator anywhere.
 
-Kinematics are made up (data/synthetic.py): what is tested is the path, which would not notice.
+Kinematics are made up (tests/support/synthetic.py): what is tested is the path, which would not notice.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from runs import TASK, identities, imitation, improvement, recap
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
 from pipelines.steps.record.folder import ROLES
 from recap.types import Annotation, Outcome, Source
 

@@ -12,12 +12,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from installed import HERE, install
+from tests.support.policies import arm_pair, last_candidate, make_observation, train_synthetic
+from tests.support.values import synthetic_values
+from tests.support.values import train_synthetic as train_value
 
 from policy.models import POLICIES, load_policy
-from policy.testing import arm_pair, last_candidate, make_observation, train_synthetic
 from value_model.models import VALUE_MODELS, family_of, load_value_model
-from value_model.testing import synthetic_values
-from value_model.testing import train_synthetic as train_value
 
 
 @pytest.fixture(scope="module", autouse=True)

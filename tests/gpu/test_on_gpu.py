@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support.policies import last_candidate, make_observation, train_synthetic
+from tests.support.values import QuietJournal, synthetic_values
 
 from policy.conditioning import POSITIVE
 from policy.models import load_policy, with_guidance
 from policy.models.pi05.config import small_config, tiny_config
-from policy.testing import last_candidate, make_observation, train_synthetic
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime
 from value_model.models import ValueData, family_of, load_value_model
 from value_model.models.viva.config import tiny_config as tiny_viva
-from value_model.testing import QuietJournal, synthetic_values
 
 pytestmark = [
     pytest.mark.gpu,

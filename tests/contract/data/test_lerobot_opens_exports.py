@@ -9,21 +9,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.support.faults import run_python
+from tests.support.synthetic_lerobot import PROMPT, synthetic_dataset
 
 from data.annotation import Annotations
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
-from data.synthetic_lerobot import PROMPT, synthetic_dataset
-from pipelines.dataset_export import export_dataset
-from pipelines.dataset_import import import_dataset
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.export import export_dataset
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from recap.errors import ConfigError, UnknownName
 from recap.graph import Graph, NodeName
 from recap.registry import Registry
 from recap.runner import Runner
 from recap.step import DirOutput, JsonOutput, StepSpec, step
-from recap.testing.faults import run_python
 from recap.types import Annotation, Outcome
 from recap.workspace import Workspace
 
@@ -212,8 +212,8 @@ def test_lerobot_is_imported_by_the_writer_alone(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from pipelines.dataset_import import import_dataset
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 request = ImportRequest(dataset=Path({str(dataset)!r}), task="others")
 import_dataset(Path({str(tmp_path / "w")!r}), request, print)
 assert not {{"lerobot", "torch", "datasets"}} & sys.modules.keys(), "reading needs none of them"

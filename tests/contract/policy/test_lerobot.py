@@ -40,10 +40,10 @@ Loaded = dict[float, tuple[Path, Path]]
 def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """{beta: (bundle, folder that LeRobot, in a fresh process, wrote after loading it and acting once)}."""
     import numpy as np
+    from tests.support.policies import make_observation
 
     from policy.models import load_policy, with_guidance
     from policy.models.pi05.acting import chunk_noise
-    from policy.testing import make_observation
 
     folder, observation = tmp_path_factory.mktemp("again"), make_observation(seed=5)
     np.savez(
@@ -70,9 +70,9 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_lerobot_loads_the_bundle_and_gives_the_same_actions(loaded_by_lerobot: Loaded, beta: float) -> None:
     """Conditioned prompt and, where beta is not 1, the mixed flow: LeRobot's class acts by both."""
     import numpy as np
+    from tests.support.policies import make_observation
 
     from policy.models import load_policy
-    from policy.testing import make_observation
 
     guided, again = loaded_by_lerobot[beta]
     ours = load_policy(guided).act(make_observation(seed=5), noise_seed=11)

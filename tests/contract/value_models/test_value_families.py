@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.values import synthetic_values, train_synthetic
 
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import digest_tree
 from value_model.models import VALUE_MODELS, Experience, ValueData, family_of, load_value_model
-from value_model.testing import synthetic_values, train_synthetic
 
 FAMILIES = VALUE_MODELS.names()
 LEARNING = [name for name in FAMILIES if name not in ("oracle", "random")]

@@ -1,9 +1,9 @@
 """kill -9 around the writing of a label: afterwards it is there or it is not, and the book goes on."""
 
 import pytest
+from tests.support.faults import run_python
 
 from data.annotation import LabelBook
-from recap.testing.faults import run_python
 from recap.types import Annotation, Outcome
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.faults import damage
+from tests.support.synthetic_lerobot import synthetic_dataset, synthetic_film, write_video
 
 from data.episodes import EpisodeStore
-from data.synthetic_lerobot import synthetic_dataset, synthetic_film, write_video
-from pipelines.dataset_import import import_dataset
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from recap.errors import ConfigError, RecapError
-from recap.testing.faults import damage
 
 VIDEO = "videos/chunk-000/observation.images.front/episode_000001.mp4"
 TABLE = "data/chunk-000/episode_000001.parquet"

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.describe import show, stats
 from data.episode_file import encode, header_of
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
 from data.verify import Kind, repair, verify
 from recap.errors import EpisodeCorrupt, UnknownName
 from recap.types import Outcome, Source

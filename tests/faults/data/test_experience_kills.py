@@ -8,16 +8,16 @@ import time
 
 import numpy as np
 import pytest
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache
-from data.synthetic import synthetic_draft, synthetic_truth
 from data.verify import Kind, repair, verify
 
 COMMIT = """
 import sys
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 store = EpisodeStore(sys.argv[1])
 for seed in range(int(sys.argv[2]), int(sys.argv[3])):
     draft = synthetic_draft(seed)

@@ -5,8 +5,9 @@ import subprocess
 import sys
 import time
 
+from tests.support.synthetic import synthetic_draft
+
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft
 
 CAP = 600_000
 """Bytes: less than all sizes of all episodes together, more than any one view with its latents."""

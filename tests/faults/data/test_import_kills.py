@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.episodes import EpisodeStore
-from data.synthetic_lerobot import synthetic_dataset
 from data.verify import repair, verify
 from recap.errors import ConfigError
 

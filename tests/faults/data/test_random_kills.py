@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.episodes import EpisodeStore
 from data.lerobot_io.folder import open_folder
-from data.synthetic_lerobot import synthetic_dataset
 from data.verify import Kind, repair, verify
 
 KILLS = 20

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.fakes import InlineExecutor, RecordingObserver, toy_graph
+from tests.support.faults import DAMAGES, damage, disk_full, write_fails
 
 from recap.errors import StepFailed, WorkspaceLocked
 from recap.runner import Runner
 from recap.store import Store
-from recap.testing.fakes import InlineExecutor, RecordingObserver, toy_graph
-from recap.testing.faults import DAMAGES, damage, disk_full, write_fails
 from recap.workspace import Workspace
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.fakes import InlineExecutor, RecordingObserver, toy_graph
+from tests.support.faults import FAULT_POINTS, run_python
 
 from recap.provenance import run_status
 from recap.runner import Runner, RunSummary
 from recap.store import Store
-from recap.testing.fakes import InlineExecutor, RecordingObserver, toy_graph
-from recap.testing.faults import FAULT_POINTS, run_python
 from recap.workspace import Workspace
 
 RUN = """
 import sys
 from recap.runner import Runner
-from recap.testing.fakes import InlineExecutor, toy_graph
+from tests.support.fakes import InlineExecutor, toy_graph
 from recap.workspace import Workspace
 Runner(Workspace.open(sys.argv[1]), InlineExecutor).run(toy_graph(), "r")
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.fakes import InlineExecutor, toy_graph
+from tests.support.faults import disk_full, run_python, write_fails
 
 from recap.champion import Champion, champion_artifact, champion_path, read_champion, write_champion
 from recap.files import TMP_PREFIX
@@ -12,8 +14,6 @@ from recap.gc import find_garbage, remove_garbage
 from recap.provenance import read_run
 from recap.runner import Runner
 from recap.store import Store
-from recap.testing.fakes import InlineExecutor, toy_graph
-from recap.testing.faults import disk_full, run_python, write_fails
 from recap.workspace import Workspace
 
 GC = """

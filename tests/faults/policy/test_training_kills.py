@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.policies import last_candidate, train_synthetic
 
 from policy.models.pi05.config import tiny_config
-from policy.testing import last_candidate, train_synthetic
 from recap.hashing import digest_tree
 from recap.training.config import FitConfig
 
@@ -24,7 +24,7 @@ import torch
 from policy.conditioning import POSITIVE
 from policy.models.pi05.config import tiny_config
 from policy.models.pi05.train import train as _
-from policy.testing import train_synthetic
+from tests.support.policies import train_synthetic
 from recap.training.config import FitConfig
 
 torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # imports most of torch, seconds of it

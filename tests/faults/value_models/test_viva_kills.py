@@ -16,7 +16,7 @@ _TRAIN = """
 import sys
 from pathlib import Path
 from value_model.models.viva import tiny_config
-from value_model.testing import synthetic_values, train_synthetic
+from tests.support.values import synthetic_values, train_synthetic
 from recap.training.config import FitConfig
 folder = Path(sys.argv[1])
 data = synthetic_values(Path(sys.argv[2]))

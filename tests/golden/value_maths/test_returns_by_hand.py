@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.support.value_facts import make_facts
 
 from recap.types import Outcome, Source
 from value_model.advantage import LabelConfig, advantages, make_labels
 from value_model.returns import ReturnConfig, returns, terminal
-from value_model.testing_facts import make_facts
 
 # A success of 3 frames and a failure of 4; T_max 4, so C = 4 and every step costs 1/8.
 OFFSETS = np.array([0, 3, 7], dtype=np.int64)

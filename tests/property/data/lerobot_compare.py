@@ -26,8 +26,8 @@ from lerobot_plans import Plan, draw
 from data.episodes import EpisodeStore
 from data.tasks import TASKS
 from data.verify import verify
-from pipelines.dataset_import import import_dataset
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from recap.errors import ConfigError
 
 TASK = "generated"

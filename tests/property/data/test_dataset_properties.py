@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.synthetic_lerobot import synthetic_dataset, synthetic_film, synthetic_numbers
 
 from data.episode_file import header_of
 from data.image_codec import ImageCodec
 from data.lerobot_io.folder import open_folder
 from data.lerobot_io.mapping import DatasetMapping, cameras_of
 from data.lerobot_io.reading import DatasetReader, outcome_of
-from data.synthetic_lerobot import synthetic_dataset, synthetic_film, synthetic_numbers
 from recap.errors import ConfigError, RecapError
 from recap.types import Outcome, Source
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.support.synthetic import synthetic_draft
 
 from data.batches import TrainingBatches
 from data.episode_file import encode, header_of
@@ -15,7 +16,6 @@ from data.episodes import EpisodeStore
 from data.framecache import FrameCache
 from data.index import row_of
 from data.normalise import Stats, compute_stats
-from data.synthetic import synthetic_draft
 from data.verify import verify
 from recap.errors import EpisodeCorrupt
 from recap.types import EpisodeDraft, Source

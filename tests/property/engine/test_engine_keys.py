@@ -10,13 +10,13 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.support.fakes import TOY_STEPS, ScaleConfig
+from tests.support.strategies import json_values, scale_configs, shuffled
 
 from recap.config import from_json, semantic_dict, to_json
 from recap.hashing import canonical_json, digest_array
 from recap.overrides import override
 from recap.step import StepSpec, key_facts, key_of
-from recap.testing.fakes import TOY_STEPS, ScaleConfig
-from recap.testing.strategies import json_values, scale_configs, shuffled
 
 SCALE = TOY_STEPS.get("scale")
 identities = st.dictionaries(

@@ -12,13 +12,13 @@ from unittest import mock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support.faults import DAMAGES, FAULT_POINTS, damage
 
 from recap import faults
 from recap.errors import ArtifactCorrupt
 from recap.hashing import canonical_json, sha256_hex
 from recap.step import DirOutput, JsonOutput, Output
 from recap.store import Draft, Store
-from recap.testing.faults import DAMAGES, FAULT_POINTS, damage
 from recap.workspace import Workspace
 
 KEYS = [sha256_hex(bytes([number])) for number in range(3)]

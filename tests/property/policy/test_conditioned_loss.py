@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.policies import TASK, SyntheticBatches, synthetic_stats
 from torch import Tensor
 
 from policy.conditioning import TEXTS, Condition
@@ -19,7 +20,6 @@ from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import FIRST_BIN, PAD, conditioned_prompt_tokens, prompt_tokens, unconditioned_tokens
 from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import tiny
-from policy.testing import TASK, SyntheticBatches, synthetic_stats
 from recap.errors import ConfigError
 from recap.training.fit import step_generator
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tests.support.policies import SyntheticBatches, synthetic_stats
 
 from policy.models.pi05.initialise import initialise, smooth_features
 from policy.models.pi05.learner import Pi05Learner, masked_mean, sample_times
@@ -18,7 +19,6 @@ from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import FIRST_BIN, NUM_BINS, decode, encode, prompt_text
 from policy.models.pi05.scaling import PolicyStats, Scaling
 from policy.models.pi05.sizes import tiny
-from policy.testing import SyntheticBatches, synthetic_stats
 from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import step_generator
 

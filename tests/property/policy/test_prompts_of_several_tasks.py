@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.policies import SyntheticBatches, synthetic_stats
 
 from policy.conditioning import POSITIVE, TEXTS, ConditionedBatches, PromptedBatches
 from policy.models.pi05.initialise import initialise
@@ -18,7 +19,6 @@ from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import FIRST_BIN, PAD, mixed_prompt_tokens, prompt_tokens
 from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import tiny
-from policy.testing import SyntheticBatches, synthetic_stats
 from recap.errors import ConfigError
 from recap.training.fit import step_generator
 

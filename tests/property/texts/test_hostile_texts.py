@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hostile import BLANK, HALVES, TEXTS
+from tests.support.synthetic import synthetic_draft
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft
-from data.synthetic_lerobot import synthetic_dataset
 from data.task_file import read_task_file, write_task_file
 from data.tasks import TASKS
-from pipelines.dataset_import import import_dataset
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from pipelines.experience import wordings_of
-from pipelines.import_request import ImportRequest
 from recap.errors import ConfigError
 from recap.specs import CameraSpec, RobotSpec, TaskSpec
 from recap.types import Annotation, Outcome

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 import yaml
 from hostile import BLANK, HALVES, TEXTS
+from tests.support.synthetic import synthetic_draft
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.annotation import read_outcomes_file
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft
-from data.synthetic_lerobot import synthetic_dataset
 from data.task_file import _TASK_FIELDS, read_task_file
-from pipelines.dataset_export import export_dataset
-from pipelines.dataset_import import import_dataset
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.export import export_dataset
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from pipelines.ledger import Ledger
 from pipelines.report.filmstrip import film_strip
 from pipelines.report.model import Command, Node, NodeState, Provenance, ReportData

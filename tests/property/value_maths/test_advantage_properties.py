@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.support.value_facts import make_facts
 
 from recap.errors import HealthError
 from recap.types import Outcome, Source
@@ -15,7 +16,6 @@ from value_model.advantage import LabelConfig, advantages, label, make_labels, p
 from value_model.episodes import EpisodeFacts
 from value_model.health import LabelHealthConfig, check_labels
 from value_model.returns import ReturnConfig, returns
-from value_model.testing_facts import make_facts
 
 T_MAX = 60
 CONFIGS = st.builds(ReturnConfig, kind=st.sampled_from(["recap", "viva"]), c_fail=st.floats(0, 4))

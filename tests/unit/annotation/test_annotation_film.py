@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.synthetic import synthetic_draft
 
 from data.episode_file import header_of
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft
 from pipelines.annotation_server import film
 from pipelines.annotation_server.film import FILM_PIXELS, FILMS_KEPT, SHEET_SIDE, Films, encode_sheets, layout_of
 from recap.errors import UnknownName

@@ -3,10 +3,10 @@
 import os
 
 import pytest
+from tests.support.synthetic import synthetic_draft
 
 from data.annotation import write_waiting
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft
 from pipelines.annotation_server.queue import find_queue, label_book
 from recap.errors import ConfigError, UnknownName
 from recap.types import Annotation, Outcome

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
+from tests.support.faults import disk_full
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
 from pipelines.annotation_server.queue import Queue
 from pipelines.annotation_server.requests import BODY_LIMIT, KEY_FRAME_LIMIT, NOTE_LIMIT
 from pipelines.annotation_server.serve import AnnotationServer
 from recap.errors import ConfigError
-from recap.testing.faults import disk_full
 from recap.types import Outcome, Source
 
 LENGTH = 6

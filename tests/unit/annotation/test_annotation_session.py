@@ -3,11 +3,11 @@
 import threading
 
 import pytest
+from tests.support.faults import disk_full
 
 from data.annotation import LabelBook
 from pipelines.annotation_server.session import Conflict, Session
 from recap.errors import UnknownName
-from recap.testing.faults import disk_full
 from recap.types import Annotation, KeyFrame, Outcome
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.annotation import (
     Annotations,
@@ -16,7 +17,6 @@ from data.annotation import (
     write_waiting,
 )
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
 from recap.errors import ConfigError, UnknownName
 from recap.types import Annotation, KeyFrame, Outcome
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from tests.support.faults import disk_full
 
 from data.annotation import LabelBook
 from recap.errors import ConfigError, Corrupt
-from recap.testing.faults import disk_full
 from recap.types import Annotation, KeyFrame, Outcome
 
 A, B = "a" * 64, "b" * 64

@@ -1,10 +1,10 @@
 """The index is a cache: whatever happens to it, rows() says what the files say."""
 
 import pytest
+from tests.support.synthetic import synthetic_draft
 
 from data.episodes import EpisodeStore
 from data.index import COMPACT_ABOVE
-from data.synthetic import synthetic_draft
 from recap.errors import EpisodeCorrupt
 from recap.types import Source
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.support.synthetic import CAMERAS, synthetic_draft, synthetic_truth
 
 from data.episode_file import header_of, read_header
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
-from data.synthetic import CAMERAS, synthetic_draft, synthetic_truth
 from recap.errors import ConfigError, UnknownName
 from recap.types import Outcome, Source
 
@@ -98,7 +98,7 @@ def test_every_fact_is_part_of_the_id(change):
 
 def test_the_id_is_the_same_in_another_process():
     code = (
-        "from data.episode_file import header_of; from data.synthetic import synthetic_draft\n"
+        "from data.episode_file import header_of; from tests.support.synthetic import synthetic_draft\n"
         "print(header_of(synthetic_draft(7)).id)"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.support.synthetic import CAMERAS, synthetic_draft
 
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache, check_pack
 from data.resize import letterbox
-from data.synthetic import CAMERAS, synthetic_draft
 from recap.errors import ArtifactCorrupt, ConfigError, EpisodeCorrupt, UnknownName
 
 LENGTHS = (12, 1, 7, 23)

@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.synthetic import synthetic_draft
 
 from data.episodes import EpisodeStore
 from data.image_codec import ImageCodec
-from data.synthetic import synthetic_draft
 from data.verify import Kind, repair, verify
 from recap.errors import ConfigError, EpisodeCorrupt
 

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.lerobot_io.features import read_features
 from data.lerobot_io.folder import open_folder
 from data.lerobot_io.mapping import DatasetMapping, cameras_of, names_of
 from data.lerobot_io.reading import DatasetReader
-from data.synthetic_lerobot import synthetic_dataset
 from recap.errors import ConfigError
 from recap.types import Source
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.support.synthetic_lerobot import PROMPT, synthetic_dataset, synthetic_film, synthetic_numbers
 
 from data.lerobot_io.folder import open_folder
 from data.lerobot_io.mapping import DatasetMapping, cameras_of
 from data.lerobot_io.reading import DatasetReader
 from data.outcomes import outcome_of, outcome_of_frames
 from data.resize import letterbox
-from data.synthetic_lerobot import PROMPT, synthetic_dataset, synthetic_film, synthetic_numbers
 from recap.errors import ConfigError
 from recap.types import Outcome, Source
 

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.synthetic_lerobot import synthetic_dataset, synthetic_film, synthetic_numbers
 
 from data.lerobot_io.files import OffTime
 from data.lerobot_io.folder import open_folder
 from data.lerobot_io.mapping import DatasetMapping, cameras_of
 from data.lerobot_io.reading import DatasetReader
-from data.synthetic_lerobot import synthetic_dataset, synthetic_film, synthetic_numbers
 from recap.errors import ConfigError
 from recap.types import Source
 

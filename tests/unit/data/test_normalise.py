@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from tests.support.synthetic import synthetic_draft
 
 from data.batches import TrainingBatches
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache
 from data.normalise import Stats, compute_stats, stats_of_store
-from data.synthetic import synthetic_draft
 from recap.errors import ConfigError
 
 FIGURES = ("q01", "q99", "mean", "std", "min", "max")

@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import pytest
+from tests.support.synthetic import synthetic_draft
 
 from data.batches import TrainingBatches, epoch_order
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache
-from data.synthetic import synthetic_draft
 from recap.errors import ConfigError
 
 LENGTHS = (5, 1, 9, 4)

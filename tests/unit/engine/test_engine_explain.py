@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fakes import NumbersConfig, toy_graph
+from tests.support.faults import damage
 
 from recap import step as step_module
 from recap.config import setting
@@ -18,8 +20,6 @@ from recap.registry import Registry
 from recap.runner import Runner
 from recap.step import JsonOutput, StepSpec, step
 from recap.store import Store
-from recap.testing.fakes import NumbersConfig, toy_graph
-from recap.testing.faults import damage
 from recap.workspace import Workspace
 
 

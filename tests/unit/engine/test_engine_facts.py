@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fakes import NumbersConfig, toy_graph
 
 from recap.config import setting
 from recap.errors import GraphError, UnknownName
@@ -16,7 +17,6 @@ from recap.graph import Graph, NodeName, OutputRef
 from recap.registry import Registry
 from recap.runner import Runner, RunSummary
 from recap.step import Artifact, JsonOutput, StepContext, StepSpec, step
-from recap.testing.fakes import NumbersConfig, toy_graph
 from recap.workspace import Workspace
 
 STEPS: Registry[StepSpec] = Registry("none")

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.faults import disk_full, run_python
 
 from recap.errors import Corrupt
 from recap.files import LineLog, abandoned, claimed_tmp, move, publish_dir, write_atomic
-from recap.testing.faults import disk_full, run_python
 
 
 def test_a_write_makes_its_folder_and_leaves_one_file(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support.fakes import TOY_STEPS, NumbersConfig, ScaleConfig, toy_graph
 
 from recap.errors import ConfigError, GraphError, UnknownName
 from recap.graph import Graph, NodeHandle, OutputRef
 from recap.registry import Registry
 from recap.step import JsonOutput, StepSpec, key_facts, key_of, library_version, step
-from recap.testing.fakes import TOY_STEPS, NumbersConfig, ScaleConfig, toy_graph
 
 
 def test_order_puts_every_node_after_what_it_needs() -> None:

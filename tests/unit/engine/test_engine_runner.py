@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fakes import InlineExecutor, NumbersConfig, RecordingJournal, RecordingObserver, toy_graph
+from tests.support.faults import damage
 
 from recap.errors import ConfigError, ResumeRefused, StepFailed, UnknownName, WaitingForLabels
 from recap.explain import explain
@@ -19,8 +21,6 @@ from recap.registry import Registry
 from recap.runner import Runner
 from recap.step import JsonOutput, StepSpec, step
 from recap.store import Store
-from recap.testing.fakes import InlineExecutor, NumbersConfig, RecordingJournal, RecordingObserver, toy_graph
-from recap.testing.faults import damage
 from recap.workspace import Workspace
 
 ALL = ["0/numbers", "0/scale", "0/parity", "0/report"]

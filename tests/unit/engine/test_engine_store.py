@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.faults import DAMAGES, damage
 
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree, sha256_hex
 from recap.step import DirOutput, JsonOutput, Output
 from recap.store import Store
-from recap.testing.faults import DAMAGES, damage
 from recap.workspace import Workspace
 
 KEY = sha256_hex(b"key")

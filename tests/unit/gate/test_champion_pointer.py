@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.faults import damage
 
 from recap.champion import Champion, champion_artifact, champion_path, champions, read_champion, write_champion
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import sha256_hex
 from recap.step import DirOutput, JsonOutput
 from recap.store import Store
-from recap.testing.faults import damage
 from recap.workspace import Workspace
 
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.support.fakes import InlineExecutor, toy_graph
 from typer.testing import CliRunner
 
 from cli.gc import size_text
 from cli.main import app
 from recap.runner import Runner
 from recap.store import Store
-from recap.testing.fakes import InlineExecutor, toy_graph
 from recap.workspace import Workspace
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fakes import TOY_STEPS, InlineExecutor, NumbersConfig, ScaleConfig, toy_graph
 
 from recap.champion import Champion, champion_path, write_champion
 from recap.errors import ArtifactCorrupt, ConfigError, WorkspaceLocked
@@ -21,7 +22,6 @@ from recap.registry import Registry
 from recap.runner import Runner, RunSummary
 from recap.step import Artifact, DirOutput, JsonOutput, StepContext, StepSpec, step
 from recap.store import Store, entry_name
-from recap.testing.fakes import TOY_STEPS, InlineExecutor, NumbersConfig, ScaleConfig, toy_graph
 from recap.workspace import Workspace
 
 KEY = sha256_hex(b"another key")

@@ -15,12 +15,12 @@ UNREAD = {
     Unread("recap/errors.py", "hint"),  # handed on by the class itself
     Unread("data/lerobot_io/files.py", "hint"),  # the same
     # Whole commands made of what was asked for: test_import_parts.py and test_field_cases.py type them.
-    Unread("pipelines/import_plan.py", "request.again(root, robot='NAME')"),
+    Unread("pipelines/datasets/plan.py", "request.again(root, robot='NAME')"),
     Unread(
-        "pipelines/import_plan.py",
+        "pipelines/datasets/plan.py",
         "hints.pop() if len(hints) == 1 and '' not in hints else request.again(root, **changed)",
     ),
-    Unread("pipelines/dataset_import.py", "request.again(Path('ANOTHER_FOLDER'))"),
+    Unread("pipelines/datasets/importing.py", "request.again(Path('ANOTHER_FOLDER'))"),
     Unread("policy/models/pi05/checks.py", "' '.join(settings)"),  # test_preflight.py sets what it says
     Unread("data/framecache.py", "hint"),  # handed over as text, to a function of the file
     Unread("data/robots/gym.py", "self.install"),  # given as install=, which is read

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.dataset_import import import_dataset
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 
 
 @pytest.fixture(autouse=True)

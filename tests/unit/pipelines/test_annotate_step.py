@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.fakes import InlineExecutor
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.annotation import LabelBook, read_waiting
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
 from pipelines.steps.annotate.step import AnnotateConfig
 from recap.errors import WaitingForLabels
 from recap.graph import Graph
 from recap.runner import Runner, RunSummary
-from recap.testing.fakes import InlineExecutor
 from recap.types import Annotation, Outcome
 from recap.workspace import Workspace
 

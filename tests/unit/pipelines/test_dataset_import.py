@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from tests.support.synthetic_lerobot import PROMPT, synthetic_dataset, synthetic_film
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
 from data.lerobot_io.reading import DatasetReader
-from data.synthetic_lerobot import PROMPT, synthetic_dataset, synthetic_film
 from data.tasks import TASKS
 from data.verify import verify
-from pipelines.dataset_import import import_dataset
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from recap.errors import ConfigError
 from recap.types import Annotation, Outcome, Source
 from recap.workspace import Workspace

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from pipelines.import_request import ImportRequest
+from pipelines.datasets.request import ImportRequest
 
 REQUESTS = [
     ImportRequest(dataset=Path("d"), task="t"),

@@ -7,9 +7,9 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from cli.main import app
-from data.synthetic_lerobot import synthetic_dataset
 from recap.errors import ConfigError
 
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"

@@ -5,9 +5,9 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.synthetic_lerobot import PROMPT, synthetic_dataset
 
 from data.episodes import EpisodeStore
-from data.synthetic_lerobot import PROMPT, synthetic_dataset
 from data.tasks import TASKS
 from pipelines.experience import wordings_of
 from recap.errors import ConfigError

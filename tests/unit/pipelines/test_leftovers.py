@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import run
 from pipelines.invocation import Invocation
-from pipelines.leftovers import OF_MLFLOW, OF_RAY, no_proxy_here, not_used
+from pipelines.preflight.environment import OF_MLFLOW, OF_RAY, no_proxy_here, not_used
 from recap.workspace import Workspace
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.synthetic import synthetic_draft
 
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft
 from pipelines.config import PRESETS, Models, RunConfig
 from pipelines.graph import build_graph
 from pipelines.invocation import Invocation

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.fakes import RecordingJournal
+from tests.support.synthetic import CAMERAS, synthetic_draft
 
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
 from data.framecache import FrameCache, FrameView
-from data.synthetic import CAMERAS, synthetic_draft
 from data.tasks import TASKS
 from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
 from pipelines.steps.open_loop_eval.worker import STATEMENT, choose_frames, compare, contract, evaluate_open_loop
 from recap.errors import HealthError
-from recap.testing.fakes import RecordingJournal
 from recap.types import FloatArray, Observation, Source
 
 TASK = "shirt_folding"

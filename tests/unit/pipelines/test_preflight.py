@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.support.synthetic import synthetic_draft, synthetic_truth
+from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.annotation import LabelBook
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
-from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
 from pipelines.config import PRESETS, Models
-from pipelines.dataset_import import import_dataset
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from pipelines.graph import build_graph
-from pipelines.import_request import ImportRequest
-from pipelines.preflight import check_ahead
+from pipelines.preflight.ahead import check_ahead
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.overrides import override as override_one
 from recap.types import Annotation, Outcome, Source

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fakes import InlineExecutor
+from tests.support.synthetic import synthetic_draft, synthetic_truth
 
 from data.annotation import LabelBook, gather_annotations
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
-from data.synthetic import synthetic_draft, synthetic_truth
 from pipelines.facts import EnvConfig
 from pipelines.steps.record.folder import contents, open_recorded
 from pipelines.steps.record.outputs import Recording
@@ -24,7 +25,6 @@ from recap.graph import Graph
 from recap.runner import Runner, RunSummary
 from recap.specs import Split, start_seeds
 from recap.step import Artifact
-from recap.testing.fakes import InlineExecutor
 from recap.types import Annotation, EpisodeDraft, Outcome, Source
 from recap.workspace import Workspace
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.synthetic_lerobot import synthetic_dataset
 
-from data.synthetic_lerobot import synthetic_dataset
 from data.tasks import TASKS
-from pipelines.dataset_import import import_dataset
+from pipelines.datasets.importing import import_dataset
+from pipelines.datasets.request import ImportRequest
 from pipelines.executors import EXECUTORS, ExecutorSettings
 from pipelines.graph import build_graph
-from pipelines.import_request import ImportRequest
 from pipelines.invocation import Invocation
 from pipelines.task_files import keep_task_file, name_task_file
 from recap.errors import ConfigError

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.policies import last_candidate, train_synthetic
 
 from policy.models.pi05.config import tiny_config
-from policy.testing import last_candidate, train_synthetic
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.support.policies import (
+    CAMERAS,
+    TASK,
+    MemoryJournal,
+    SyntheticBatches,
+    arm_pair,
+    last_candidate,
+    make_observation,
+    synthetic_stats,
+    train_synthetic,
+)
 from torch import Tensor
 
 from policy.conditioning import NEGATIVE, POSITIVE
@@ -22,17 +33,6 @@ from policy.models.pi05.config import Pi05Config, candidate_steps, tiny_config
 from policy.models.pi05.learner import float_images
 from policy.models.pi05.prompt import prompt_tokens
 from policy.models.pi05.sizes import small
-from policy.testing import (
-    CAMERAS,
-    TASK,
-    MemoryJournal,
-    SyntheticBatches,
-    arm_pair,
-    last_candidate,
-    make_observation,
-    synthetic_stats,
-    train_synthetic,
-)
 from recap.errors import ArtifactCorrupt, ConfigError, ResumeRefused
 from recap.training.config import FitConfig
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.policies import MemoryJournal, last_candidate, make_observation, train_synthetic
 
 from data.resize import letterbox
 from policy.models import POLICIES, load_policy
 from policy.models.pi05.config import Pi05Config, small_config, tiny_config
 from policy.models.pi05.sizes import NetworkSizes, full, small, tiny
-from policy.testing import MemoryJournal, last_candidate, make_observation, train_synthetic
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.hashing import digest_tree
 from recap.overrides import override
@@ -44,7 +44,7 @@ def test_bfloat16_acts_nearly_alike(bundle: Path) -> None:
 def test_acting_needs_no_lerobot(bundle: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from policy.models import load_policy;"
-        "from policy.testing import make_observation;"
+        "from tests.support.policies import make_observation;"
         "load_policy(Path(sys.argv[1])).act(make_observation(0), noise_seed=0);"
         "assert not {'lerobot', 'transformers'} & set(sys.modules)"
     )

@@ -212,8 +212,9 @@ def test_a_lerobot_arm_whose_camera_is_gone_has_its_motors_switched_off(monkeypa
 def test_what_no_episode_may_hold_in_its_marks_is_refused(tmp_path):
     from dataclasses import replace
 
+    from tests.support.synthetic import synthetic_draft
+
     from data.episode_file import header_of
-    from data.synthetic import synthetic_draft
     from recap.errors import ConfigError
 
     draft = synthetic_draft(3)

@@ -22,9 +22,10 @@ SEED = 3
 
 def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
     """Chunks of different lengths and mixed prompts: rows weigh differently and are padded differently."""
+    from tests.support.policies import train_synthetic
+
     from policy.conditioning import POSITIVE
     from policy.models.pi05.config import tiny_config
-    from policy.testing import train_synthetic
 
     del data
     train_synthetic("pi05", tiny_config(fit=fit), folder, condition=POSITIVE, seed=SEED, runtime=runtime)
@@ -33,10 +34,10 @@ def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> No
 def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
     """Images are shifted, so that the order of draws matters."""
     import numpy as np
+    from tests.support.values import QuietJournal, synthetic_values
 
     from value_model.models import family_of
     from value_model.models.viva.config import tiny_config
-    from value_model.testing import QuietJournal, synthetic_values
 
     with runtime.first_rank_first():
         values = synthetic_values(data)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from rank_worker import gradients, train_pi05
 from safetensors.torch import load_file
+from tests.support.policies import last_candidate
 
-from policy.testing import last_candidate
 from recap.errors import ResumeRefused
 from recap.hashing import digest_tree
 from recap.training.config import FitConfig

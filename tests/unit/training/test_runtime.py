@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.policies import MemoryJournal
 from torch import Tensor, nn
 
-from policy.testing import MemoryJournal
 from recap.errors import ConfigError, ResumeRefused
 from recap.training.config import FitConfig, RuntimeConfig
 from recap.training.fit import LossModule, fit, step_generator

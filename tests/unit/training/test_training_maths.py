@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.support.policies import MemoryJournal
 from torch import Tensor, nn
 
-from policy.testing import MemoryJournal
 from recap.errors import ConfigError, RecapError, ResumeRefused
 from recap.training.config import FitConfig
 from recap.training.ema import Ema, decay_at

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.value_facts import A, F, S, make_facts
 
 from recap.errors import HealthError
 from recap.types import Source
 from value_model.advantage import LabelConfig, make_labels
 from value_model.episodes import EpisodeFacts
 from value_model.health import LabelHealth, LabelHealthConfig, check_labels
-from value_model.testing_facts import A, F, S, make_facts
 
 LENGTH = 20
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.value_facts import A, F, S, make_facts
 
 from recap.errors import ConfigError, HealthError
 from recap.types import Outcome, Source
@@ -20,7 +21,6 @@ from value_model.advantage import (
 )
 from value_model.episodes import EpisodeFacts, split_outcomes
 from value_model.returns import ReturnConfig, returns
-from value_model.testing_facts import A, F, S, make_facts
 
 USUAL = LabelConfig()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.support.value_facts import make_facts
 
 from recap.types import Outcome, Source
 from value_model.advantage import LabelConfig, make_labels
 from value_model.returns import ReturnConfig
-from value_model.testing_facts import make_facts
 
 S, F, A = Outcome.SUCCESS, Outcome.FAILURE, Outcome.ABORTED
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.value_facts import A, F, S, make_facts
 
 from recap.errors import ConfigError, HealthError
 from recap.types import KeyFrame
 from value_model.episodes import EpisodeFacts
 from value_model.evaluation import EvaluationConfig, ValueReport, evaluate_tasks, evaluate_values
 from value_model.returns import ReturnConfig, returns
-from value_model.testing_facts import A, F, S, make_facts
 from value_model.value_health import ValueHealthConfig, check_values, refuse_unfit
 
 FAST = EvaluationConfig(resamples=200)

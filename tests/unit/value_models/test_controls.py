@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.values import PROMPT, synthetic_values, train_synthetic
 
 from recap.errors import ConfigError
 from value_model.metrics import spearman
@@ -15,7 +16,6 @@ from value_model.models import ValueData, load_value_model
 from value_model.models.clock import ClockConfig
 from value_model.models.controls import OracleConfig, RandomConfig
 from value_model.models.state_only import StateOnlyConfig
-from value_model.testing import PROMPT, synthetic_values, train_synthetic
 
 
 @pytest.fixture(scope="module")

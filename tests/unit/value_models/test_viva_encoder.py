@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.support.values import synthetic_values, train_synthetic
 
 from recap.errors import ConfigError
 from recap.training.config import FitConfig
@@ -19,7 +20,6 @@ from value_model.models.viva import tiny_config
 from value_model.models.viva.batches import cached_latents
 from value_model.models.viva.config import EncoderConfig
 from value_model.models.viva.encoder import LinearEncoder, WanVaeEncoder
-from value_model.testing import synthetic_values, train_synthetic
 
 VIEWS = np.array([0, 1])
 

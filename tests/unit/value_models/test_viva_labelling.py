@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support.values import synthetic_values, train_synthetic
 
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.overrides import override
@@ -20,7 +21,6 @@ from value_model.models.viva.frames import clean_frames, decode_value
 from value_model.models.viva.label import Viva, load
 from value_model.models.viva.model import velocity
 from value_model.models.viva.noise import frame_noise
-from value_model.testing import synthetic_values, train_synthetic
 
 
 @pytest.fixture(scope="module")

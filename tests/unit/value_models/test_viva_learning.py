@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support.values import synthetic_values, train_synthetic
 
 from recap.errors import ConfigError
 from recap.training.augment import sample_shifts, shift_images
@@ -20,7 +21,6 @@ from value_model.models.viva.encoder import Encoder
 from value_model.models.viva.frames import Layout, StateRange
 from value_model.models.viva.learner import VivaLearner, sample_tau
 from value_model.models.viva.text import embed_prompts
-from value_model.testing import synthetic_values, train_synthetic
 
 LAYOUT = Layout(views=2, channels=3, height=2, width=2, state_dim=2, future_state=True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.config import RunConfig
-from pipelines.model_checks import check_models
+from pipelines.preflight.models import check_models
 from recap.errors import ConfigError
 
 
@@ -59,7 +59,7 @@ def check_ahead(config: RunConfig, root: Path) -> None:
         Corrupt: recorded episodes, labels or starting weights that are not what was written.
     """
     if config.offline:
-        from pipelines.preflight_recorded import check_recordings
+        from pipelines.preflight.recorded import check_recordings
 
         check_recordings(config, root)
     else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache
-from data.synthetic import synthetic_draft
+from tests.support.synthetic import synthetic_draft
 from value_model.models import ValueData, family_of
 
 PROMPT = "fold the shirt"

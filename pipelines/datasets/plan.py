@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.lerobot_io.features import IMAGE_DTYPES
 from data.lerobot_io.files import OffTime, listed, numbers_text
-from pipelines.import_request import ImportRequest, ImportResult
+from pipelines.datasets.request import ImportRequest, ImportResult
 from recap.errors import ConfigError
 
 if TYPE_CHECKING:

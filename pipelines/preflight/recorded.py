@@ -50,7 +50,7 @@ def check_recordings(config: RunConfig, root: Path) -> None:
         Corrupt: a header, truth or label book is not what was written.
     """
     from data.tasks import TASKS
-    from pipelines.model_checks import check_models
+    from pipelines.preflight.models import check_models
 
     task = TASKS.get(config.tasks[0])
     found = {role: _look(config, root, role) for role in ROLES if getattr(config, f"{role}_from")}

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.import_plan import ImportPlan, plan_import, refuse_broken
-from pipelines.import_request import ImportRequest, ImportResult
+from pipelines.datasets.plan import ImportPlan, plan_import, refuse_broken
+from pipelines.datasets.request import ImportRequest, ImportResult
 from pipelines.ledger import Ledger
 from recap import faults
 from recap.errors import ConfigError

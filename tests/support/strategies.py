@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from recap.testing.fakes import NumbersConfig, ScaleConfig
+from tests.support.fakes import NumbersConfig, ScaleConfig
 
 json_scalars: st.SearchStrategy[Any] = (
     st.none()

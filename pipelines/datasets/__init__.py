@@ -1,0 +1,1 @@
+"""Datasets of other programs: imported into a workspace, and written from one."""

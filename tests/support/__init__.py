@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: small real things to test against, faults on purpose, made-up recordings."""
