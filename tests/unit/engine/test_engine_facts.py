@@ -11,7 +11,7 @@ import pytest
 from tests.support.fakes import NumbersConfig, toy_graph
 
 from recap.config import setting
-from recap.errors import GraphError, UnknownName
+from recap.errors import ConfigError, GraphError
 from recap.explain import explain
 from recap.graph import Graph, NodeName, OutputRef
 from recap.registry import Registry
@@ -187,7 +187,7 @@ def test_what_is_no_name_of_a_node_is_refused(text: str) -> None:
 
 def test_an_output_of_another_form_is_refused_by_name(workspace: Workspace) -> None:
     done = _run(workspace, _graph())
-    with pytest.raises(UnknownName, match="unknown setting of NumbersConfig 'tasks'"):
+    with pytest.raises(ConfigError, match="unknown setting of NumbersConfig 'tasks'"):
         done.outputs[str(NODE)]["told"].read(NumbersConfig)
 
 
