@@ -144,8 +144,3 @@ def wordings_of(rows: Sequence[EpisodeRow]) -> tuple[str, ...]:
 def seen_by_none(facts: Mapping[str, Any]) -> bool:
     """Whether the values of a table, by its facts, come from models that had not seen the episode: of two folds."""
     return len(set(facts.get("folds", ()))) > 1
-
-
-def key_frames_of(annotations: Annotations, ids: Sequence[str]) -> Mapping[str, Any]:
-    """{episode id: its key frames}."""
-    return {episode: annotations.by_id[episode].key_frames for episode in ids}

@@ -58,7 +58,7 @@ class Code:
 
     def _fingerprint(self, module: str) -> str:
         if module not in _known:
-            stamp = _stamp(module)
+            stamp = _stamp(module.partition(".")[0])
             try:
                 remembered: dict[str, Any] = json.loads(self._file.read_bytes())
             except (FileNotFoundError, ValueError):
@@ -238,11 +238,12 @@ def _members(package: str) -> Iterator[str]:
             yield f"{package}.{member.stem}"
 
 
-def _stamp(module: str) -> str:
-    """Names, sizes and times of every file that could be among those that `module` rests on."""
+@cache
+def _stamp(top: str) -> str:
+    """Names, sizes and times of every file that a module of the package `top` could rest on."""
     seen = []
-    for top in sorted({*ROOTS, module.partition(".")[0]}):
-        path = _path(top)
+    for name in sorted({*ROOTS, top}):
+        path = _path(name)
         files: Iterable[Path] = (
             [] if path is None else path.parent.rglob("*.py") if path.name == "__init__.py" else [path]
         )

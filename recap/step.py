@@ -51,7 +51,7 @@ class Artifact:
         except ConfigError as error:
             raise ConfigError(
                 f"{self.path}: not what this recap writes as '{self.name}': {error.message}",
-                hint="recap resume   (runs it again; a report of an old run is made by the recap that ran it)",
+                hint="recap resume   (runs it again; a report of an old run is made by the version that ran it)",
             ) from error
 
 

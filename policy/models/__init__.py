@@ -53,8 +53,6 @@ class PolicyFamily:
     """load(path) -> the policy of a bundle folder."""
     with_guidance: Callable[[Path, Path, float], str] = _no_guidance
     """with_guidance(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
-    check_base: Callable[[Any, Any], None] = lambda base, config: None
-    """check_base(base, config) raises ConfigError if weights of `base` are no start for a training with `config`."""
 
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""

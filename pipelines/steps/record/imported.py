@@ -79,7 +79,10 @@ def import_episodes(
         for episode, row in rows.items()
     )
     return Recording(
-        task=facts.task, attempts=attempts, left_out={reason: tuple(found) for reason, found in left_out.items()}
+        task=facts.task,
+        attempts=attempts,
+        imported=True,
+        left_out={reason: tuple(found) for reason, found in left_out.items()},
     )
 
 

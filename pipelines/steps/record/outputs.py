@@ -33,5 +33,7 @@ class Recording:
     task: str
     attempts: tuple[RecordedAttempt, ...]
     """Aborted ones too: nothing is learned from those."""
+    imported: bool = False
+    """Its episodes were recorded elsewhere, and their outcomes are what people said when they were taken."""
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{reason: ids} of episodes that lay there and were not meant here."""

@@ -103,11 +103,12 @@ def _no_longer_holds(workspace: Workspace, outputs: Mapping[str, Artifact]) -> s
     lost = lost_episodes(workspace, outputs["episodes"])
     if lost:
         return lost
-    learned = set(outputs["episodes"].json()["ids"])
-    said = LabelBook(workspace.root / "labels").annotations()
-    if not said:
+    recording = outputs["summary"].read(Recording)
+    if not recording.imported:
         return ""
-    recorded = {one.episode_id for one in outputs["summary"].read(Recording).attempts}
+    learned = set(outputs["episodes"].json()["ids"])
+    recorded = {one.episode_id for one in recording.attempts}
+    said = LabelBook(workspace.root / "labels").annotations()
     aborted = {i for i in learned if i in said and said[i].outcome is Outcome.ABORTED}
     back = {i for i in recorded - learned if i in said and said[i].outcome is not Outcome.ABORTED}
     if aborted or back:

@@ -7,27 +7,11 @@ from collections.abc import Sequence
 from policy.conditioning import TEXTS
 from policy.models.pi05.config import Pi05Config, relative_dims
 from policy.models.pi05.prompt import VOCAB_SIZE, encode, prompt_text
-from recap.config import to_json
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 
 _OF_BASE = ("network", "chunk", "relative_actions")
 """Settings that a training shares with the base it starts from; train.py asks the same of the bundle."""
-
-
-def check_base(base: Pi05Config, config: Pi05Config) -> None:
-    """Raises ConfigError if a training with `config` could not start from weights trained with `base`."""
-    found, wanted = ({name: to_json(one)[name] for name in _OF_BASE} for one in (base, config))
-    for side in (found, wanted):
-        side |= {f"network.{name}": value for name, value in side.pop("network").items()}
-    other = {name: value for name, value in wanted.items() if found[name] != value}
-    if other:
-        listed = ", ".join(f"{name} is {found[name]}, expected {value}" for name, value in other.items())
-        settings = (f"--set pretrain.model.{name}={_typed(value)}" for name, value in other.items())
-        raise ConfigError(
-            f"pi05: the base weights (pretrain.model) do not fit policy.model, which starts from them: {listed}",
-            hint=" ".join(settings),
-        )
 
 
 def _typed(value: object) -> str:

@@ -26,13 +26,13 @@ def test_a_task_listed_twice_is_refused() -> None:
 
 def test_an_unknown_task_among_known_ones_is_named() -> None:
     with pytest.raises(UnknownName, match="box_asembly"):
-        tasks_of("shirt_folding,box_asembly")
+        tasks_of(("shirt_folding", "box_asembly"))
 
 
 def test_tasks_of_one_robot_share_it() -> None:
-    assert robot_of("shirt_folding,box_assembly") == tasks_of("shirt_folding")[0].robot
+    assert robot_of(("shirt_folding", "box_assembly")) == tasks_of(("shirt_folding",))[0].robot
 
 
 def test_tasks_before_different_robots_are_refused() -> None:
     with pytest.raises(ConfigError, match="not stand before the same robot"):
-        tasks_of("shirt_folding,gym_pusht")
+        tasks_of(("shirt_folding", "gym_pusht"))

@@ -62,6 +62,7 @@ def _forget() -> None:
     """As another process begins: nothing of the code is remembered in memory."""
     recap.code._known.clear()
     recap.code._source.cache_clear()
+    recap.code._stamp.cache_clear()
     recap.code._accepted.cache_clear()
 
 

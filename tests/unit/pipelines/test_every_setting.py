@@ -25,6 +25,8 @@ FREE = {
     "executor.num_cpus",
     "executor.role_resources",
     "executor.dashboard",
+    "runtime.device",
+    "runtime.micro_batch",
     "tracker",
     "workers",
     "demos_from",

@@ -18,6 +18,7 @@ from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
 from data.framecache import FrameCache, FrameView
 from data.tasks import TASKS
+from pipelines.facts import ComputeFacts
 from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
 from pipelines.steps.open_loop_eval.worker import STATEMENT, choose_frames, compare, contract, evaluate_open_loop
@@ -25,6 +26,7 @@ from recap.errors import HealthError
 from recap.types import FloatArray, Observation, Source
 
 TASK = "shirt_folding"
+FACTS = ComputeFacts(tasks=(TASK,))
 ROBOT = TASKS.get(TASK).robot
 EXECUTE = 3
 
@@ -64,11 +66,11 @@ def packed(store: EpisodeStore, tmp_path: Path) -> FrameView:
 @pytest.fixture
 def play(store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenLoopEval]:
     def run(policy: _Policy, *, labels: Path | None = None, **settings: Any) -> OpenLoopEval:
-        monkeypatch.setattr("policy.models.load_policy", lambda path: policy)
+        monkeypatch.setattr("policy.models.load_policy", lambda path, *, runtime: policy)
         ids = EpisodeSet.of(store.ids()).to_json()
         config = OpenLoopEvalConfig(**{"frames": 5, **settings})
         journal = RecordingJournal()
-        return evaluate_open_loop(config, TASK, ids, tmp_path / "p", labels, store.root, tmp_path / "cache", journal)
+        return evaluate_open_loop(config, FACTS, ids, tmp_path / "p", labels, store.root, tmp_path / "cache", journal)
 
     return run
 

@@ -19,6 +19,7 @@ from recap.hashing import digest_tree
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime
 
+ROOT = Path(__file__).parents[3]
 WORKER = Path(__file__).parent / "rank_worker.py"
 
 
@@ -27,7 +28,7 @@ def run_ranks(job: str, folder: Path, world_size: int = 2) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
     ranks = [
         subprocess.Popen(
             [sys.executable, str(WORKER), job, str(rank), str(world_size), address, str(folder)],
