@@ -257,9 +257,9 @@ def test_no_instruction_loses_a_letter_on_its_way_to_a_network() -> None:
 
     state = np.zeros((2, 3), np.float32)
     for text in TEXTS:
-        whole = prompt_text(text, [128, 128, 128], tag="Advantage: positive")
+        whole = prompt_text(text, [128, 128, 128], condition="Advantage: positive")
         assert decode(encode(whole)) == whole
-        for row in prompt_tokens(text, state, tag="Advantage: positive"):
+        for row in prompt_tokens(text, state, condition="Advantage: positive"):
             assert row.tolist() == encode(whole)
     embedded = embed_prompts(TEXTS, tokens=500, dim=8, file="")
     assert set(embedded) == set(TEXTS)
