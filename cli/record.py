@@ -116,7 +116,7 @@ def _next(summary: RecordingSummary, opened: Any, task: str, wanted: int, *, dem
     learn.append(str(opened.root) if demos_here else "DIRECTORY_OF_DEMOS")
     corrected = any(one.source != "demo" for one in summary.kept)
     learn += ["--rollouts", str(opened.root)] if corrected else ["--iterations", "0"]
-    return shlex.join([*learn, "--set", "ingest.others=skip", *here])
+    return shlex.join([*learn, "--set", "imported.others=skip", *here])
 
 
 def _show(summary: RecordingSummary, next_command: str, *, as_json: bool) -> None:
