@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import sys
 import time
 from collections import deque
@@ -22,24 +21,17 @@ from pipelines.executors.base import (
     ATTEMPTS_PER_JOB,
     EXECUTORS,
     ExecutorSettings,
-    WorkerDied,
     describe,
     signature_of,
 )
+from pipelines.executors.replies import died, open_reply, shortly
 from pipelines.roots import ROOT_PACKAGES, project_root
-from recap.errors import ConfigError, StepFailed
+from recap.errors import ConfigError
 from recap.protocols import Worker
 
 _NAME_FREED_WITHIN_S = 20.0
 _CLOSE_WITHIN_S = 10.0
 _LAST_WORDS_BYTES = 2000
-
-
-class RemoteTraceback(Exception):  # it is the cause shown above an error, not an error of its own
-    """Where in the worker's process an error was raised."""
-
-    def __str__(self) -> str:
-        return f"in the worker:\n{self.args[0]}"
 
 
 @dataclass(slots=True, eq=False)
@@ -142,11 +134,11 @@ class RayExecutor:
             finally:
                 self._abandon([seat])
             if reply is not None:
-                return _open(reply)
+                return open_reply(reply)
             last = self._last_words(seat)
             if attempt == ATTEMPTS_PER_JOB:
                 self._dismiss(seat)
-                raise _died(what, attempt, death, last)
+                raise died(what, attempt, death, last)
             self._replace(seat, what, death)
         raise AssertionError("unreachable")
 
@@ -304,7 +296,7 @@ class RayExecutor:
             round_.deaths[key] = round_.deaths.get(key, 0) + 1
             what = f"{role} worker under construction" if job is None else f"{role} job {job} ({describe(jobs[job])})"
             if round_.deaths[key] >= ATTEMPTS_PER_JOB:
-                round_.error = round_.error or _died(what, round_.deaths[key], death, self._last_words(seat))
+                round_.error = round_.error or died(what, round_.deaths[key], death, self._last_words(seat))
                 self._dismiss(seat)
                 return
             if job is not None:
@@ -314,7 +306,7 @@ class RayExecutor:
                 self._build(seat, recipe)
             return
         try:
-            result = _open(reply)
+            result = open_reply(reply)
         except Exception as error:  # raised by `map` once the jobs in flight have come home
             round_.error = round_.error or error
             return
@@ -339,7 +331,7 @@ class RayExecutor:
             exceptions.NodeDiedError,
             exceptions.LocalRayletDiedError,
         ) as error:
-            return None, _shortly(error)
+            return None, shortly(error)
 
     def _replace(self, seat: _Seat, what: str, death: str) -> None:
         """A fresh process of the same name in the same seat."""
@@ -371,17 +363,6 @@ class RayExecutor:
         return path.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
 
 
-def _open(reply: tuple[bool, bytes, str]) -> Any:
-    """The result, or the worker's exception raised here."""
-    good, body, text = reply
-    if good:
-        return pickle.loads(body)
-    if not body:
-        raise StepFailed(f"a worker raised an error that cannot be sent between processes:\n{text}")
-    error: BaseException = pickle.loads(body)
-    raise error from RemoteTraceback(text)
-
-
 def _kill(actor: Any) -> None:
     """Also of a dead actor: Ray keeps the name of one that died by itself until it is killed by its owner."""
     import ray
@@ -389,18 +370,6 @@ def _kill(actor: Any) -> None:
 
     with contextlib.suppress(RayError):  # the cluster may be gone
         ray.kill(actor)
-
-
-def _died(what: str, times: int, death: str, last: str) -> WorkerDied:
-    words = f"; its last words:\n{last}" if last else "; it left no last words"
-    return WorkerDied(f"{what}: its worker died {times} times ({death}){words}")
-
-
-def _shortly(error: BaseException) -> str:
-    """Ray's reason without the advice: the line that says how the process ended."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "exit detail" in line or "killed" in line.lower()]
-    return (telling or lines or [type(error).__name__])[0][:300]
 
 
 def _is_connected() -> bool:

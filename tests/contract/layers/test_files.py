@@ -1,4 +1,4 @@
-"""No file of the product imports itself by way of others: not at the top, not within a function."""
+"""The files of the product: none imports itself by way of others, and none is longer than 400 lines."""
 
 from __future__ import annotations
 
@@ -53,3 +53,8 @@ def test_a_circle_would_be_found(tmp_path: Path) -> None:
     known = {name: tmp_path / f"{name}.py" for name in ("a", "b")}
     with pytest.raises(CycleError):
         TopologicalSorter(_graph(known)).prepare()
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    lengths = {name: len(path.read_text().splitlines()) for name, path in _modules().items()}
+    assert not {name: length for name, length in lengths.items() if length > 400}

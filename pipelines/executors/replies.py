@@ -1,0 +1,40 @@
+"""What comes back from a worker's process: its result, its exception, or word of its death."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from pipelines.executors.base import WorkerDied
+from recap.errors import StepFailed
+
+
+class RemoteTraceback(Exception):  # it is the cause shown above an error, not an error of its own
+    """Where in the worker's process an error was raised."""
+
+    def __str__(self) -> str:
+        return f"in the worker:\n{self.args[0]}"
+
+
+def open_reply(reply: tuple[bool, bytes, str]) -> Any:
+    """The result, or the worker's exception raised here."""
+    good, body, text = reply
+    if good:
+        return pickle.loads(body)
+    if not body:
+        raise StepFailed(f"a worker raised an error that cannot be sent between processes:\n{text}")
+    error: BaseException = pickle.loads(body)
+    raise error from RemoteTraceback(text)
+
+
+def died(what: str, times: int, death: str, last: str) -> WorkerDied:
+    """The error for a job whose workers keep dying."""
+    words = f"; its last words:\n{last}" if last else "; it left no last words"
+    return WorkerDied(f"{what}: its worker died {times} times ({death}){words}")
+
+
+def shortly(error: BaseException) -> str:
+    """Ray's reason without the advice: the line that says how the process ended."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "exit detail" in line or "killed" in line.lower()]
+    return (telling or lines or [type(error).__name__])[0][:300]
