@@ -50,7 +50,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class EpisodeFinding:
     """One thing that is wrong."""
 
     kind: Kind
@@ -69,7 +69,7 @@ class Finding:
 class Repaired:
     """What `repair` did about one finding."""
 
-    finding: Finding
+    finding: EpisodeFinding
     action: str
     """"quarantined to ...", "moved to ...", "written afresh", "left in place"."""
     lost: str
@@ -82,7 +82,7 @@ def verify(
     *,
     full: bool = True,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[EpisodeFinding]:
     """Yields everything that is wrong, episode by episode, and nothing if all is well.
 
     Full: file checksum against the index, zip checksums, zarr decoding, array digests, the id, the episode contract and
@@ -110,7 +110,7 @@ def verify(
         yield from _orphans(store)
 
 
-def repair(store: EpisodeStore, findings: Iterable[Finding] | None = None) -> list[Repaired]:
+def repair(store: EpisodeStore, findings: Iterable[EpisodeFinding] | None = None) -> list[Repaired]:
     """Acts on `findings` (those of a full `verify` by default); episodes that are well are not touched."""
     known = store.index.known()
     # Misplaced files last: a good copy may go home once the bad one that lies there has been set aside.
@@ -118,9 +118,9 @@ def repair(store: EpisodeStore, findings: Iterable[Finding] | None = None) -> li
     return [_repair(store, finding, known) for finding in ordered]
 
 
-def _check_episode(path: Path, row: EpisodeRow | None, *, full: bool) -> Finding | None:
-    def found(kind: Kind, field: str, problem: str) -> Finding:
-        return Finding(kind=kind, episode=path.stem, path=path, field=field, problem=problem)
+def _check_episode(path: Path, row: EpisodeRow | None, *, full: bool) -> EpisodeFinding | None:
+    def found(kind: Kind, field: str, problem: str) -> EpisodeFinding:
+        return EpisodeFinding(kind=kind, episode=path.stem, path=path, field=field, problem=problem)
 
     size = path.stat().st_size
     try:
@@ -160,46 +160,48 @@ def discard(store: EpisodeStore, episode_id: str, *, reason: str) -> str:
         UnknownName: no such episode.
     """
     path = store.path(episode_id)
-    finding = Finding(kind=Kind.DISCARDED, episode=episode_id, path=path, field="file", problem=reason)
+    finding = EpisodeFinding(kind=Kind.DISCARDED, episode=episode_id, path=path, field="file", problem=reason)
     if store.has_truth(episode_id):
         _set_aside(store, finding, path=store.truth_path(episode_id))
     return _set_aside(store, finding)
 
 
-def _check_truth(store: EpisodeStore, header: Header) -> Finding | None:
+def _check_truth(store: EpisodeStore, header: Header) -> EpisodeFinding | None:
     path = store.truth_path(header.id)
     if not path.is_file():
         return None
     try:
         check_truth(read_truth(path, header.id), header.length)
     except (EpisodeCorrupt, ConfigError) as error:
-        return Finding(kind=Kind.TRUTH, episode=header.id, path=path, field="truth", problem=error.message)
+        return EpisodeFinding(kind=Kind.TRUTH, episode=header.id, path=path, field="truth", problem=error.message)
     return None
 
 
-def _duplicates(store: EpisodeStore, rows: Iterable[EpisodeRow]) -> Iterator[Finding]:
+def _duplicates(store: EpisodeStore, rows: Iterable[EpisodeRow]) -> Iterator[EpisodeFinding]:
     first: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row.id):
         twin = first.setdefault(row.content_sha256, row.id)
         if twin != row.id:
             problem = f"the same recording as episode {twin}, under other facts (seed, policy, source, ...)"
-            yield Finding(
+            yield EpisodeFinding(
                 kind=Kind.DUPLICATE, episode=row.id, path=store.path(row.id), field="content", problem=problem
             )
 
 
-def _orphans(store: EpisodeStore) -> Iterator[Finding]:
+def _orphans(store: EpisodeStore) -> Iterator[EpisodeFinding]:
     # Order matters beside a live commit: it holds its temporary file until the episode is there (`_ownerless`).
     for path in sorted((store.root / "truth").glob("*.json")):
         if not path.name.startswith(TMP_PREFIX) and _ownerless(store, path.stem):
             problem = "no episode of this id was committed"
-            yield Finding(kind=Kind.ORPHAN_TRUTH, episode=path.stem, path=path, field="truth", problem=problem)
+            yield EpisodeFinding(kind=Kind.ORPHAN_TRUTH, episode=path.stem, path=path, field="truth", problem=problem)
     for path in sorted(store.root.glob(f"*/{TMP_PREFIX}*")):
         with abandoned(path) as dead:
             if dead:
                 problem = f"{path.stat().st_size} bytes of a commit that did not finish"
                 name = path.name.removeprefix(TMP_PREFIX).split(".")[0]
-                yield Finding(kind=Kind.ORPHAN_TMP, episode=name or None, path=path, field="file", problem=problem)
+                yield EpisodeFinding(
+                    kind=Kind.ORPHAN_TMP, episode=name or None, path=path, field="file", problem=problem
+                )
 
 
 def _ownerless(store: EpisodeStore, episode_id: str) -> bool:
@@ -215,7 +217,7 @@ def _episode_paths(store: EpisodeStore) -> list[Path]:
     return sorted((p for p in found if not p.name.startswith(".")), key=lambda p: (p.name, p.parent.name))
 
 
-def _repair(store: EpisodeStore, finding: Finding, known: dict[str, EpisodeRow]) -> Repaired:
+def _repair(store: EpisodeStore, finding: EpisodeFinding, known: dict[str, EpisodeRow]) -> Repaired:
     path, lost = finding.path, ""
     if finding.kind is Kind.DUPLICATE:
         return Repaired(finding=finding, action="left in place", lost="")
@@ -243,7 +245,7 @@ def _repair(store: EpisodeStore, finding: Finding, known: dict[str, EpisodeRow])
     return Repaired(finding=finding, action=_set_aside(store, finding), lost=lost)
 
 
-def _described(finding: Finding, known: dict[str, EpisodeRow]) -> str:
+def _described(finding: EpisodeFinding, known: dict[str, EpisodeRow]) -> str:
     row = known.get(finding.episode or "")
     if row is None:
         return f"episode {finding.episode} of task '{finding.path.parent.name}'"
@@ -253,7 +255,7 @@ def _described(finding: Finding, known: dict[str, EpisodeRow]) -> str:
     )
 
 
-def _set_aside(store: EpisodeStore, finding: Finding, *, path: Path | None = None) -> str:
+def _set_aside(store: EpisodeStore, finding: EpisodeFinding, *, path: Path | None = None) -> str:
     path = path or finding.path
     store.quarantine.mkdir(parents=True, exist_ok=True)
     name, count = path.name.lstrip("."), 0

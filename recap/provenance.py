@@ -29,7 +29,7 @@ FORMAT = 1
 _FLUSH_EVERY_S = 0.5
 
 
-class Attempt:
+class StepAttempt:
     """The record of one attempt, on disk from its start, so that a killed one leaves a trace."""
 
     def __init__(self, workspace: Workspace, *, node: str, run_name: str, facts: Mapping[str, Any], key: str) -> None:

@@ -17,7 +17,7 @@ from recap.errors import ArtifactCorrupt, ConfigError, RecapError, StepFailed, W
 from recap.files import remove_tree
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
 from recap.hashing import canonical_json, sha256_hex
-from recap.provenance import Attempt, RunRecord, committed_key
+from recap.provenance import RunRecord, StepAttempt, committed_key
 from recap.step import Artifact, DirOutput, JsonOutput, StepContext, key_facts, key_of
 from recap.store import Store
 from recap.workspace import Workspace
@@ -211,7 +211,7 @@ class Runner:
         run_name: str,
     ) -> dict[str, Artifact]:
         spec, name = node.spec, node.name
-        attempt = Attempt(self._workspace, node=name, run_name=run_name, facts=facts, key=key)
+        attempt = StepAttempt(self._workspace, node=name, run_name=run_name, facts=facts, key=key)
         record.set(name, flush=False, state="running", key=key, started=time.time())
         record.flush(durable=spec.is_recorded(node.config))
         self._emit("step_started", node=name, step=spec.name, key=key, config=facts["config"], inputs=facts["inputs"])
@@ -259,7 +259,7 @@ class Runner:
         return self._executor
 
     def _failed(
-        self, node: Node, key: str, error: BaseException, attempt: Attempt, record: RunRecord, seconds: float
+        self, node: Node, key: str, error: BaseException, attempt: StepAttempt, record: RunRecord, seconds: float
     ) -> None:
         state = _state_after(error)
         text = f"{type(error).__name__}: {error}"

@@ -39,7 +39,7 @@ def entry_name(step: str, key: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class OutputFinding:
     """One thing wrong with a stored artifact."""
 
     entry: str
@@ -177,16 +177,16 @@ class Store:
         """Directory names of all committed artifacts, sorted."""
         return sorted(entry.name for entry in self._workspace.artifacts.iterdir() if not entry.name.startswith("."))
 
-    def verify(self, entry: str | None = None) -> list[Finding]:
+    def verify(self, entry: str | None = None) -> list[OutputFinding]:
         """Hashes every file of every artifact (or of one) against its manifest; moves nothing."""
-        findings: list[Finding] = []
+        findings: list[OutputFinding] = []
         for name in self.entries() if entry is None else [entry]:
             folder = self._workspace.artifacts / name
             try:
                 manifest = self._manifest(folder)
                 found = {file.relative_to(folder).as_posix() for file in files_under(folder)}
             except (ArtifactCorrupt, ConfigError) as error:
-                findings.append(Finding(entry=name, file=_MANIFEST, problem=error.message))
+                findings.append(OutputFinding(entry=name, file=_MANIFEST, problem=error.message))
                 continue
             if manifest is None:
                 raise ConfigError(f"no artifact '{name}' in {self._workspace.artifacts}")
@@ -196,9 +196,9 @@ class Store:
                 if not problem and file_sha256(path) != file["sha256"]:
                     problem = "content differs from what was committed"
                 if problem:
-                    findings.append(Finding(entry=name, file=file["path"], problem=problem))
+                    findings.append(OutputFinding(entry=name, file=file["path"], problem=problem))
             extra = found - {file["path"] for file in manifest["files"]} - {_MANIFEST}
-            findings += [Finding(entry=name, file=path, problem="not in the manifest") for path in sorted(extra)]
+            findings += [OutputFinding(entry=name, file=path, problem="not in the manifest") for path in sorted(extra)]
         return findings
 
     def _manifest(self, folder: Path) -> dict[str, Any] | None:

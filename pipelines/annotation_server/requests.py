@@ -19,7 +19,7 @@ from recap.errors import ConfigError, Corrupt, UnknownName
 from recap.types import Annotation, KeyFrame, Outcome
 
 if TYPE_CHECKING:
-    from pipelines.annotation_server.session import Session
+    from pipelines.annotation_server.session import AnnotationSession
 
 BODY_LIMIT = 64 * 1024
 NOTE_LIMIT = 2000
@@ -51,7 +51,7 @@ class Desk(Protocol):
     """What the handler needs of the server behind it."""
 
     token: str
-    session: Session
+    session: AnnotationSession
 
     def state(self) -> dict[str, Any]:
         """How far the sitting is."""

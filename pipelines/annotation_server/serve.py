@@ -20,7 +20,7 @@ from data.episodes import EpisodeStore
 from pipelines.annotation_server.film import Films, layout_of
 from pipelines.annotation_server.queue import Queue
 from pipelines.annotation_server.requests import Handler
-from pipelines.annotation_server.session import Session
+from pipelines.annotation_server.session import AnnotationSession
 from recap.errors import ConfigError, RecapError, UnknownName
 from recap.types import BoolArray
 
@@ -30,7 +30,7 @@ ADDRESS = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
+class AnnotationSummary:
     """What a sitting gave."""
 
     labelled: int
@@ -57,7 +57,7 @@ class AnnotationServer:
         self, store: EpisodeStore, book: LabelBook, queue: Queue, *, by: str, port: int = 0, linger_s: float = LINGER_S
     ) -> None:
         self.token = secrets.token_urlsafe(24)
-        self.session = Session(book, queue.episodes, by=by)
+        self.session = AnnotationSession(book, queue.episodes, by=by)
         self._queue = queue
         self._store = store
         self._films = Films(store)
@@ -120,10 +120,10 @@ class AnnotationServer:
                 self._timer.cancel()
         self._over.set()
 
-    def summary(self) -> Summary:
+    def summary(self) -> AnnotationSummary:
         """What was done so far."""
         state = self.session.state()
-        return Summary(
+        return AnnotationSummary(
             labelled=state["labelled"],
             skipped=state["skipped"],
             left=state["total"] - state["labelled"] - state["skipped"],
@@ -212,7 +212,7 @@ def sit(
     port: int = 0,
     linger_s: float = LINGER_S,
     announce: Announce,
-) -> Summary:
+) -> AnnotationSummary:
     """Serves `queue` until a person is done; `announce(url)` is called once the page can be opened."""
     with AnnotationServer(store, book, queue, by=by, port=port, linger_s=linger_s) as server:
         announce(server.url)

@@ -30,11 +30,11 @@ class _Step:
     """Id of the choice in the label book; empty for a skip."""
 
 
-class Session:
+class AnnotationSession:
     """A sitting over `episodes`.
 
     Example:
-        session = Session(book, ids, by="ada")
+        session = AnnotationSession(book, ids, by="ada")
         session.choose(Annotation(episode_id=session.current(), outcome=Outcome.SUCCESS))
         session.undo()
     """

@@ -6,7 +6,7 @@ import pytest
 from tests.support.faults import disk_full
 
 from data.annotation import LabelBook
-from pipelines.annotation_server.session import Conflict, Session
+from pipelines.annotation_server.session import AnnotationSession, Conflict
 from recap.errors import UnknownName
 from recap.types import Annotation, KeyFrame, Outcome
 
@@ -24,7 +24,7 @@ def book(tmp_path):
 
 @pytest.fixture
 def session(book):
-    return Session(book, (C, A, B), by="ada")
+    return AnnotationSession(book, (C, A, B), by="ada")
 
 
 def test_episodes_come_in_the_order_of_the_queue(session, book):
