@@ -26,6 +26,10 @@ from value_model.returns import ReturnConfig
 _OFFLINE = "--collect none --demos DIR --rollouts DIR   (or imitation alone: --collect none --demos DIR --iterations 0)"
 
 
+ROLES = ("collector", "evaluator", "trainer", "value")
+"""Of the workers of a run."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutorConfig:
     """Where steps run. None of it changes a result."""
@@ -42,6 +46,9 @@ class ExecutorConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        for role in self.role_resources:
+            if role not in ROLES:
+                raise UnknownName.among("role of ExecutorConfig.role_resources", role, ROLES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

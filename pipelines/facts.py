@@ -44,6 +44,8 @@ class ActingFacts:
     workers: int = setting(2, minimum=1, semantic=False)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     """Where policies compute."""
+    policy: Any = None
+    """Settings of the policy that acts, where its family is a plug-in, whose code then decides as well; else None."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -66,6 +68,8 @@ class ComputeFacts(TaskFacts):
 
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     """Where it computes."""
+    policy: Any = None
+    """As of ActingFacts, where a policy acts on what was recorded."""
 
 
 def task_context(*fields: str, robot: bool = False) -> Callable[[Any], Mapping[str, Any]]:

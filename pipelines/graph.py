@@ -21,7 +21,7 @@ from pipelines.offline import build_offline_graph
 from pipelines.preflight.ahead import check_settings, check_world
 from pipelines.steps.checkpoint_selection.step import SelectionFacts
 from pipelines.steps.record.step import RecordFacts
-from pipelines.wiring import add_imitation, add_training, join
+from pipelines.wiring import add_imitation, add_training, foreign_policy, join
 from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 from recap.specs import Split, start_seeds
@@ -153,6 +153,7 @@ def _env(config: RunConfig) -> dict[str, Any]:
         "noise_seed": config.noise_seed,
         "workers": config.workers,
         "runtime": config.runtime,
+        "policy": foreign_policy(config),
     }
 
 

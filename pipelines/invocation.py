@@ -72,7 +72,7 @@ class Invocation:
             typed: by field, as the command line gives it.
 
         Raises:
-            UnknownName: no such task, preset, policy or value model.
+            UnknownName: no such task or preset.
             ConfigError: options that do not go together.
         """
         from data.task_list import task_ids, tasks_of
@@ -92,11 +92,14 @@ class Invocation:
 
     @property
     def _usual_name(self) -> str:
+        from pipelines.config import Models
+
+        usual = Models()
         parts = [
             "-and-".join(self.task),
             *([self.preset] if self.preset != "sim" else []),
-            *([self.policy] if self.policy else []),
-            *([self.value] if self.value else []),
+            *([self.policy] if self.policy not in (None, usual.policy) else []),
+            *([self.value] if self.value not in (None, usual.value) else []),
             *(["offline"] if self.collect == "none" else []),
             *([f"seed{self.seed}"] if self.seed else []),
         ]

@@ -1,7 +1,7 @@
 """What a person at the terminal sees while a run is at work: one bar that moves, or one line every few seconds.
 
-    0/collect  57/200 episodes  1.9/s  ETA 1m15s
-    0/collect  done in 1m45s
+    0/shirt_folding/record  57/200 episodes  1.9/s  ETA 1m15s
+    0/shirt_folding/record  done in 1m45s
 
 Reads the journal, as the tracker and the report do, and is told by the runner when a step begins and ends. The rate is
 that of this process: what an earlier attempt had finished is in the count but not in the rate.

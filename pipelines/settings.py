@@ -34,10 +34,17 @@ MOVED: Mapping[str, str] = {
     "value.sample": "value_label.sample",
     "value.controls": "--values",
     "value.seed": "--seed",
+    "value.shard_episodes": "value_label.shard_episodes",
+    "replay.seed": "open_loop_eval.seed",
+    "dashboard": "executor.dashboard",
+    "policy.tags": "nothing: the graph derives the condition",
+    "pretrain.model": "policy.model",
     "pretrain.model.fit": "pretrain",
     "policy.model.seed": "--seed",
 }
 """What settings of an older recap are called now; the longest beginning of a name counts."""
+OPTIONS = {"tasks": "--task", "seed": "--seed", "demos_from": "--demos", "rollouts_from": "--rollouts"}
+"""Fields of a run that are options, on which more depends than one field: its name, its preset, its folder."""
 ONE_FOR_ALL = {
     "renderer": "env.renderer",
     "image_size": "env.image_size",
@@ -50,6 +57,22 @@ ONE_FOR_ALL = {
     "seed": "--seed",
 }
 """What steps once had each for itself, and a run has once."""
+
+
+_STEPS = (
+    "collect",
+    "rollout",
+    "ingest",
+    "select",
+    "promote",
+    "health",
+    "replay",
+    "evaluate",
+    "value",
+    "advantage",
+    "policy",
+)
+"""What had settings of its own in an older recap."""
 
 
 def set_all(config: RunConfig, texts: Sequence[str]) -> RunConfig:
@@ -89,6 +112,10 @@ def _folded(config: RunConfig, texts: Sequence[str]) -> RunConfig:
         path, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
             raise ConfigError(f"--set {text!r}: expected name=value", hint="--set policy.model.fit.steps=500")
+        if path in OPTIONS:
+            raise ConfigError(f"--set {path}: it is an option of the run", hint=f"{OPTIONS[path]} {value}")
+        if path == "gate":
+            raise UnknownName("setting 'gate' is a group of settings", hint="it is gated now, on or off (or gate.cap)")
         try:
             config = override(config, path, value)
         except UnknownName as error:
@@ -103,7 +130,7 @@ def _folded(config: RunConfig, texts: Sequence[str]) -> RunConfig:
 
 def _called_now(path: str) -> str | None:
     last = path.rpartition(".")[2]
-    if last in ONE_FOR_ALL and "." in path:
+    if path not in MOVED and last in ONE_FOR_ALL and path.partition(".")[0] in _STEPS:
         return ONE_FOR_ALL[last]
     for old in sorted(MOVED, key=len, reverse=True):
         if path == old or path.startswith(f"{old}."):

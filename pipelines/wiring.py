@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.facts import ComputeFacts
@@ -11,6 +12,7 @@ from pipelines.steps.judge.step import ValuesFacts
 from pipelines.steps.policy.step import PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
 from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
+from recap.code import ROOTS
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 
 BASE_SEED = 1_000_003
@@ -137,6 +139,12 @@ def add_values(
     return values
 
 
+def foreign_policy(config: RunConfig) -> Any:
+    """The policy's settings if its family is a plug-in, whose code then is of every step in which it acts."""
+    model = config.policy.model
+    return None if type(model).__module__.partition(".")[0] in ROOTS else model
+
+
 def join(graph: Graph, k: int, stage: str, sets: Mapping[str, OutputRef]) -> OutputRef:
     """The union of sets of episodes; one set is itself."""
     if len(sets) == 1:
@@ -146,4 +154,6 @@ def join(graph: Graph, k: int, stage: str, sets: Mapping[str, OutputRef]) -> Out
 
 def compute_facts(config: RunConfig) -> ComputeFacts:
     """Of a step in which a model works on what was recorded of all tasks."""
-    return ComputeFacts(tasks=config.tasks, workers=config.workers, runtime=config.runtime)
+    return ComputeFacts(
+        tasks=config.tasks, workers=config.workers, runtime=config.runtime, policy=foreign_policy(config)
+    )

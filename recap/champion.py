@@ -29,7 +29,7 @@ class Champion:
 
     run: str
     node: str
-    """Node whose output it is, e.g. "1/promote"."""
+    """Node whose output it is, e.g. "1/gate"."""
     step: str
     key: str
     """Key of that node's result, 64 hex digits."""
@@ -95,7 +95,7 @@ def read_champion(workspace: Workspace, run: str) -> Champion | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    hint = f"move {path} away and re-issue the run: its promote step names the champion again"
+    hint = f"move {path} away and re-issue the run: its gate names the champion again"
     try:
         record = json.loads(content)
         written = record.pop("format")

@@ -48,12 +48,16 @@ class Code:
         self._file = workspace.cache / "code.json"
         self._remember = remember
 
-    def unaccepted(self, spec: StepSpec, config: Any) -> str:
-        """Fingerprint of the code of a step and of plug-ins in its settings that nobody has accepted; "" of none."""
+    def unaccepted(self, spec: StepSpec, config: Any, facts: Any = None) -> str:
+        """Fingerprint of the code of a step, and of plug-ins named by its settings and facts, that nobody has accepted.
+
+        "" of none. A plug-in's code is that of its whole package: the module of its settings imports little of it.
+        """
         accepted = _accepted().get(spec.name)
         own = self._fingerprint(spec.function.__module__)
         parts = [] if accepted == {"version": spec.version, "fingerprint": own} else [own]
-        parts += [self._fingerprint(module) for module in sorted(set(_plugins(config)))]
+        packages = {module.partition(".")[0] for module in (*_plugins(config), *_plugins(facts))}
+        parts += [self._fingerprint(module) for package in sorted(packages) for module in _whole(package)]
         return sha256_hex("\n".join(parts).encode()) if parts else ""
 
     def _fingerprint(self, module: str) -> str:
@@ -236,6 +240,17 @@ def _members(package: str) -> Iterator[str]:
     for member in sorted(path.parent.iterdir()):
         if (member / "__init__.py").is_file() or (member.suffix == ".py" and member.stem != "__init__"):
             yield f"{package}.{member.stem}"
+
+
+def _whole(package: str) -> Iterator[str]:
+    """Every module of a package; of a module that is none, itself."""
+    path = _path(package)
+    if path is None or path.name != "__init__.py":
+        yield package
+        return
+    for file in sorted(path.parent.rglob("*.py")):
+        parts = file.relative_to(path.parent.parent).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 @cache

@@ -30,6 +30,8 @@ from recap.provenance import read_run
 from recap.store import Store, entry_name
 from recap.workspace import Workspace
 
+_TABLES = ("frames-", "latents-")
+_TABLE_UNUSED_S = 7 * 86_400.0
 KINDS = ("artifact", "scratch", "cache", "quarantine", "trash")
 _TRASH = ".trash"
 _HALF_BUILT = ".tmp-"
@@ -238,6 +240,10 @@ def _last_use(workspace: Workspace, entry: str) -> str:
 def _survey_caches(workspace: Workspace, keep: int, survey: _Survey) -> None:
     now = time.time()
     last_used = [(path.stat().st_mtime, path) for path in _children(workspace.cache)]
+    # One per image size or encoder and shared by all runs: data.framecache keeps them below its own cap.
+    in_use = {path for used, path in last_used if path.name.startswith(_TABLES) and now - used < _TABLE_UNUSED_S}
+    survey.kept["cache"] += len(in_use)
+    last_used = [(used, path) for used, path in last_used if path not in in_use]
     for rank, (used, path) in enumerate(sorted(last_used, reverse=True)):
         if rank < keep:
             survey.kept["cache"] += 1

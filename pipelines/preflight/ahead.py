@@ -27,7 +27,20 @@ def check_settings(config: RunConfig) -> None:
         check_share(task.spec.positive_fraction)
     if config.iterations and not config.offline:
         config.checkpoint_selection.refuse_untried()
+        _check_guidance(config)
         check_folds((config.demos.starts + config.rollouts.starts) * len(tasks), config.cross_fit)
+
+
+def _check_guidance(config: RunConfig) -> None:
+    from policy.models import family_of
+
+    family = family_of(config.policy.model)
+    asked = [beta for beta in config.checkpoint_selection.guidance if beta != 1.0]
+    if asked and not family.guided:
+        raise ConfigError(
+            f"policies of family '{family.name}' act by their condition alone: guidance {asked[0]:g}, expected 1",
+            hint="--set checkpoint_selection.guidance=1",
+        )
 
 
 def check_world(config: RunConfig) -> None:
@@ -64,6 +77,11 @@ def check_ahead(config: RunConfig, root: Path) -> None:
         check_recordings(config, root)
     else:
         _check_machine(config, root)
+    if config.runtime.device != "cpu" and config.executor.address is None:
+        from recap.training.runtime import Runtime
+
+        # Of another machine's devices nothing is known here.
+        Runtime.of(config.runtime).torch_device()
     if config.iterations:
         from value_model.models import family_of
 

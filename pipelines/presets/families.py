@@ -22,6 +22,13 @@ def policy_model(name: str, size: str, **asked: Any) -> Any:
     return family.config() if make is None else make(**asked)
 
 
+def strengths(policy: str) -> tuple[float, ...]:
+    """The guidances that a preset tries: of a policy that can act with any, more than the plain one."""
+    from policy.models import POLICIES
+
+    return (1.0, 2.0) if POLICIES.get(policy).guided else (1.0,)
+
+
 def value_models(models: Models, size: str, **asked: Any) -> dict[str, Any]:
     """{name: settings} of the value model that labels and of those beside it, likewise."""
     from value_model.models import VALUE_MODELS

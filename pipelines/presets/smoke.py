@@ -17,7 +17,7 @@ def smoke(tasks: tuple[str, ...], models: Models) -> RunConfig:
         iterations=2,
         demos=replace(base.demos, episodes=16),
         rollouts=replace(base.rollouts, attempts=4, corrections=2),
-        checkpoint_selection=CheckpointSelectionConfig(attempts=2, guidance=(1.0, 2.0)),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=2, guidance=base.checkpoint_selection.guidance),
         gate=replace(base.gate, block=4, cap=4, min_pairs=2),
         evaluate=EvaluateConfig(attempts=8, films=2),
         executor=ExecutorConfig(dashboard=False),

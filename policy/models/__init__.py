@@ -54,6 +54,11 @@ class PolicyFamily:
     with_guidance: Callable[[Path, Path, float], str] = _no_guidance
     """with_guidance(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
 
+    @property
+    def guided(self) -> bool:
+        """Whether its policies can act with guidance."""
+        return self.with_guidance is not _no_guidance
+
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
 

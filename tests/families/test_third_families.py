@@ -16,7 +16,10 @@ from tests.support.policies import arm_pair, last_candidate, make_observation, t
 from tests.support.values import synthetic_values
 from tests.support.values import train_synthetic as train_value
 
+from pipelines.config import PRESETS, Models
+from pipelines.graph import build_graph
 from policy.models import POLICIES, load_policy
+from recap.errors import ConfigError
 from value_model.models import VALUE_MODELS, family_of, load_value_model
 
 
@@ -102,3 +105,18 @@ def _child(folder, *command):
     path = os.pathsep.join([str(install(folder / "site")), os.getcwd()])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_policy_without_guidance_is_not_asked_for_any(third):
+    models = Models(policy="ridge", value="neighbours", beside=())
+    made = PRESETS.get("sim")(("shirt_folding",), models)
+    assert made.checkpoint_selection.guidance == (1.0,)
+    asked = replace(made, checkpoint_selection=replace(made.checkpoint_selection, guidance=(1.0, 2.0)))
+    with pytest.raises(ConfigError, match="act by their condition alone"):
+        build_graph(asked)
+
+
+def test_what_acts_with_somebody_elses_policy_knows_its_settings(third):
+    made = PRESETS.get("micro")(("shirt_folding",), Models(policy="ridge", value="neighbours", beside=()))
+    acting = [node for node in build_graph(made).order() if getattr(node.facts, "env", None) is not None]
+    assert [type(node.facts.policy).__name__ for node in acting] == ["NoneType", *["RidgeConfig"] * 6]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipelines.config import PRESETS, Models, RunConfig
+from pipelines.invocation import Invocation
+from pipelines.preflight.ahead import check_ahead
 from pipelines.settings import set_all
 from recap.errors import ConfigError, UnknownName
 
@@ -88,3 +92,38 @@ def test_a_value_of_another_kind_is_refused(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as refused:
         set_all(_config(), [text])
     assert said in refused.value.message
+
+
+@pytest.mark.parametrize(("text", "option"), [("tasks=box_assembly", "--task box_assembly"), ("seed=3", "--seed 3")])
+def test_what_is_an_option_of_the_run_is_no_setting(text: str, option: str) -> None:
+    with pytest.raises(ConfigError, match="it is an option of the run") as refused:
+        Invocation.of(preset="micro", settings=[text]).config()
+    assert refused.value.hint == option
+
+
+@pytest.mark.parametrize(
+    ("text", "now"),
+    [
+        ("replay.seed=3", "open_loop_eval.seed"),
+        ("value.shard_episodes=4", "value_label.shard_episodes"),
+        ("dashboard=false", "executor.dashboard"),
+        ("gate=false", "gated"),
+        ("pretrain.model.chunk=4", "policy.model.chunk"),
+    ],
+)
+def test_old_names_lead_to_those_of_today(text: str, now: str) -> None:
+    with pytest.raises(UnknownName) as refused:
+        Invocation.of(preset="micro", settings=[text]).config()
+    assert now in refused.value.hint
+
+
+def test_a_role_that_no_worker_has_is_refused() -> None:
+    text = 'executor.role_resources={"trainr": {"num_gpus": 1}}'
+    with pytest.raises(ConfigError, match="did you mean 'trainer'"):
+        Invocation.of(preset="micro", settings=[text]).config()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    made = Invocation.of(preset="micro", settings=["runtime.device=cuda:9"]).config()
+    with pytest.raises(ConfigError, match=r"runtime\.device = cuda:9"):
+        check_ahead(made, tmp_path / "w")

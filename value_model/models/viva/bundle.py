@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from recap.config import from_json, to_json
-from recap.errors import ArtifactCorrupt, RecapError
+from recap.errors import ArtifactCorrupt, ConfigError, RecapError
 from value_model.bundle import read_description, write_description
 from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import Encoder, restore_encoder
@@ -66,6 +66,7 @@ def write_bundle(path: Path, parts: Parts) -> None:
         layout=asdict(parts.layout),
         views=list(parts.views),
         image_size=list(parts.image_size),
+        encoder=parts.encoder.identity,
         prompts=prompts,
         libraries={name: version(name) for name in _LIBRARIES},
     )
@@ -87,14 +88,20 @@ def read_bundle(path: Path) -> Parts:
         if wrong or facts["mismatched_keys"]:
             raise ArtifactCorrupt(f"value bundle {path}: weights do not fit: {wrong or facts['mismatched_keys']}")
         config = from_json(VivaConfig, raw["config"])
-        encoder = {name.removeprefix("encoder."): value for name, value in numbers.items() if "encoder." in name}
+        tensors = {name.removeprefix("encoder."): value for name, value in numbers.items() if "encoder." in name}
+        encoder = restore_encoder(config.encoder, tensors, where=f"value bundle {path}")
+        if encoder.identity != raw["encoder"]:
+            raise ConfigError(
+                f"value bundle {path}: trained with another encoder than lies in {config.encoder.folder or 'it'}",
+                hint="put the one it was trained with back there",
+            )
         return Parts(
             config=config,
             layout=Layout(**raw["layout"]),
             views=tuple(raw["views"]),
             image_size=(int(raw["image_size"][0]), int(raw["image_size"][1])),
             transformer=transformer.eval(),
-            encoder=restore_encoder(config.encoder, encoder, where=f"value bundle {path}"),
+            encoder=encoder,
             state_range=StateRange(low=numbers["state.low"], high=numbers["state.high"]),
             prompts=dict(zip(raw["prompts"], numbers["prompts"], strict=True)),
         )
