@@ -34,6 +34,7 @@ MOVED: Mapping[str, str] = {
     "value.sample": "value_label.sample",
     "value.controls": "--values",
     "value.seed": "--seed",
+    "values.viva.label_batch": "runtime.label_batch",
     "value.shard_episodes": "value_label.shard_episodes",
     "replay.seed": "open_loop_eval.seed",
     "dashboard": "executor.dashboard",

@@ -31,7 +31,7 @@ class FitConfig:
 class RuntimeConfig:
     """Where networks compute. Weights, moments and the moving average are float32 whatever `dtype` says.
 
-    Device and micro-batch change the order of sums and nothing else (noise is drawn on the CPU before either matters),
+    Device and batches change the order of sums and nothing else (noise is drawn on the CPU before either matters),
     so they promise a tolerance and are in no key. `dtype` rounds every product and is in it.
     """
 
@@ -40,6 +40,7 @@ class RuntimeConfig:
     micro_batch: int = setting(
         0, minimum=0, semantic=False, help="samples per forward pass in training, gradients add up; 0: the whole batch"
     )
+    label_batch: int = setting(32, minimum=1, semantic=False, help="sequences per forward pass when labelling")
 
     def __post_init__(self) -> None:
         validate(self)

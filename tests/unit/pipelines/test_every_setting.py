@@ -26,6 +26,7 @@ FREE = {
     "executor.role_resources",
     "executor.dashboard",
     "runtime.device",
+    "runtime.label_batch",
     "runtime.micro_batch",
     "tracker",
     "workers",
@@ -38,7 +39,6 @@ FREE = {
     "values.viva.fit.checkpoint_every",
     "values.viva.fit.log_every",
     "values.viva.fit.threads",
-    "values.viva.label_batch",
 }
 """Settings that promise the same result within a tolerance: in no key."""
 

@@ -68,9 +68,9 @@ def test_bfloat16_labels_nearly_alike(bundle: Path, data: ValueData) -> None:
 
 
 def test_values_do_not_depend_on_batching(bundle: Path, data: ValueData) -> None:
-    whole, whole_spread = changed(bundle, label_batch=512).label(data, 0, draws=3, noise_seed=1)
+    whole, whole_spread = load(bundle, runtime=Runtime(label_batch=512)).label(data, 0, draws=3, noise_seed=1)
     for size in (1, 7, 64):
-        value, spread = changed(bundle, label_batch=size).label(data, 0, draws=3, noise_seed=1)
+        value, spread = load(bundle, runtime=Runtime(label_batch=size)).label(data, 0, draws=3, noise_seed=1)
         np.testing.assert_allclose(value, whole, atol=1e-5)
         np.testing.assert_allclose(spread, whole_spread, atol=1e-5)
 

@@ -74,7 +74,6 @@ class VivaConfig:
     weight_state: float = setting(0.5, minimum=0, help="lambda_prop, weight of the future proprioception's error")
     weight_value: float = setting(1.0, above=0, help="lambda_val, weight of the value's error")
     euler_steps: int = setting(1, minimum=1, help="denoising steps when labelling")
-    label_batch: int = setting(32, minimum=1, semantic=False, help="sequences per forward pass when labelling")
     shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way (linear encoder)")
     prompt_file: str = setting(
         "", content=True, help="safetensors file of {prompt: [tokens, text_dim]}; empty: hashed words"
@@ -144,7 +143,6 @@ def full_config(vae_folder: str, *, prompt_file: str, start: str, **changes: obj
         prompt_file=prompt_file,
         start=start,
         batch_size=16,
-        label_batch=8,
         fit=FitConfig(steps=45_000, learning_rate=4e-5, warmup_steps=500, final_share=0.1, checkpoint_every=1000),
     )
     return replace(base, **changes)  # type: ignore[arg-type]

@@ -128,7 +128,7 @@ class Viva:
             )
         text = runtime.move(parts.prompts[prompt])[None]
         shape = (layout.channels, layout.noisy, layout.height, layout.width)
-        per_batch = max(1, parts.config.label_batch // draws)
+        per_batch = max(1, runtime.label_batch // draws)
         out = []
         with torch.inference_mode(), runtime.autocast():
             numbers = parts.state_range.apply(state)
