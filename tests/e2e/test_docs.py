@@ -393,7 +393,7 @@ HANDLERS: dict[str, dict[str, Handler]] = {
 """{page: {beginning of a block: who does it}}."""
 OWN_WORKSPACE = ("docs/datasets.md", "docs/robots.md", "docs/tasks.md", "docs/tracking.md")
 """Pages that begin with nothing."""
-SLOW = ("docs/annotation.md", "docs/datasets.md", "docs/offline.md")
+SLOW = ("docs/annotation.md", "docs/datasets.md", "docs/offline.md", "docs/robots.md")
 
 
 def walk(page: str) -> list[tuple[Block, Handler | None]]:

@@ -28,6 +28,7 @@ def _no_task_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECAP_TASKS", "")
 
 
+@pytest.mark.slow
 def test_any_import_can_be_learned_from_and_exported(tmp_path: Path) -> None:
     workspace = tmp_path / "w"
     demos = synthetic_dataset(tmp_path / "demos", instructions=WORDINGS, **SHAPE)
