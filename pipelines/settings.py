@@ -115,7 +115,7 @@ def _folded(config: RunConfig, texts: Sequence[str]) -> RunConfig:
             raise ConfigError(f"--set {text!r}: expected name=value", hint="--set policy.model.fit.steps=500")
         if path in OPTIONS:
             raise ConfigError(f"--set {path}: it is an option of the run", hint=f"{OPTIONS[path]} {value}")
-        if path == "gate":
+        if path == "gate" and value.lower() in ("true", "false"):
             raise UnknownName("setting 'gate' is a group of settings", hint="it is gated now, on or off (or gate.cap)")
         try:
             config = override(config, path, value)

@@ -127,3 +127,8 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_recorded(tmp_p
     made = Invocation.of(preset="micro", settings=["runtime.device=cuda:9"]).config()
     with pytest.raises(ConfigError, match=r"runtime\.device = cuda:9"):
         check_ahead(made, tmp_path / "w")
+
+
+def test_the_gates_settings_may_be_given_as_one() -> None:
+    text = 'gate={"block": 1, "cap": 2, "min_pairs": 1}'
+    assert Invocation.of(preset="micro", settings=[text]).config().gate.cap == 2
