@@ -12,7 +12,7 @@ from pipelines.steps.judge.step import ValuesFacts
 from pipelines.steps.policy.step import PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
 from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
-from recap.code import ROOTS
+from recap.code import is_plugin
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 
 BASE_SEED = 1_000_003
@@ -142,7 +142,7 @@ def add_values(
 def foreign_policy(config: RunConfig) -> Any:
     """The policy's settings if its family is a plug-in, whose code then is of every step in which it acts."""
     model = config.policy.model
-    return None if type(model).__module__.partition(".")[0] in ROOTS else model
+    return model if is_plugin(model) else None
 
 
 def join(graph: Graph, k: int, stage: str, sets: Mapping[str, OutputRef]) -> OutputRef:

@@ -164,10 +164,15 @@ def _accepted() -> dict[str, Any]:
     return accepted
 
 
+def is_plugin(config: Any) -> bool:
+    """Whether settings are of a class that is none of ours."""
+    return type(config).__module__.partition(".")[0] not in ROOTS
+
+
 def _plugins(config: Any) -> Iterator[str]:
     """Modules of the classes of settings that are none of ours."""
     if is_dataclass(config):
-        if type(config).__module__.partition(".")[0] not in ROOTS:
+        if is_plugin(config):
             yield type(config).__module__
         for item in fields(config):
             yield from _plugins(getattr(config, item.name))

@@ -30,13 +30,13 @@ class Contents:
         self._file = workspace.cache / "contents.json"
         self._remember = remember
 
-    def of(self, config: Any) -> dict[str, str]:
-        """{dotted setting: identity} of everything that the settings of `config` point at; nothing for no settings.
+    def of(self, *configs: Any) -> dict[str, str]:
+        """{dotted setting: identity} of everything that settings (and facts) point at; None points at nothing.
 
         Raises:
             ConfigError: nothing lies where a setting points; names the setting.
         """
-        pointed = () if config is None else content_settings(config)
+        pointed = (one for config in configs if config is not None for one in content_settings(config))
         return {path: self.identity(Path(value), setting=path) for path, value in pointed}
 
     def identity(self, path: Path, *, setting: str) -> str:

@@ -73,8 +73,7 @@ def _plan(
         node.config,
         identities,
         facts=node.facts,
-        contents=Contents(workspace, remember=False).of(node.config)
-        | Contents(workspace, remember=False).of(node.facts),
+        contents=Contents(workspace, remember=False).of(node.config, node.facts),
         code=Code(workspace, remember=False).unaccepted(node.spec, node.config, node.facts),
         run_name=run_name,
         node=node.name,

@@ -37,10 +37,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 def publish_dir(folder: Path, final: Path) -> None:
     """Gives a finished folder its final name, after everything in it is on disk; `final` must not hold anything."""
-    for place, _, files in folder.walk():
-        for name in files:
-            sync(place / name)
-        sync(place)
+    sync_tree(folder)
     move(folder, final)
 
 
@@ -49,6 +46,14 @@ def move(source: Path, target: Path) -> None:
     source.rename(target)
     for folder in {source.parent, target.parent}:
         sync(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Waits until a folder and everything in it is on disk."""
+    for place, _, files in folder.walk():
+        for name in files:
+            sync(place / name)
+        sync(place)
 
 
 def sync(path: Path) -> None:

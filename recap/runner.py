@@ -144,7 +144,7 @@ class Runner:
             node.config,
             identities,
             facts=node.facts,
-            contents=self._contents.of(node.config) | self._contents.of(node.facts),
+            contents=self._contents.of(node.config, node.facts),
             code=self._code.unaccepted(node.spec, node.config, node.facts),
             run_name=summary.run_name,
             node=node.name,

@@ -9,7 +9,6 @@ that it owns to files of its own (a shard) and reads only those; the folder must
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from recap import faults
 from recap.errors import ResumeRefused
+from recap.files import move, sync, sync_tree
 from recap.hashing import canonical_json, file_sha256
 from recap.training.runtime import Runtime
 
@@ -79,12 +79,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, runtime: Runtime) -> N
         (temporary / _MANIFEST).write_bytes(canonical_json(manifest))
         for shard in shards:
             shard.unlink()
-        sync_folder(temporary)
+        sync_tree(temporary)
         faults.point("train.before_rename")
         if final.exists():  # the same step, of an attempt that was resumed right there
             shutil.rmtree(final)
-        temporary.rename(final)
-        _sync(folder)
+        move(temporary, final)
         for other in folder.iterdir():
             if other != final and other.name.startswith((".tmp-", "step-")):
                 shutil.rmtree(other)
@@ -98,7 +97,7 @@ def _write_shard(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], runt
         part = "" if runtime.world_size == 1 else f"-{runtime.rank}-of-{runtime.world_size}"
         path = folder / f"{component}{part}.safetensors"
         save_file({name: value.contiguous() for name, value in tensors[component].items()}, path)
-        _sync(path)
+        sync(path)
         files[component] = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
     (folder / _shard_name(runtime.rank)).write_bytes(canonical_json(files))
 
@@ -149,20 +148,5 @@ def load_checkpoint(folder: Path, config: Mapping[str, Any], runtime: Runtime) -
     return Checkpoint(step=manifest["step"], config=wanted, figures=manifest["figures"], tensors=tensors)
 
 
-def sync_folder(path: Path) -> None:
-    """Forces a folder of plain files to the disk, so that a rename may follow."""
-    for file in path.iterdir():
-        _sync(file)
-    _sync(path)
-
-
 def _found(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

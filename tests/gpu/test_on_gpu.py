@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support.fakes import MemoryJournal
 from tests.support.policies import last_candidate, make_observation, train_synthetic
-from tests.support.values import QuietJournal, synthetic_values
+from tests.support.values import synthetic_values
 
 from policy.conditioning import POSITIVE
 from policy.models import load_policy, with_guidance
@@ -77,7 +78,7 @@ def train_viva(values: ValueData, folder: Path, runtime: Runtime, shift_pixels: 
     config = tiny_viva(shift_pixels=shift_pixels)
     family_of(config).train(
         config, values, np.array([0, 1]), seed=3, scratch=folder / "scratch", out=folder / "bundle",
-        journal=QuietJournal(), data_identity="synthetic", runtime=runtime,
+        journal=MemoryJournal(), data_identity="synthetic", runtime=runtime,
     )  # fmt: skip
     return folder / "bundle"
 

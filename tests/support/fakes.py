@@ -72,6 +72,20 @@ class RecordingObserver:
         return [event for event in self.events if event["kind"] == kind]
 
 
+@dataclass(slots=True)
+class MemoryJournal:
+    """A journal that keeps what it is told."""
+
+    progressed: list[tuple[int, int, str]] = field(default_factory=list)
+    told: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self.progressed.append((done, total, unit))
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        self.told.append((step, dict(values)))
+
+
 class RecordingJournal:
     """Keeps what a step says."""
 

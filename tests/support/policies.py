@@ -6,7 +6,7 @@ The data has one rule a network can find: the action is half the state, the same
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from recap.protocols import BatchSource
 from recap.specs import CameraSpec, RobotSpec
 from recap.training.runtime import CPU, Runtime
 from recap.types import Observation
+from tests.support.fakes import MemoryJournal
 
 TASK = "fold the shirt"
 CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
@@ -87,20 +88,6 @@ def make_observation(seed: int, image_size: int = 64) -> Observation:
         frames={name: rng.integers(0, 256, (image_size, image_size, 3), dtype=np.uint8) for name in CAMERAS},
         prompt=TASK,
     )
-
-
-@dataclass(slots=True)
-class MemoryJournal:
-    """A journal that keeps what it is told."""
-
-    progressed: list[tuple[int, int, str]] = field(default_factory=list)
-    told: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self.progressed.append((done, total, unit))
-
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        self.told.append((step, dict(values)))
 
 
 def train_synthetic(

@@ -6,8 +6,8 @@ return.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,11 @@ import numpy as np
 
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache
+from tests.support.fakes import MemoryJournal
 from tests.support.synthetic import synthetic_draft
 from value_model.models import ValueData, family_of
 
 PROMPT = "fold the shirt"
-
-
-@dataclass(slots=True)
-class QuietJournal:
-    """A journal that keeps what it is told."""
-
-    progressed: list[tuple[int, int, str]] = field(default_factory=list)
-    told: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self.progressed.append((done, total, unit))
-
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        self.told.append((step, dict(values)))
 
 
 def synthetic_values(
@@ -74,6 +61,6 @@ def train_synthetic(
         seed=seed,
         scratch=folder / "scratch",
         out=folder / "bundle",
-        journal=QuietJournal(),
+        journal=MemoryJournal(),
         data_identity="synthetic",
     )

@@ -26,9 +26,10 @@ from policy.models.pi05.sizes import NetworkSizes
 from recap import faults
 from recap.config import semantic_dict, to_json
 from recap.errors import ConfigError, ResumeRefused
+from recap.files import publish_dir
 from recap.protocols import BatchSource, Journal
 from recap.specs import RobotSpec
-from recap.training.checkpoint import checkpoint_folder, newest_step, sync_folder
+from recap.training.checkpoint import checkpoint_folder, newest_step
 from recap.training.fit import fit
 from recap.training.runtime import CPU, Runtime
 
@@ -163,9 +164,8 @@ class _Candidates:
             if left.exists():
                 shutil.rmtree(left)
         write_bundle(temporary, self.network, self.info)
-        sync_folder(temporary)
         faults.point("train.inside_snapshot")
-        temporary.rename(final)
+        publish_dir(temporary, final)
 
     def check(self, steps: tuple[int, ...], resumed: int | None) -> None:
         """ResumeRefused if a checkpoint lies beyond a candidate that is gone."""

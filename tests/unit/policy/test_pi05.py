@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.policies import MemoryJournal, last_candidate, make_observation, train_synthetic
+from tests.support.fakes import MemoryJournal
+from tests.support.policies import last_candidate, make_observation, train_synthetic
 
 from data.resize import letterbox
 from policy.models import POLICIES, load_policy

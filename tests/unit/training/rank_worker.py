@@ -34,7 +34,8 @@ def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> No
 def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
     """Images are shifted, so that the order of draws matters."""
     import numpy as np
-    from tests.support.values import QuietJournal, synthetic_values
+    from tests.support.fakes import MemoryJournal
+    from tests.support.values import synthetic_values
 
     from value_model.models import family_of
     from value_model.models.viva.config import tiny_config
@@ -44,7 +45,7 @@ def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> No
     config = tiny_config(fit=fit)
     family_of(config).train(
         config, values, np.array([0, 1]), seed=SEED, scratch=folder / "scratch", out=folder / "bundle",
-        journal=QuietJournal(), data_identity="synthetic", runtime=runtime,
+        journal=MemoryJournal(), data_identity="synthetic", runtime=runtime,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.policies import MemoryJournal
+from tests.support.fakes import MemoryJournal
 from torch import Tensor, nn
 
 from recap.errors import ConfigError, ResumeRefused

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.policies import MemoryJournal
+from tests.support.fakes import MemoryJournal
 from torch import Tensor, nn
 
 from recap.errors import ConfigError, RecapError, ResumeRefused
