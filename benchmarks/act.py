@@ -39,7 +39,7 @@ from tests.support.policies import (
 from torch import Tensor
 
 from policy.conditioning import POSITIVE, ConditionedBatches
-from policy.models import with_guidance
+from policy.models import Acting, with_acting
 from policy.models.pi05.acting import chunk_noise
 from policy.models.pi05.acting import load_policy as load_actor
 from policy.models.pi05.bundle import BundleInfo, read_bundle, write_bundle
@@ -227,7 +227,7 @@ def time_conditions(folder: Path, rounds: int) -> dict[str, float]:
 def time_guidance(folder: Path, rounds: int) -> dict[int, tuple[float, float]]:
     """{batch: (ms at beta 1, ms at beta 2)} of the product's small network."""
     plain = write_untrained(folder / "plain", small())
-    with_guidance(plain, folder / "guided", 2.0)
+    with_acting(plain, folder / "guided", Acting(guidance=2.0))
     actors = {"beta 1": load_actor(plain), "beta 2": load_actor(folder / "guided")}
     found = {}
     for batch in (1, 8):

@@ -1,7 +1,7 @@
 """How the scripted expert errs: structured flaws that a whole episode shares, drawn from the start seed.
 
-Zero-mean noise is averaged away by imitation; a mode that the pictures do not betray is not. Owns the draw; the
-expert applies it.
+Zero-mean noise is averaged away by imitation; a mode that the pictures do not betray is not, least of all a habit that
+most of the demonstrators share. Owns the draw; the expert applies it.
 """
 
 from __future__ import annotations
@@ -36,16 +36,25 @@ class FlawConfig:
         0.008, minimum=0, maximum=0.3, help="standard deviation of every grasp and place target, m"
     )
     biased_weight: float = setting(
-        0.5, minimum=0, help="weight, among flawed episodes, of places off in one direction (mostly failures)"
+        0.8, minimum=0, help="weight, among flawed episodes, of places off in one direction (mostly failures)"
     )
-    skipping_weight: float = setting(0.15, minimum=0, help="weight of episodes that leave a stage out (failures)")
+    skipping_weight: float = setting(0.05, minimum=0, help="weight of episodes that leave a stage out (failures)")
     hesitant_weight: float = setting(
-        0.2, minimum=0, help="weight of slow episodes with pauses and a repeated stage (slow successes)"
+        0.08, minimum=0, help="weight of slow episodes with pauses and a repeated stage (slow successes)"
     )
     fumbling_weight: float = setting(
-        0.15, minimum=0, help="weight of episodes whose first grasps are off and often miss (slow successes)"
+        0.07, minimum=0, help="weight of episodes whose first grasps are off and often miss (slow successes)"
     )
-    bias_m: float = setting(0.1, minimum=0, maximum=0.3, help="size of the place bias, m")
+    bias_m: float = setting(0.08, minimum=0, maximum=0.3, help="size of the place bias, m")
+    bias_deg: float = setting(
+        -90.0,
+        minimum=-180,
+        maximum=180,
+        help="middle of its directions on the table, degrees (-90: to the arms)",
+    )
+    bias_spread_deg: float = setting(
+        40.0, minimum=0, maximum=180, help="how far its direction may be from the middle; 180: any, no shared habit"
+    )
     fumble_m: float = setting(0.055, minimum=0, maximum=0.3, help="size of the grasp bias of the first try, m")
     slow_factor: float = setting(0.7, minimum=0.1, maximum=1, help="speed of hesitant episodes relative to clean ones")
     pause_share: float = setting(
@@ -127,13 +136,16 @@ def draw_flaws(config: FlawConfig, seed: int, *, usual_share: float = USUAL_SHAR
             mode = name
             break
         edge -= weight
+    turn = 2.0 * direction - 1.0
     angle = 2.0 * math.pi * direction
+    habit = math.radians(config.bias_deg + config.bias_spread_deg * turn)
     toward = (math.cos(angle), math.sin(angle))
     base = EpisodeFlaws(
         mode=mode, noise_m=config.noise_m, pause_share=config.pause_share, pause_steps=config.pause_steps
     )
     if mode == "biased":
-        return replace(base, place_bias_m=(config.bias_m * toward[0], config.bias_m * toward[1]), checks=False)
+        off = (config.bias_m * math.cos(habit), config.bias_m * math.sin(habit))
+        return replace(base, place_bias_m=off, checks=False)
     if mode == "skipping":
         return replace(base, skipped=int(skipped * 12), checks=False)
     if mode == "hesitant":

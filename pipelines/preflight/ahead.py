@@ -7,6 +7,7 @@ asked only when a step is about to run. The rules are those of the families and 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from pipelines.config import RunConfig
@@ -25,22 +26,24 @@ def check_settings(config: RunConfig) -> None:
     check_models(config, told=prompts, prompts=prompts)
     for task in tasks if config.iterations and config.advantage.label.positive_fraction is None else ():
         check_share(task.spec.positive_fraction)
-    if config.iterations and not config.offline:
+    if not config.offline:
         config.checkpoint_selection.refuse_untried()
-        _check_guidance(config)
+        _check_acting(config)
+    if config.iterations and not config.offline:
         check_folds((config.demos.starts + config.rollouts.starts) * len(tasks), config.cross_fit)
 
 
-def _check_guidance(config: RunConfig) -> None:
-    from policy.models import family_of
+def _check_acting(config: RunConfig) -> None:
+    from policy.models import Acting, family_of
 
     family = family_of(config.policy.model)
-    asked = [beta for beta in config.checkpoint_selection.guidance if beta != 1.0]
-    if asked and not family.guided:
-        raise ConfigError(
-            f"policies of family '{family.name}' act by their condition alone: guidance {asked[0]:g}, expected 1",
-            hint="--set checkpoint_selection.guidance=1",
-        )
+    for field in fields(Acting):
+        asked = [number for number in getattr(config.checkpoint_selection, field.name) if number != field.default]
+        if asked and field.name not in family.acts_by:
+            raise ConfigError(
+                f"policies of family '{family.name}' act in one way: {field.name} {asked[0]:g}, expected 1",
+                hint=f"--set checkpoint_selection.{field.name}=1",
+            )
 
 
 def check_world(config: RunConfig) -> None:

@@ -22,11 +22,11 @@ def policy_model(name: str, size: str, **asked: Any) -> Any:
     return family.config() if make is None else make(**asked)
 
 
-def strengths(policy: str) -> tuple[float, ...]:
-    """The guidances that a preset tries: of a policy that can act with any, more than the plain one."""
+def noise_scales(policy: str) -> tuple[float, ...]:
+    """The noise scales that a preset tries: of a policy that can act with any, quiet ones first."""
     from policy.models import POLICIES
 
-    return (1.0, 2.0) if POLICIES.get(policy).guided else (1.0,)
+    return (0.3, 0.0, 1.0) if "noise_scale" in POLICIES.get(policy).acts_by else (1.0,)
 
 
 def value_models(models: Models, size: str, **asked: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def micro(tasks: tuple[str, ...], models: Models) -> RunConfig:
         base,
         demos=replace(base.demos, episodes=3),
         rollouts=replace(base.rollouts, attempts=2, corrections=1),
-        checkpoint_selection=CheckpointSelectionConfig(attempts=1, guidance=(1.0,)),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=1),
         gate=replace(base.gate, block=1, cap=1, min_pairs=1),
         evaluate=EvaluateConfig(attempts=2, films=1),
         workers=1,

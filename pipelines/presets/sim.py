@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from data.corrections import CorrectionConfig
 from pipelines.config import PRESETS, Models, PretrainConfig, RunConfig
-from pipelines.presets.families import policy_model, strengths, value_models
+from pipelines.presets.families import noise_scales, policy_model, value_models
 from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig
 from pipelines.steps.policy.step import PolicyConfig
 from pipelines.steps.record.step import RolloutsConfig
@@ -51,7 +51,7 @@ def sim(tasks: tuple[str, ...], models: Models) -> RunConfig:
         tasks=tasks,
         pretrain=PretrainConfig(steps=sum(one.base_steps for one in needs)),
         policy=PolicyConfig(model=model),
-        checkpoint_selection=CheckpointSelectionConfig(attempts=24, guidance=strengths(models.policy)),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=40, noise_scale=noise_scales(models.policy)),
         rollouts=RolloutsConfig(attempts=140, corrections=60, correction=correction),
         value=models.value,
         values=value_models(models, "small", steps=sum(one.value_steps for one in needs)),

@@ -18,11 +18,24 @@ from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
 
 
-def _no_guidance(bundle: Path, out: Path, beta: float) -> str:
+def _one_way(bundle: Path, out: Path, acting: Acting) -> str:
     raise ConfigError(
-        f"the policy of {bundle} acts by its condition alone: guidance {beta:g}, expected 1",
-        hint="--set checkpoint_selection.guidance=1",
+        f"the policy of {bundle} acts in one way only, not with {acting}",
+        hint="--set checkpoint_selection.guidance=1 --set checkpoint_selection.noise_scale=1",
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Acting:
+    """How the weights of a policy act; as trained, unless said otherwise."""
+
+    guidance: float = 1.0
+    """beta: unconditioned + beta (conditioned - unconditioned)."""
+    noise_scale: float = 1.0
+    """Factor on the noise that the flow of an action chunk starts from; 0: always from its mean."""
+
+    def __str__(self) -> str:
+        return f"guidance {self.guidance:g} and noise scale {self.noise_scale:g}"
 
 
 def _shorter(config: Any, steps: int) -> Any:
@@ -51,13 +64,10 @@ class PolicyFamily:
     `base` is a bundle to start from, `condition` the words of policy.conditioning that the bundles act with."""
     load: Callable[..., Policy]
     """load(path) -> the policy of a bundle folder."""
-    with_guidance: Callable[[Path, Path, float], str] = _no_guidance
-    """with_guidance(bundle, out, beta) -> policy id: writes to `out` the same policy that acts with guidance beta."""
-
-    @property
-    def guided(self) -> bool:
-        """Whether its policies can act with guidance."""
-        return self.with_guidance is not _no_guidance
+    acts_by: tuple[str, ...] = ()
+    """Fields of Acting that its policies follow."""
+    with_acting: Callable[[Path, Path, Acting], str] = _one_way
+    """with_acting(bundle, out, acting) -> policy id: writes to `out` the same policy that acts so."""
 
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
@@ -97,14 +107,14 @@ def candidates(folder: Path) -> tuple[tuple[int, Path], ...]:
     return tuple(found)
 
 
-def with_guidance(bundle: Path, out: Path, beta: float) -> str:
-    """Writes to `out` (not there yet) the policy of any bundle, acting with guidance `beta`; returns its policy id.
+def with_acting(bundle: Path, out: Path, acting: Acting) -> str:
+    """Writes to `out` (not there yet) the policy of any bundle, acting as asked; returns its policy id.
 
     Raises:
         ArtifactCorrupt: the folder has no readable recap.json.
         ConfigError: that policy cannot act so.
     """
-    return _family_of_bundle(bundle).with_guidance(bundle, out, beta)
+    return _family_of_bundle(bundle).with_acting(bundle, out, acting)
 
 
 def load_policy(path: Path, *, runtime: Runtime = CPU) -> Policy:

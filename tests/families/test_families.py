@@ -107,13 +107,14 @@ def _child(folder, *command):
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_policy_without_guidance_is_not_asked_for_any(third):
+def test_a_policy_that_acts_in_one_way_is_not_asked_for_another(third):
     models = Models(policy="ridge", value="neighbours", beside=())
     made = PRESETS.get("sim")(("shirt_folding",), models)
-    assert made.checkpoint_selection.guidance == (1.0,)
-    asked = replace(made, checkpoint_selection=replace(made.checkpoint_selection, guidance=(1.0, 2.0)))
-    with pytest.raises(ConfigError, match="act by their condition alone"):
-        build_graph(asked)
+    assert (made.checkpoint_selection.guidance, made.checkpoint_selection.noise_scale) == ((1.0,), (1.0,))
+    for name in ("guidance", "noise_scale"):
+        asked = replace(made, checkpoint_selection=replace(made.checkpoint_selection, **{name: (1.0, 2.0)}))
+        with pytest.raises(ConfigError, match=f"act in one way: {name} 2"):
+            build_graph(asked)
 
 
 def test_what_acts_with_somebody_elses_policy_knows_its_settings(third):

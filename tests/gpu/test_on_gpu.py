@@ -13,7 +13,7 @@ from tests.support.policies import last_candidate, make_observation, train_synth
 from tests.support.values import synthetic_values
 
 from policy.conditioning import POSITIVE
-from policy.models import load_policy, with_guidance
+from policy.models import Acting, load_policy, with_acting
 from policy.models.pi05.config import small_config, tiny_config
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime
@@ -61,7 +61,7 @@ def test_training_dies_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("runtime", "tolerance"), [(GPU, 1e-3), (HALF, 0.1)])
 def test_pi05_acts_the_same(tmp_path: Path, beta: float, runtime: Runtime, tolerance: float) -> None:
     train_synthetic("pi05", tiny_config(), tmp_path, condition=POSITIVE)
-    with_guidance(last_candidate(tmp_path), tmp_path / "guided", beta)
+    with_acting(last_candidate(tmp_path), tmp_path / "guided", Acting(guidance=beta))
     seen = make_observation(1)
     expected, found = (
         load_policy(tmp_path / "guided", runtime=where).act(seen, noise_seed=2) for where in (Runtime(), runtime)

@@ -14,7 +14,7 @@ SECTIONS = (
     Section(id="outcomes", title="Outcomes by source", context=attempts.outcomes),
     Section(id="labels", title="Labels", context=learning.labels),
     Section(id="training", title="Training", context=learning.training),
-    Section(id="selection", title="Checkpoint and guidance", context=learning.selection),
+    Section(id="selection", title="Checkpoint and way of acting", context=learning.selection),
     Section(id="stages", title="Minutes per stage", context=record.stages),
     Section(id="data", title="Data", context=record.data),
     Section(id="settings", title="Settings", context=record.settings),

@@ -139,7 +139,7 @@ def labels(data: ReportData) -> Context:
 
 
 def selection(data: ReportData) -> Context:
-    """Which checkpoint and guidance each iteration went on with, and how the others did."""
+    """Which checkpoint and way of acting each iteration went on with, and how the others did."""
     rows = [(i.index, i.selection) for i in data.iterations if i.selection is not None]
     if not rows:
         return "No checkpoint has been chosen yet." if data.plans("checkpoint_selection") else None

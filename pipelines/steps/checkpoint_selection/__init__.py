@@ -1,3 +1,3 @@
-"""checkpoint_selection: which of a training's candidates, and how strongly guided, on VALIDATION starts."""
+"""checkpoint_selection: which of a training's candidates, and how it acts, on VALIDATION starts."""
 
 from pipelines.steps.checkpoint_selection.step import checkpoint_selection as checkpoint_selection

@@ -15,6 +15,8 @@ class Candidate:
     """Gradient steps of its training."""
     guidance: float
     """Strength beta that it acts with."""
+    noise_scale: float
+    """Factor on the flow's starting noise that it acts with."""
     attempts: int
     successes: int
     steps_used: int = 0

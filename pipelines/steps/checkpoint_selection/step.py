@@ -1,20 +1,22 @@
-"""checkpoint_selection: which of a training's candidates, and how strongly guided, on VALIDATION starts.
+"""checkpoint_selection: which of a training's candidates, and how it acts, on VALIDATION starts.
 
-A lower loss is not a better policy, so checkpoints are compared by what they do. First the candidates, each plainly
-(guidance as first listed); then the best of them with every other guidance. Owns that order and the choice.
+A lower loss is not a better policy, so checkpoints are compared by what they do. First the candidates, each acting as
+first listed; then the best of them with every other noise scale, then with every other guidance. The same rule for
+every policy of a run. Owns that order and the choice.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipelines.attempts import link_tree, pin_renderer, play_missing, starts_of
 from pipelines.facts import ACTING, ActingFacts, task_context
 from pipelines.ledger import Ledger
 from pipelines.steps.checkpoint_selection.outputs import Candidate, Selection
+from policy.models import Acting, candidates, with_acting
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import Split, start_seeds
@@ -31,23 +33,33 @@ class CheckpointSelectionConfig:
     guidance: tuple[float, ...] = setting(
         (1.0,), minimum=0, help="strengths beta to try; the first is the one that candidates are compared with"
     )
+    noise_scale: tuple[float, ...] = setting(
+        (1.0,),
+        minimum=0,
+        help="factors on the flow's starting noise to try (1: as trained, 0: none); candidates act by the first",
+    )
 
     def __post_init__(self) -> None:
         validate(self)
-        if not self.guidance:
-            raise ConfigError("CheckpointSelectionConfig.guidance: no strength to try, expected at least one, e.g. 1.0")
-        if len(set(self.guidance)) != len(self.guidance):
-            raise ConfigError(f"CheckpointSelectionConfig.guidance: {self.guidance} lists a strength twice")
+        for name, listed in self._listed().items():
+            if not listed:
+                raise ConfigError(f"CheckpointSelectionConfig.{name}: nothing to try, expected at least one, e.g. 1.0")
+            if len(set(listed)) != len(listed):
+                raise ConfigError(f"CheckpointSelectionConfig.{name}: {listed} lists a number twice")
+
+    def _listed(self) -> dict[str, tuple[float, ...]]:
+        return {"guidance": self.guidance, "noise_scale": self.noise_scale}
 
     def refuse_untried(self) -> None:
-        """Raises ConfigError if strengths are listed that no attempt would try."""
-        if self.attempts == 0 and len(self.guidance) > 1:
-            others = ", ".join(f"{beta:g}" for beta in self.guidance[1:])
-            raise ConfigError(
-                f"checkpoint_selection: guidance {others} to try with 0 attempts each",
-                hint=f"--set checkpoint_selection.guidance={self.guidance[0]:g}   "
-                "(or --set checkpoint_selection.attempts=N)",
-            )
+        """Raises ConfigError if ways of acting are listed that no attempt would try."""
+        for name, listed in self._listed().items():
+            if self.attempts == 0 and len(listed) > 1:
+                others = ", ".join(f"{number:g}" for number in listed[1:])
+                raise ConfigError(
+                    f"checkpoint_selection: {name} {others} to try with 0 attempts each",
+                    hint=f"--set checkpoint_selection.{name}={listed[0]:g}   "
+                    "(or --set checkpoint_selection.attempts=N)",
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +77,17 @@ class _Option:
     """One policy that may be chosen."""
 
     step: int
-    guidance: float
+    acting: Acting
     path: Path
 
     @property
     def name(self) -> str:
-        return f"step-{self.step:06d}-beta-{self.guidance:g}"
+        return f"step-{self.step:06d}-beta-{self.acting.guidance:g}-noise-{self.acting.noise_scale:g}"
 
 
 @step(
     name="checkpoint_selection",
-    version=1,
+    version=2,
     config=CheckpointSelectionConfig,
     facts=SelectionFacts,
     inputs=("candidates",),
@@ -87,42 +99,42 @@ def checkpoint_selection(
     ctx: StepContext, config: CheckpointSelectionConfig, facts: SelectionFacts, inputs: Mapping[str, Artifact]
 ) -> Mapping[str, Output]:
     """Outputs the chosen policy bundle and how every option did (Selection)."""
-    from policy.models import candidates
-
-    plain, *others = config.guidance if facts.guide and facts.compare else (1.0,)
-    found = candidates(inputs["candidates"].path)
-    options = [_guided(ctx, step, path, plain) for step, path in found]
+    plain, *strengths = config.guidance if facts.guide and facts.compare else (1.0,)
+    scale, *scales = config.noise_scale
+    weights = dict(candidates(inputs["candidates"].path))
+    first = Acting(guidance=plain, noise_scale=scale)
+    options = [_acting(ctx, step, weights[step], first) for step in weights]
     scores: dict[str, Candidate] = {}
     if config.attempts == 0 or not facts.compare:
         if facts.compare:
             config.refuse_untried()
         chosen = options[-1]
         scores[chosen.name] = Candidate(
-            name=chosen.name, step=chosen.step, guidance=chosen.guidance, attempts=0, successes=0
+            name=chosen.name, step=chosen.step, **asdict(chosen.acting), attempts=0, successes=0
         )
     else:
         chosen = _best(_play(ctx, config, facts, options, scores), scores)
-        guided = [
-            _guided(ctx, chosen.step, path, beta) for beta in others for step, path in found if step == chosen.step
-        ]
-        chosen = _best([chosen, *_play(ctx, config, facts, guided, scores)], scores)
+        for name, others in (("noise_scale", scales), ("guidance", strengths)):
+            ways = [replace(chosen.acting, **{name: number}) for number in others]
+            tried = [_acting(ctx, chosen.step, weights[chosen.step], way) for way in ways]
+            chosen = _best([chosen, *_play(ctx, config, facts, tried, scores)], scores)
     out = ctx.out / "policy"
     link_tree(chosen.path, out)
-    ctx.journal.metrics({"chosen_step": float(chosen.step), "chosen_guidance": chosen.guidance}, step=0)
+    figures = {"chosen_step": float(chosen.step)} | {f"chosen_{k}": v for k, v in asdict(chosen.acting).items()}
+    ctx.journal.metrics(figures, step=0)
     selection = Selection(tasks=facts.tasks, split="validation", chosen=chosen.name, candidates=tuple(scores.values()))
     return {"policy": DirOutput(out), "selection": JsonOutput.of(selection)}
 
 
-def _guided(ctx: StepContext, step: int, path: Path, beta: float) -> _Option:
-    """The candidate itself, or the same weights with another guidance, kept in scratch."""
-    from policy.models import with_guidance
-
-    if beta == 1.0:
-        return _Option(step=step, guidance=beta, path=path)
-    target = ctx.scratch / "guided" / f"{path.name}-beta-{beta:g}"
+def _acting(ctx: StepContext, step: int, path: Path, acting: Acting) -> _Option:
+    """The candidate itself, or the same weights acting in another way, kept in scratch."""
+    plain = _Option(step=step, acting=acting, path=path)
+    if acting == Acting():
+        return plain
+    target = ctx.scratch / "acting" / plain.name
     shutil.rmtree(target, ignore_errors=True)  # a killed attempt may have left it half written
-    with_guidance(path, target, beta)
-    return _Option(step=step, guidance=beta, path=target)
+    with_acting(path, target, acting)
+    return replace(plain, path=target)
 
 
 def _play(
@@ -160,7 +172,7 @@ def _play(
         scores[option.name] = Candidate(
             name=option.name,
             step=option.step,
-            guidance=option.guidance,
+            **asdict(option.acting),
             attempts=len(attempts),
             successes=sum(won),
             by_task=count_by_task([task for task, _ in starts.values()], won),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.models import POLICIES, PolicyFamily
+from policy.models import POLICIES, Acting, PolicyFamily
 from policy.models.pi05.checks import check
 from policy.models.pi05.config import Pi05Config, base_config, relative_dims, small_preset, tiny_preset
 from recap.training.runtime import CPU, Runtime
@@ -29,10 +29,10 @@ def _load(path: Path, *, runtime: Runtime = CPU) -> Pi05Actor:
     return load_policy(path, runtime=runtime)
 
 
-def _with_guidance(path: Path, out: Path, beta: float) -> str:
-    from policy.models.pi05.bundle import with_guidance
+def _with_acting(path: Path, out: Path, acting: Acting) -> str:
+    from policy.models.pi05.bundle import with_acting
 
-    return with_guidance(path, out, beta)
+    return with_acting(path, out, acting)
 
 
 POLICIES.add(
@@ -48,6 +48,7 @@ POLICIES.add(
         train=_train,
         load=_load,
         networks=True,
-        with_guidance=_with_guidance,
+        acts_by=("guidance", "noise_scale"),
+        with_acting=_with_acting,
     ),
 )

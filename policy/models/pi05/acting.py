@@ -1,9 +1,9 @@
 """A trained pi0.5 bundle as a Policy: one observation and a noise seed in, a chunk of robot actions out.
 
 Deterministic on the CPU: one torch thread, float32, noise from the seed alone. The bundle says which advantage
-condition the prompt carries and how far the flow is pushed towards it (guidance beta; 1 is one pass, as without
-condition). Costs torch to load, neither transformers nor LeRobot; that LeRobot's factory gives the same actions from
-the same folder is a test.
+condition the prompt carries, how far the flow is pushed towards it (guidance beta; 1 is one pass, as without
+condition) and how much noise it starts from. Costs torch to load, neither transformers nor LeRobot; that LeRobot's
+factory gives the same actions from the same folder is a test.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Pi05Actor:
             raise ConfigError(f"pi05: state of {state.shape[1]} numbers, expected {len(info.state_names)}")
         scaled = info.stats.state.apply(state)
         noise = torch.stack([chunk_noise(seed, info.chunk, len(info.action_names)) for seed in noise_seeds])
-        noise = F.pad(noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
+        noise = F.pad(info.noise_scale * noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
         sampled = self._sample(images, observations[0].prompt, scaled, noise)
         action = info.stats.action.invert(sampled[..., : len(info.action_names)].cpu().numpy())
         return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)

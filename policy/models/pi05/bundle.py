@@ -5,7 +5,7 @@
     policy_preprocessor.json ...   LeRobot processors with the statistics they need
     policy_postprocessor.json ...
     tokenizer.json                 the prompt's tokens, for the `tokenizers` library
-    recap.json                     prompt, condition, guidance, chunk, executed steps, cameras, names, scaling, versions
+    recap.json                     prompt, condition, guidance, noise scale, chunk, cameras, names, scaling, versions
 
 The JSON files are written here rather than by LeRobot's own savers, because importing those costs seconds; a contract
 test loads the folder with LeRobot, saves it again with LeRobot, and compares.
@@ -19,7 +19,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from policy.models import Acting
 from policy.models.pi05.lerobot_files import config_json, postprocessor_files, preprocessor_files
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import tokenizer_json
@@ -36,9 +37,9 @@ from recap.config import from_json, to_json
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree
 
-FORMAT = 3
-_TAGGED_FORMAT = 2
-"""The format before, which calls the condition `tag`. Read, never written."""
+FORMAT = 4
+_OLDER: Mapping[int, Mapping[str, str]] = {2: {"condition": "tag"}, 3: {}}
+"""Formats that are read, never written: {format: {field: its name then}}. They know no noise scale: it was 1."""
 PROMPT_SEPARATOR = "; "
 _WEIGHTS = "model.safetensors"
 _LIBRARIES = ("torch", "lerobot", "numpy", "recap-rl")
@@ -66,6 +67,8 @@ class BundleInfo:
     """Words of the advantage condition it acts with (policy.conditioning.POSITIVE), or "": none."""
     guidance: float = 1.0
     """beta: 1 acts by the conditioned flow alone, otherwise by unconditioned + beta (conditioned - unconditioned)."""
+    noise_scale: float = 1.0
+    """Factor on the standard normal noise that the flow starts from when acting."""
     policy_id: str = ""
     """Identity of the folder's logical content; known once it is written."""
 
@@ -90,27 +93,31 @@ def write_bundle(path: Path, network: Pi05Network, info: BundleInfo) -> str:
     return digest_tree(path)
 
 
-def with_guidance(source: Path, out: Path, beta: float) -> str:
-    """Writes to `out` the bundle `source` with guidance `beta`; returns the policy id. `out` must not exist.
+def with_acting(source: Path, out: Path, acting: Acting) -> str:
+    """Writes to `out` the bundle `source` that acts as asked; returns the policy id. `out` must not exist.
 
-    Only the number changes, in recap.json and in LeRobot's config.json; all other files are hard-linked, or copied
-    where that is impossible. The guidance a bundle already has gives its id again. The caller commits the folder.
+    Only these numbers change, in recap.json and in LeRobot's config.json; all other files are hard-linked, or copied
+    where that is impossible. How a bundle acts already gives its id again. The caller commits the folder.
 
     Raises:
         ArtifactCorrupt: `source` is not a bundle.
-        ConfigError: beta is negative or not finite, or not 1 for a policy without condition, which has nothing to mix.
+        ConfigError: a number is negative or not finite, or guidance is not 1 for a policy without condition, which has
+            nothing to mix.
     """
     info = read_info(source)
-    if not (math.isfinite(beta) and beta >= 0):
-        raise ConfigError(f"guidance {beta}, expected a finite number >= 0")
-    if beta != 1 and not info.condition:
+    numbers = asdict(acting)
+    for name, number in numbers.items():
+        if not (math.isfinite(number) and number >= 0):
+            raise ConfigError(f"{name} {number}, expected a finite number >= 0")
+    if acting.guidance != 1 and not info.condition:
         raise ConfigError(
-            f"policy bundle {source} was trained without advantage conditions: guidance {beta}, expected 1",
+            f"policy bundle {source} was trained without advantage conditions: guidance {acting.guidance}, expected 1",
             hint="train it on ConditionedBatches with condition=POSITIVE",
         )
     link_folder(source, out, other=("config.json", "recap.json"))
     for name in ("config.json", "recap.json"):
-        _write_json(out / name, {**json.loads((source / name).read_bytes()), "guidance": float(beta)})
+        known = json.loads((source / name).read_bytes()) | numbers
+        _write_json(out / name, known | ({"format": FORMAT} if name == "recap.json" else {}))
     return digest_tree(out)
 
 
@@ -140,6 +147,7 @@ def _description(info: BundleInfo) -> dict[str, Any]:
         "task": info.task,
         "condition": info.condition,
         "guidance": info.guidance,
+        "noise_scale": info.noise_scale,
         "chunk": info.chunk,
         "execute": info.execute,
         "euler_steps": info.euler_steps,
@@ -163,8 +171,8 @@ def read_info(path: Path) -> BundleInfo:
         raw = json.loads((path / "recap.json").read_bytes())
     except (OSError, json.JSONDecodeError) as error:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {error}") from error
-    if raw.get("format") == _TAGGED_FORMAT and "tag" in raw:
-        raw |= {"format": FORMAT, "condition": raw["tag"]}
+    if (renamed := _OLDER.get(raw.get("format"))) is not None and set(renamed.values()) <= set(raw):
+        raw |= {name: raw[old] for name, old in renamed.items()} | {"format": FORMAT, "noise_scale": 1.0}
     if raw.get("format") != FORMAT or raw.get("family") != "pi05":
         raise ArtifactCorrupt(
             f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 {FORMAT}",
@@ -185,6 +193,7 @@ def read_info(path: Path) -> BundleInfo:
         stats=PolicyStats(**stats),
         condition=raw["condition"],
         guidance=raw["guidance"],
+        noise_scale=raw["noise_scale"],
         policy_id=digest_tree(path),
     )
 

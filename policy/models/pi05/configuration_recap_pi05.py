@@ -25,6 +25,9 @@ class RecapPI05Config(PI05Config):
     guidance: float = 1.0
     """beta of the mixed flow when acting; 1 is the conditioned flow alone. LeRobot's training call does not read it."""
 
+    noise_scale: float = 1.0
+    """Factor on the noise that the flow starts from when acting. LeRobot's training call does not read it."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.guidance != 1.0 and not self.condition:

@@ -50,6 +50,7 @@ def config_json(info: BundleInfo) -> dict[str, Any]:
         "dtype": "float32",
         "condition": info.condition,
         "guidance": info.guidance,
+        "noise_scale": info.noise_scale,
         "chunk_size": info.chunk,
         "n_action_steps": info.execute,
         "max_state_dim": len(info.state_names),

@@ -75,6 +75,7 @@ class _Core(Pi05Network):
         if noise is None:
             shape = (len(tokens), config.chunk_size, config.max_action_dim)
             noise = self.sample_noise(shape, tokens.device)
+        noise = config.noise_scale * noise
         steps = num_steps or config.num_inference_steps
         if config.guidance == 1.0:
             prefix = self._prefix(images, img_masks, tokens, masks)

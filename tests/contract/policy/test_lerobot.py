@@ -42,7 +42,7 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     import numpy as np
     from tests.support.policies import make_observation
 
-    from policy.models import load_policy, with_guidance
+    from policy.models import Acting, load_policy, with_acting
     from policy.models.pi05.acting import chunk_noise
 
     folder, observation = tmp_path_factory.mktemp("again"), make_observation(seed=5)
@@ -54,7 +54,7 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     )
     places = {beta: (folder / f"beta-{beta}", folder / f"again-{beta}") for beta in GUIDANCE}
     for beta, (guided, _) in places.items():
-        with_guidance(bundle, guided, beta)
+        with_acting(bundle, guided, Acting(guidance=beta))
     paths = [str(path) for pair in places.values() for path in pair]
     done = subprocess.run(
         [sys.executable, "-c", _LOAD, str(folder / "observation.npz"), *paths],

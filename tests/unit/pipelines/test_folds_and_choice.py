@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.steps.checkpoint_selection.outputs import Candidate
 from pipelines.steps.checkpoint_selection.step import _best, _Option
+from policy.models import Acting
 from recap.errors import ConfigError
 from value_model.folds import assign_folds
 
@@ -34,9 +35,11 @@ def test_fewer_episodes_than_folds_are_refused() -> None:
 
 
 def _scored(*rows: tuple[int, float, int, int]) -> tuple[list[_Option], dict[str, Candidate]]:
-    options = [_Option(step=step, guidance=beta, path=Path()) for step, beta, _, _ in rows]
+    options = [_Option(step=step, acting=Acting(guidance=beta), path=Path()) for step, beta, _, _ in rows]
     scores = {
-        option.name: Candidate(name=option.name, step=step, guidance=beta, attempts=10, successes=won, steps_used=used)
+        option.name: Candidate(
+            name=option.name, step=step, guidance=beta, noise_scale=1.0, attempts=10, successes=won, steps_used=used
+        )
         for option, (step, beta, won, used) in zip(options, rows, strict=True)
     }
     return options, scores
@@ -48,4 +51,4 @@ def test_most_successes_win_then_speed_then_longer_training_then_the_first() -> 
     options, scores = _scored((100, 1.0, 7, 900), (200, 1.0, 7, 900))
     assert _best(options, scores).step == 200
     options, scores = _scored((200, 1.0, 7, 900), (200, 2.0, 7, 900))
-    assert _best(options, scores).guidance == 1.0
+    assert _best(options, scores).acting.guidance == 1.0

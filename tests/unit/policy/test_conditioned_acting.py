@@ -25,7 +25,7 @@ from tests.support.policies import (
 from torch import Tensor
 
 from policy.conditioning import NEGATIVE, POSITIVE
-from policy.models import candidates, load_policy, with_guidance
+from policy.models import Acting, candidates, load_policy, with_acting
 from policy.models.pi05.acting import Pi05Actor, chunk_noise
 from policy.models.pi05.acting import load_policy as load_actor
 from policy.models.pi05.bundle import read_bundle, read_info
@@ -133,7 +133,7 @@ def test_a_step_of_the_kept_modulations_is_the_velocity(conditioned: Path) -> No
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 2.0, 3.5])
 def test_guided_action_is_the_formula(conditioned: Path, tmp_path: Path, beta: float) -> None:
-    with_guidance(conditioned, tmp_path / "guided", beta)
+    with_acting(conditioned, tmp_path / "guided", Acting(guidance=beta))
     actor = load_actor(tmp_path / "guided")
     chunk = actor.act(make_observation(4), noise_seed=4)
     np.testing.assert_allclose(chunk, by_hand(actor, beta, 4), atol=5e-6)
@@ -141,7 +141,7 @@ def test_guided_action_is_the_formula(conditioned: Path, tmp_path: Path, beta: f
 
 
 def test_guidance_shares_the_image_features(conditioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_guidance(conditioned, tmp_path / "guided", 2.0)
+    with_acting(conditioned, tmp_path / "guided", Acting(guidance=2.0))
     actor = load_actor(tmp_path / "guided")
     seen: list[int] = []
     inner = actor.network.embed_images
@@ -155,11 +155,11 @@ def test_guidance_shares_the_image_features(conditioned: Path, tmp_path: Path, m
 
 def test_reguided_bundles_differ_in_that_number_alone(conditioned: Path, tmp_path: Path) -> None:
     original = read_info(conditioned).policy_id
-    other = with_guidance(conditioned, tmp_path / "two", 2.0)
+    other = with_acting(conditioned, tmp_path / "two", Acting(guidance=2.0))
     assert other != original
     assert other == load_policy(tmp_path / "two").policy_id
-    assert with_guidance(tmp_path / "two", tmp_path / "one", 1.0) == original
-    assert with_guidance(conditioned, tmp_path / "same", 1.0) == original
+    assert with_acting(tmp_path / "two", tmp_path / "one", Acting(guidance=1.0)) == original
+    assert with_acting(conditioned, tmp_path / "same", Acting(guidance=1.0)) == original
     assert read_info(conditioned).policy_id == original
     weights = tmp_path / "two" / "model.safetensors"
     assert weights.read_bytes() == (conditioned / "model.safetensors").read_bytes()
@@ -170,14 +170,14 @@ def test_reguided_bundles_differ_in_that_number_alone(conditioned: Path, tmp_pat
 @pytest.mark.parametrize("beta", [-0.5, float("nan"), float("inf")])
 def test_guidance_out_of_range_is_refused(conditioned: Path, tmp_path: Path, beta: float) -> None:
     with pytest.raises(ConfigError, match="expected a finite number >= 0"):
-        with_guidance(conditioned, tmp_path / "guided", beta)
+        with_acting(conditioned, tmp_path / "guided", Acting(guidance=beta))
     assert not (tmp_path / "guided").exists()
 
 
 def test_guidance_of_an_unconditioned_policy_is_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="without advantage conditions"):
-        with_guidance(bundle, tmp_path / "guided", 2.0)
-    assert with_guidance(bundle, tmp_path / "one", 1.0) == read_info(bundle).policy_id
+        with_acting(bundle, tmp_path / "guided", Acting(guidance=2.0))
+    assert with_acting(bundle, tmp_path / "one", Acting(guidance=1.0)) == read_info(bundle).policy_id
 
 
 def test_a_bundle_that_calls_its_condition_a_tag_still_acts(conditioned: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_bundle_of_the_format_before_conditions_is_refused(conditioned: Path, 
     raw = json.loads((conditioned / "recap.json").read_bytes())
     old = {name: value for name, value in raw.items() if name not in ("condition", "guidance")} | {"format": 1}
     (tmp_path / "old" / "recap.json").write_text(json.dumps(old))
-    with pytest.raises(ArtifactCorrupt, match=r"format 1, expected pi05 3(.|\n)*train it again"):
+    with pytest.raises(ArtifactCorrupt, match=r"format 1, expected pi05 4(.|\n)*train it again"):
         load_policy(tmp_path / "old")
 
 

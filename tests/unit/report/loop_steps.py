@@ -235,7 +235,8 @@ def policy(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> M
 
 def select(ctx: StepContext, config: Setup, inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
     tried = tuple(
-        Candidate(name=f"step-{n}", step=n, guidance=1.0, attempts=8, successes=n, steps_used=99) for n in (3, 5)
+        Candidate(name=f"step-{n}", step=n, guidance=1.0, noise_scale=1.0, attempts=8, successes=n, steps_used=99)
+        for n in (3, 5)
     )
     chosen = Selection(tasks=(TASK,), split="validation", chosen="step-5", candidates=tried)
     return {"selection": JsonOutput.of(chosen)}

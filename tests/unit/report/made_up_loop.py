@@ -212,7 +212,7 @@ def gate(verdict: Verdict, champion: str = "c" * 16, challenger: str = "d" * 16,
 def selection(index: int) -> Selection:
     def tried(step: int, guidance: float, successes: int) -> Candidate:
         name = f"step-{step:06d}-beta-{guidance:g}"
-        return Candidate(name=name, step=step, guidance=guidance, attempts=24, successes=successes)
+        return Candidate(name=name, step=step, guidance=guidance, noise_scale=1.0, attempts=24, successes=successes)
 
     return Selection(
         tasks=("shirt_folding",),
