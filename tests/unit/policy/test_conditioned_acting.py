@@ -31,6 +31,7 @@ from policy.models.pi05.acting import load_policy as load_actor
 from policy.models.pi05.bundle import read_bundle, read_info
 from policy.models.pi05.config import Pi05Config, candidate_steps, tiny_config
 from policy.models.pi05.learner import float_images
+from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import prompt_tokens
 from policy.models.pi05.sizes import small
 from recap.errors import ArtifactCorrupt, ConfigError, ResumeRefused
@@ -167,11 +168,32 @@ def test_reguided_bundles_differ_in_that_number_alone(conditioned: Path, tmp_pat
     assert not (tmp_path / "two" / "recap.json").samefile(conditioned / "recap.json")
 
 
-@pytest.mark.parametrize("beta", [-0.5, float("nan"), float("inf")])
-def test_guidance_out_of_range_is_refused(conditioned: Path, tmp_path: Path, beta: float) -> None:
-    with pytest.raises(ConfigError, match="expected a finite number >= 0"):
-        with_acting(conditioned, tmp_path / "guided", Acting(guidance=beta))
+@pytest.mark.parametrize("field", ["guidance", "noise_scale"])
+@pytest.mark.parametrize("number", [-0.5, float("nan"), float("inf")])
+def test_numbers_out_of_range_are_refused(conditioned: Path, tmp_path: Path, field: str, number: float) -> None:
+    with pytest.raises(ConfigError, match=f"{field} .*expected a finite number >= 0"):
+        with_acting(conditioned, tmp_path / "guided", Acting(**{field: number}))
     assert not (tmp_path / "guided").exists()
+
+
+def test_the_flow_starts_from_scaled_noise(conditioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Tensor] = []
+    sample = Pi05Network.sample
+
+    def spy(network: Pi05Network, prefix: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        started.append(noise)
+        return sample(network, prefix, noise, *args, **kwargs)
+
+    monkeypatch.setattr(Pi05Network, "sample", spy)
+    with_acting(conditioned, tmp_path / "quiet", Acting(noise_scale=0.3))
+    with_acting(conditioned, tmp_path / "still", Acting(noise_scale=0.0))
+    seen = make_observation(4)
+    for path in (conditioned, tmp_path / "quiet"):
+        load_policy(path).act(seen, noise_seed=4)
+    torch.testing.assert_close(started[1], 0.3 * started[0])
+    still = load_policy(tmp_path / "still")
+    np.testing.assert_array_equal(still.act(seen, noise_seed=4), still.act(seen, noise_seed=5))
+    assert still.policy_id != load_policy(conditioned).policy_id
 
 
 def test_guidance_of_an_unconditioned_policy_is_refused(bundle: Path, tmp_path: Path) -> None:

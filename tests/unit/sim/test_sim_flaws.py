@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 
 import pytest
@@ -10,7 +11,19 @@ def test_shares_come_out_as_set() -> None:
     modes = Counter(draw_flaws(FlawConfig(), seed).mode for seed in range(2000))
     assert set(modes) == set(MODES)
     assert modes["clean"] / 2000 == pytest.approx(0.5, abs=0.04)
-    assert modes["biased"] / 2000 == pytest.approx(0.25, abs=0.04)
+    assert modes["biased"] / 2000 == pytest.approx(0.4, abs=0.04)
+
+
+def test_biased_demonstrators_share_their_habit_unless_its_spread_is_the_circle() -> None:
+    def directions(config: FlawConfig) -> list[float]:
+        drawn = (draw_flaws(config, seed) for seed in range(2000))
+        return [math.degrees(math.atan2(y, x)) for x, y in (one.place_bias_m for one in drawn if one.mode == "biased")]
+
+    found = directions(FlawConfig())
+    assert (min(found), max(found)) == pytest.approx((-130, -50), abs=2)
+    assert sum(found) / len(found) == pytest.approx(-90, abs=3)
+    anywhere = directions(FlawConfig(bias_spread_deg=180))
+    assert (min(anywhere), max(anywhere)) == pytest.approx((-180, 180), abs=3)
 
 
 def test_a_task_says_how_many_are_flawed_unless_the_settings_do() -> None:
