@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipelines.config import RunConfig
-from pipelines.preflight.models import check_models
+from pipelines.preflight.models import check_models, privileged
 from recap.errors import ConfigError
 
 
@@ -97,15 +97,14 @@ def _check_machine(config: RunConfig, root: Path) -> None:
     from data.robots.gym import GymTask
     from data.task_list import tasks_of
     from pipelines.attempts import renderer_here
-    from value_model.models import family_of
 
     for task in tasks_of(config.tasks):
         if isinstance(task, GymTask):
             task.require_package()
-            blind = [name for name, model in config.values.items() if family_of(model).privileged]
+            blind = privileged(config)
             if config.iterations and blind and task.read_progress is None:
                 raise ConfigError(
-                    f"--value {blind[0]}: the world of task '{task.spec.id}' has no measure of progress",
+                    f"{blind[0]}: the world of task '{task.spec.id}' has no measure of progress",
                     hint="--value viva",
                 )
         renderer_here(root, (task.spec.id,), config.env.renderer)

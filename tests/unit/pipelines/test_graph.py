@@ -13,9 +13,8 @@ from pipelines.config import PRESETS, Models, RunConfig
 from pipelines.facts import ActingFacts
 from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
-from pipelines.steps.advantage.step import AdvantageConfig
+from pipelines.steps.advantage.step import AdvantageConfig, ArmFacts
 from pipelines.steps.judge.outputs import ValueHealth
-from pipelines.steps.judge.step import ValuesFacts
 from pipelines.steps.record.step import RecordFacts
 from pipelines.wiring import lookaheads
 from recap.config import to_json
@@ -43,7 +42,7 @@ def test_every_preset_makes_a_whole_graph(preset: str) -> None:
     for k in range(1, config.iterations + 1):
         assert nodes[f"{k}/policy"].inputs["base"].node == "0/pretrain"
         assert nodes[f"{k}/advantage"].inputs["value_health"].node == f"{k}/judge"
-        assert nodes[f"{k}/advantage"].inputs["values"].node == f"{k}/{config.value}/value_label"
+        assert nodes[f"{k}/advantage"].inputs["values"].node == f"{k}/{config.labels}/value_label"
         assert nodes[f"{k}/policy"].inputs["labels"].node == f"{k}/advantage"
         assert nodes[f"{k}/gate"].inputs["challenger"].node == f"{k}/checkpoint_selection"
 
@@ -159,7 +158,7 @@ def test_flags_of_the_loop_come_back_in_the_command(tmp_path: Path) -> None:
     invocation = Invocation.of(task=TASK, iterations=2, value="oracle", values="none", unlabelled="skip")
     config = invocation.config()
     assert config.iterations == 2
-    assert (config.value, list(config.values)) == ("oracle", ["oracle"])
+    assert (config.labels, config.rule("oracle"), list(config.values)) == ("oracle", "", ["oracle"])
     assert config.annotate.unlabelled == "skip"
     command = invocation.command(tmp_path)
     assert "--iterations 2 --value oracle --values none --unlabelled skip" in command
@@ -175,11 +174,11 @@ def test_values_that_miss_a_bound_label_nothing_unless_that_is_asked_for(tmp_pat
         return {"value_health": given}  # type: ignore[dict-item]
 
     advantage: Any = STEPS.get("advantage").function
-    facts = ValuesFacts(tasks=(TASK,), name="viva", lookahead={TASK: 18}, returns=ReturnConfig())
+    facts = ArmFacts(tasks=(TASK,), name="viva", rule="", lookahead={TASK: 18}, returns=ReturnConfig())
     ctx = SimpleNamespace(node="1/advantage")
     with pytest.raises(HealthError, match="value_std 0 over 6 episodes"):
         advantage(ctx, AdvantageConfig(), facts, judged(enforce=True))
-    with pytest.raises(KeyError, match=r"values|annotations|episodes"):  # it goes on to read them
+    with pytest.raises(AttributeError, match="workspace"):  # it goes on to read episodes
         advantage(ctx, AdvantageConfig(), facts, judged(enforce=False))
 
 
