@@ -185,9 +185,9 @@ class Invocation:
 
         usual = Models()
         labels = self.labels or self.value or usual.value
-        of_values = [arm for arm in (self.labels, *(self.arms or ())) if arm and not _is_rule(arm)]
-        needed = self.value or self.labels is None or of_values or _read_values((labels, *(self.arms or ())))
-        value = self.value or next(iter(of_values), usual.value) if needed else ""
+        arms = (labels, *(self.arms or ()))
+        of_values = [arm for arm in arms if arm == self.value or not _is_rule(arm)]
+        value = self.value or next(iter(of_values), usual.value if _read_values(arms) else "")
         beside = self.values if self.values is not None else usual.beside if value else ()
         return Models(
             policy=self.policy or usual.policy,
@@ -197,10 +197,15 @@ class Invocation:
         )
 
     def _check_arms(self) -> None:
-        """Refuses value models and arms that contradict each other."""
+        """Refuses arms that there are not, and value models and arms that contradict each other."""
+        from value_model.arms import ARMS
+        from value_model.models import VALUE_MODELS
+
         named = [name for name in (self.value, *(self.values or ())) if name]
         arms = [name for name in (self.labels, *(self.arms or ())) if name]
         for arm in arms:
+            if not _is_rule(arm) and arm not in VALUE_MODELS.names():
+                raise UnknownName.among("arm", arm, [*ARMS.names(), *VALUE_MODELS.names()])
             if _is_rule(arm) and arm in named:
                 raise ConfigError(
                     f"'{arm}' is a value model of this run and an arm that reads no values: which one labels?",
