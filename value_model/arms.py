@@ -147,10 +147,17 @@ def _words(seed: int, episode: str, length: int) -> NDArray[np.uint64]:
 
 def _flaw(known: Known) -> BoolArray:
     """Clean segments are positive, flawed ones are not; what is neither goes by the episode's outcome."""
-    from value_model.segments import action_quality
+    from value_model.segments import action_quality, usual_gains
 
     facts = known.facts
-    quality = np.concatenate([action_quality(_truth(known, place)) for place in range(facts.num_episodes)])
+    truths = [_truth(known, place) for place in range(facts.num_episodes)]
+    usual = {
+        task: usual_gains(truth for truth, own in zip(truths, facts.tasks, strict=True) if own == task)
+        for task in facts.task_ids
+    }
+    quality = np.concatenate(
+        [action_quality(truth, usual[task]) for truth, task in zip(truths, facts.tasks, strict=True)]
+    )
     positive: BoolArray = (quality > 0) | ((quality == 0) & _outcome(known))
     return positive
 

@@ -160,7 +160,7 @@ def test_flaw_follows_the_segments_and_else_the_outcome(monkeypatch: pytest.Monk
 
     quality = {S: [1, 1, 0, -1], F: [1, 0, 0, -1]}
     monkeypatch.setattr(
-        value_model.segments, "action_quality", lambda truth: np.array(quality[truth.outcome], dtype=np.int8)
+        value_model.segments, "action_quality", lambda truth, usual: np.array(quality[truth.outcome], dtype=np.int8)
     )
     facts = make_facts([4, 4], [S, F])
     assert _label("flaw", _known(facts)).tolist() == [True, True, True, False, True, False, False, False]
