@@ -10,6 +10,7 @@ from pipelines.facts import EnvConfig
 from pipelines.steps.advantage.step import AdvantageConfig
 from pipelines.steps.annotate.step import AnnotateConfig
 from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig
+from pipelines.steps.condition_probe.step import ConditionProbeConfig
 from pipelines.steps.evaluate.step import EvaluateConfig
 from pipelines.steps.judge.step import JudgeConfig
 from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
@@ -97,6 +98,7 @@ class RunConfig:
     gated: bool = setting(True, help="let the gate decide who collects next; off: imitation's policy stays champion")
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     open_loop_eval: OpenLoopEvalConfig = field(default_factory=OpenLoopEvalConfig)
+    condition_probe: ConditionProbeConfig = field(default_factory=ConditionProbeConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     """Where models train, label and act."""
     workers: int = setting(2, minimum=1, maximum=1024, semantic=False, help="workers of a role at once")

@@ -4,6 +4,7 @@
     k/TASK/record (by the champion) -> k/annotate -> k/NAME/value_train -> k/NAME/value_label -> k/judge -> k/advantage
       -> k/policy (from base) -> k/checkpoint_selection -> k/gate (against the champion) -> k/TASK/evaluate
     for every arm beside: k/ARM/advantage -> k/ARM/policy -> k/ARM/checkpoint_selection -> k/ARM/TASK/evaluate
+    if asked for: k/condition_probe, k/ARM/condition_probe (how far the condition moves the chosen policy)
 
 Steps that act work on one task each; values and policy are learned on all, candidates and gate judged on all.
 
@@ -21,6 +22,7 @@ from pipelines.facts import ActingFacts
 from pipelines.offline import build_offline_graph
 from pipelines.preflight.ahead import check_settings, check_world
 from pipelines.steps.checkpoint_selection.step import SelectionFacts
+from pipelines.steps.condition_probe.step import ProbeFacts
 from pipelines.steps.record.step import RecordFacts
 from pipelines.wiring import Arm, add_imitation, add_training, foreign_policy, join
 from recap.errors import ConfigError
@@ -123,8 +125,11 @@ def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _Sta
             challenger=challenger,
         )["champion"]
     _evaluate(graph, config, k, challenger)
+    _probe(graph, config, k, challenger, experience)
     for arm in arms:
-        _evaluate(graph, config, k, _select(graph, config, k, arm.policy, arm), arm)
+        chosen = _select(graph, config, k, arm.policy, arm)
+        _evaluate(graph, config, k, chosen, arm)
+        _probe(graph, config, k, chosen, experience, arm)
     return replace(state, champion=champion, recorded=recorded)
 
 
@@ -149,6 +154,17 @@ def _evaluate(graph: Graph, config: RunConfig, k: int, policy: OutputRef, arm: A
         facts = ActingFacts(tasks=(task,), **_env(config))
         name = NodeName(k, "evaluate", arm.of_task(task) if arm else task)
         graph.add(name, "evaluate", config.evaluate, facts, policy=policy)
+
+
+def _probe(
+    graph: Graph, config: RunConfig, k: int, policy: OutputRef, experience: OutputRef, arm: Arm | None = None
+) -> None:
+    if not config.condition_probe.attempts:
+        return
+    _check_starts(Split.VALIDATION, config.condition_probe.attempts, 0, "condition_probe.attempts")
+    facts = ProbeFacts(tasks=config.tasks, arm=arm.name if arm else config.labels, **_env(config))
+    name = NodeName(k, "condition_probe", arm.name if arm else "")
+    graph.add(name, "condition_probe", config.condition_probe, facts, policy=policy, experience=experience)
 
 
 def _env(config: RunConfig) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def check_settings(config: RunConfig) -> None:
     if not config.offline:
         config.checkpoint_selection.refuse_untried()
         _check_acting(config)
+        _check_probe(config)
     if config.iterations and not config.offline:
         check_folds((config.demos.starts + config.rollouts.starts) * len(tasks), config.cross_fit)
 
@@ -44,6 +45,18 @@ def _check_acting(config: RunConfig) -> None:
                 f"policies of family '{family.name}' act in one way: {field.name} {asked[0]:g}, expected 1",
                 hint=f"--set checkpoint_selection.{field.name}=1",
             )
+
+
+def _check_probe(config: RunConfig) -> None:
+    from policy.models import family_of
+
+    family = family_of(config.policy.model)
+    if config.condition_probe.attempts and not family.conditioned:
+        raise ConfigError(
+            f"policies of family '{family.name}' hear one condition only: condition_probe.attempts = "
+            f"{config.condition_probe.attempts}, expected 0",
+            hint="--set condition_probe.attempts=0",
+        )
 
 
 def check_world(config: RunConfig) -> None:
