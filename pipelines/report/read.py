@@ -14,6 +14,7 @@ from data.episode_set import EpisodeSet
 from data.frame_table import FrameTable
 from data.tasks import TASKS
 from pipelines.experience import seen_by_none
+from pipelines.report.arms import OF_ONE_TASK, arm_of
 from pipelines.report.model import (
     Curve,
     Difference,
@@ -53,8 +54,6 @@ from value_model.health import LabelHealth
 
 Outputs = Mapping[str, Artifact]
 
-_OF_ONE_TASK = ("record", "evaluate", "open_loop_eval")
-_OF_ONE_MODEL = ("value_train", "value_label")
 _PRETRAINING = "pretrain"
 _LOSS = "loss"
 _CLEAN = "clean"
@@ -91,9 +90,8 @@ class Run:
 
     def of(self, step: str, output: str) -> list[tuple[Node, Artifact]]:
         """An output of every node of a step that has it, in the run's order; those of arms beside are left out."""
-        made = [
-            (node, self.outputs.get(node.name, {})) for node in self.nodes if node.step == step and not arm_of(node)
-        ]
+        own = (node for node in self.nodes if node.step == step and not arm_of(node))
+        made = [(node, self.outputs.get(node.name, {})) for node in own]
         return [(node, found[output]) for node, found in made if output in found]
 
     def table(self, node: Node, artifact: Artifact) -> FrameTable | None:
@@ -131,7 +129,7 @@ def read_run(workspace: Workspace, run_name: str, *, only: str | None = None) ->
     own = [
         (one, name)
         for one, name in named
-        if only is None or one.step not in _OF_ONE_TASK or name.subject.rpartition("/")[2] == only
+        if only is None or one.step not in OF_ONE_TASK or name.subject.rpartition("/")[2] == only
     ]
     records, _ = read_journal(workspace.run_dir(run_name) / "journal.jsonl")
     progress = {
@@ -153,13 +151,6 @@ def read_run(workspace: Workspace, run_name: str, *, only: str | None = None) ->
         curves=_loss_curves(records),
         missing=missing,
     )
-
-
-def arm_of(node: Node) -> str:
-    """The arm beside that a node belongs to; "" of the main one, and of what all arms share."""
-    if node.step in _OF_ONE_TASK:
-        return node.name.subject.rpartition("/")[0]
-    return "" if node.step in _OF_ONE_MODEL else node.name.subject
 
 
 def _node(workspace: Workspace, run_name: str, status: NodeStatus, name: NodeName, progress: str) -> Node:
