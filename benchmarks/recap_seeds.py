@@ -34,8 +34,8 @@ _SETTINGS = {
     "viva": (),
     "oracle": ("--value", "oracle", *_CONTROL),
     "clock": ("--value", "clock", *_CONTROL),
-    # ViVa's labels, permuted within each source: fractions, data and everything else stay.
-    "random": ("--set", "advantage.label.shuffle_seed=0"),
+    # Drawn at the task's share within each source; `--arms random` beside ViVa keeps ViVa's shares.
+    "random": ("--labels", "random"),
 }
 """What each arm adds to the command line."""
 

@@ -10,6 +10,7 @@ from pipelines.facts import EnvConfig
 from pipelines.steps.advantage.step import AdvantageConfig
 from pipelines.steps.annotate.step import AnnotateConfig
 from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig
+from pipelines.steps.condition_probe.step import ConditionProbeConfig
 from pipelines.steps.evaluate.step import EvaluateConfig
 from pipelines.steps.judge.step import JudgeConfig
 from pipelines.steps.open_loop_eval.step import OpenLoopEvalConfig
@@ -80,7 +81,11 @@ class RunConfig:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     policy: PolicyConfig
     """Of imitation and of every iteration, with the same number of gradient steps."""
-    value: str = setting("viva", help="name of the value model whose values label")
+    labels: str = "viva"
+    """Name of the arm whose policy is the challenger: a value model of the run, whose values label, or one of
+    value_model.arms.ARMS. A value model goes before an arm of its name."""
+    arms: tuple[str, ...] = ()
+    """Arms beside it, each trained on the same experience from the same base, and evaluated; none is gated."""
     values: Mapping[str, Any]
     """{name: settings of a value model}; those that do not label stand beside it, on the same folds."""
     cross_fit: int = setting(2, minimum=1, maximum=20, help="folds by episode; 1: a model labels what it has seen")
@@ -93,6 +98,7 @@ class RunConfig:
     gated: bool = setting(True, help="let the gate decide who collects next; off: imitation's policy stays champion")
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     open_loop_eval: OpenLoopEvalConfig = field(default_factory=OpenLoopEvalConfig)
+    condition_probe: ConditionProbeConfig = field(default_factory=ConditionProbeConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     """Where models train, label and act."""
     workers: int = setting(2, minimum=1, maximum=1024, semantic=False, help="workers of a role at once")
@@ -103,8 +109,7 @@ class RunConfig:
         validate(self)
         if not self.tasks:
             raise ConfigError("RunConfig.tasks: no task, expected at least one")
-        if self.value not in self.values:
-            raise UnknownName.among("value model of this run", self.value, self.values)
+        self._check_arms()
         if self.offline:
             self._check_offline()
 
@@ -112,6 +117,32 @@ class RunConfig:
     def offline(self) -> bool:
         """Whether it learns from recorded episodes alone."""
         return bool(self.demos_from or self.rollouts_from)
+
+    def rule(self, arm: str) -> str:
+        """The entry of ARMS that an arm of this run labels by; "" of a value model, whose advantage decides."""
+        return "" if arm in self.values else arm
+
+    @property
+    def judged(self) -> str:
+        """The value model that bounds are asked of: the one that labels, else the first; "" without any."""
+        return self.labels if self.labels in self.values else next(iter(self.values), "")
+
+    def _check_arms(self) -> None:
+        every = (self.labels, *self.arms)
+        for arm in every:
+            if arm not in self.values:
+                from value_model.arms import ARMS
+
+                if arm not in ARMS.names():
+                    raise UnknownName.among("arm of labels", arm, [*self.values, *ARMS.names()])
+                if ARMS.get(arm).values and not self.values:
+                    raise ConfigError(f"arm {arm} reads values, and this run has no value model", hint="--values viva")
+        if len(set(every)) != len(every):
+            raise ConfigError(f"arms {', '.join(every)}: one is listed twice", hint="name each arm once")
+        if self.arms and not self.iterations:
+            raise ConfigError(
+                f"--arms {','.join(self.arms)} with 0 iterations: nothing would be labelled", hint="--iterations 1"
+            )
 
     def _check_offline(self) -> None:
         if not self.demos_from:
@@ -141,9 +172,11 @@ class Models:
 
     policy: str = "pi05"
     value: str = "viva"
-    """Whose values label."""
+    """Whose values label; "": none is trained for that."""
     beside: tuple[str, ...] = ("clock", "state_only")
     """Value models that stand beside it."""
+    labels: str = ""
+    """Arm whose labels train; "": that of the value model."""
 
 
 class Preset(Protocol):

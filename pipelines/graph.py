@@ -3,6 +3,8 @@
     0/TASK/record --demos--> 0/pretrain --base--> 0/policy --candidates--> 0/checkpoint_selection --> 0/TASK/evaluate
     k/TASK/record (by the champion) -> k/annotate -> k/NAME/value_train -> k/NAME/value_label -> k/judge -> k/advantage
       -> k/policy (from base) -> k/checkpoint_selection -> k/gate (against the champion) -> k/TASK/evaluate
+    for every arm beside: k/ARM/advantage -> k/ARM/policy -> k/ARM/checkpoint_selection -> k/ARM/TASK/evaluate
+    if asked for: k/condition_probe, k/ARM/condition_probe (how far the condition moves the chosen policy)
 
 Steps that act work on one task each; values and policy are learned on all, candidates and gate judged on all.
 
@@ -20,8 +22,9 @@ from pipelines.facts import ActingFacts
 from pipelines.offline import build_offline_graph
 from pipelines.preflight.ahead import check_settings, check_world
 from pipelines.steps.checkpoint_selection.step import SelectionFacts
+from pipelines.steps.condition_probe.step import ProbeFacts
 from pipelines.steps.record.step import RecordFacts
-from pipelines.wiring import add_imitation, add_training, foreign_policy, join
+from pipelines.wiring import Arm, add_imitation, add_training, foreign_policy, join
 from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 from recap.specs import Split, start_seeds
@@ -97,7 +100,7 @@ def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _Sta
     recorded = {**state.recorded, **new}
     experience = join(graph, k, "experience", recorded)
     annotate = graph.add(NodeName(k, "annotate"), "annotate", config.annotate, experience=experience)
-    policy, _ = add_training(
+    arms = add_training(
         graph,
         config,
         k,
@@ -106,7 +109,8 @@ def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _Sta
         annotations=annotate["annotations"],
         base=state.base,
     )
-    challenger = _select(graph, config, k, policy)
+    main = next(arms)
+    challenger = _select(graph, config, k, main.policy)
     champion = state.champion
     if config.gated:
         # Other starts in every iteration: what one promotion was decided on must not decide the next.
@@ -121,16 +125,21 @@ def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _Sta
             challenger=challenger,
         )["champion"]
     _evaluate(graph, config, k, challenger)
+    _probe(graph, config, k, challenger, experience)
+    for arm in arms:
+        chosen = _select(graph, config, k, arm.policy, arm)
+        _evaluate(graph, config, k, chosen, arm)
+        _probe(graph, config, k, chosen, experience, arm)
     return replace(state, champion=champion, recorded=recorded)
 
 
-def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle) -> OutputRef:
+def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle, arm: Arm | None = None) -> OutputRef:
     _check_starts(Split.VALIDATION, config.checkpoint_selection.attempts, 0, "checkpoint_selection.attempts")
     # All positive in iteration 0: there is no other condition for a guidance to push away from.
     facts = SelectionFacts(tasks=config.tasks, guide=k > 0, **_env(config))
     settings = config.checkpoint_selection
     return graph.add(
-        NodeName(k, "checkpoint_selection"),
+        NodeName(k, "checkpoint_selection", arm.name if arm else ""),
         "checkpoint_selection",
         settings if k else replace(settings, guidance=(1.0,)),
         facts,
@@ -138,12 +147,24 @@ def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle) -> Outp
     )["policy"]
 
 
-def _evaluate(graph: Graph, config: RunConfig, k: int, policy: OutputRef) -> None:
+def _evaluate(graph: Graph, config: RunConfig, k: int, policy: OutputRef, arm: Arm | None = None) -> None:
     split = Split[config.evaluate.split.upper()]
     _check_starts(split, config.evaluate.attempts, 0, "evaluate.attempts")
     for task in config.tasks:
         facts = ActingFacts(tasks=(task,), **_env(config))
-        graph.add(NodeName(k, "evaluate", task), "evaluate", config.evaluate, facts, policy=policy)
+        name = NodeName(k, "evaluate", arm.of_task(task) if arm else task)
+        graph.add(name, "evaluate", config.evaluate, facts, policy=policy)
+
+
+def _probe(
+    graph: Graph, config: RunConfig, k: int, policy: OutputRef, experience: OutputRef, arm: Arm | None = None
+) -> None:
+    if not config.condition_probe.attempts:
+        return
+    _check_starts(Split.VALIDATION, config.condition_probe.attempts, 0, "condition_probe.attempts")
+    facts = ProbeFacts(tasks=config.tasks, arm=arm.name if arm else config.labels, **_env(config))
+    name = NodeName(k, "condition_probe", arm.name if arm else "")
+    graph.add(name, "condition_probe", config.condition_probe, facts, policy=policy, experience=experience)
 
 
 def _env(config: RunConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from recap.files import write_atomic
 from recap.workspace import Workspace, check_name
 
 if TYPE_CHECKING:  # the settings of all steps cost 0.1 s and more, which `recap status` need not pay
-    from pipelines.config import RunConfig
+    from pipelines.config import Models, RunConfig
 
 _FILE = "invocation.json"
 DEFAULT_TASK = "shirt_folding"
@@ -46,6 +46,13 @@ class Invocation:
     value: str | None = _option("--value", "Value model whose values label; by default viva.")
     values: tuple[str, ...] | None = _option(
         "--values", "Value models that stand beside it, with commas between; none: no other.  [clock,state_only]"
+    )
+    labels: str | None = _option(
+        "--labels",
+        "Arm whose labels train the challenger; by default the value model.  [all, outcome, random, flaw, ...]",
+    )
+    arms: tuple[str, ...] | None = _option(
+        "--arms", "Arms beside it, with commas between: trained and evaluated on the same data, never gated."
     )
     unlabelled: str | None = _option("--unlabelled", "stop (and wait for labels) or skip episodes without a label.")
     collect: str | None = _option(
@@ -82,12 +89,12 @@ class Invocation:
         ids = task_ids(given["task"]) if "task" in given else (_default_task(workspace, given.get("name")),)
         tasks_of(ids)
         stored: dict[str, Any] = {**given, "task": ids, "name": "", "settings": tuple(given.get("settings", ()))}
-        if "values" in given:
-            stored["values"] = _names(given["values"])
+        stored |= {name: _names(given[name]) for name in ("values", "arms") if name in given}
         stored |= {name: str(Path(given[name]).absolute()) for name in ("demos", "rollouts") if name in given}
         asked = cls(**stored)
         PRESETS.get(asked.preset)
         asked._check_offline()
+        asked._check_arms()
         return replace(asked, name=check_name("run", given.get("name", asked._usual_name)))
 
     @property
@@ -100,6 +107,7 @@ class Invocation:
             *([self.preset] if self.preset != "sim" else []),
             *([self.policy] if self.policy not in (None, usual.policy) else []),
             *([self.value] if self.value not in (None, usual.value) else []),
+            *([self.labels] if self.labels not in (None, self.value, usual.value) else []),
             *(["offline"] if self.collect == "none" else []),
             *([f"seed{self.seed}"] if self.seed else []),
         ]
@@ -136,13 +144,12 @@ class Invocation:
             UnknownName: no such setting or family.
             ConfigError: a setting not of its type or out of range, without effect in this run, or not `name=value`.
         """
-        from pipelines.config import PRESETS, Models
+        from pipelines.config import PRESETS
         from pipelines.settings import set_all
 
-        models = Models()
-        beside = tuple(name for name in models.beside if name != self.value) if self.values is None else self.values
-        models = replace(models, policy=self.policy or models.policy, value=self.value or models.value, beside=beside)
-        config = replace(PRESETS.get(self.preset)(self.task, models), seed=self.seed)
+        config = replace(PRESETS.get(self.preset)(self.task, self._models()), seed=self.seed)
+        if self.arms:
+            config = replace(config, arms=self.arms)
         if self.collect == "none":
             # A preset's later iterations need attempts by the policies of the earlier ones.
             turns = min(config.iterations, 1) if self.iterations is None else self.iterations
@@ -172,6 +179,44 @@ class Invocation:
             parts += ["--workspace", str(workspace)]
         return shlex.join(parts)
 
+    def _models(self) -> Models:
+        """The families of the run: value models only where an arm needs values, or --values names some."""
+        from pipelines.config import Models
+
+        usual = Models()
+        labels = self.labels or self.value or usual.value
+        arms = (labels, *(self.arms or ()))
+        of_values = [arm for arm in arms if arm == self.value or not _is_rule(arm)]
+        value = self.value or next(iter(of_values), usual.value if _read_values(arms) else "")
+        beside = self.values if self.values is not None else usual.beside if value else ()
+        return Models(
+            policy=self.policy or usual.policy,
+            value=value,
+            beside=tuple(name for name in dict.fromkeys((*of_values, *beside)) if name != value),
+            labels=labels,
+        )
+
+    def _check_arms(self) -> None:
+        """Refuses arms that there are not, and value models and arms that contradict each other."""
+        from value_model.arms import ARMS
+        from value_model.models import VALUE_MODELS
+
+        named = [name for name in (self.value, *(self.values or ())) if name]
+        arms = [name for name in (self.labels, *(self.arms or ())) if name]
+        for arm in arms:
+            if not _is_rule(arm) and arm not in VALUE_MODELS.names():
+                raise UnknownName.among("arm", arm, [*ARMS.names(), *VALUE_MODELS.names()])
+            if _is_rule(arm) and arm in named:
+                raise ConfigError(
+                    f"'{arm}' is a value model of this run and an arm that reads no values: which one labels?",
+                    hint=f"leave {arm} out of --values   (or out of --labels and --arms)",
+                )
+        if self.value and self.labels and self.value not in arms and not _read_values(arms):
+            raise ConfigError(
+                f"--value {self.value} with --labels {self.labels}: its values would label nothing",
+                hint=f"--arms {self.value}   (or --values {self.value}: judged, and no labels)",
+            )
+
     def _check_offline(self) -> None:
         if self.collect not in (None, "simulation", "none"):
             raise ConfigError(f"--collect {self.collect!r}: expected one of 'simulation', 'none'")
@@ -190,6 +235,19 @@ class Invocation:
 
 def _names(text: str) -> tuple[str, ...]:
     return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _is_rule(arm: str) -> bool:
+    from value_model.arms import ARMS
+
+    return arm in ARMS.names()
+
+
+def _read_values(arms: Sequence[str]) -> bool:
+    """Whether a rule among them reads the values of a model."""
+    from value_model.arms import ARMS
+
+    return any(_is_rule(arm) and ARMS.get(arm).values for arm in arms)
 
 
 def _read(path: Path) -> Invocation:

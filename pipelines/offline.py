@@ -14,7 +14,7 @@ from pipelines.facts import EnvConfig
 from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig, SelectionFacts
 from pipelines.steps.record.folder import contents, open_recorded
 from pipelines.steps.record.step import RecordFacts
-from pipelines.wiring import add_imitation, add_training, compute_facts, join
+from pipelines.wiring import Arm, add_imitation, add_training, compute_facts, join
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 
 
@@ -36,10 +36,11 @@ def build_offline_graph(config: RunConfig) -> Graph:
     base, policy = add_imitation(graph, config, demos)
     _measure(graph, config, 0, policy, experience=demos)
     if rollouts is not None and annotations is not None:
-        policy, labels = add_training(
+        arms = add_training(
             graph, config, 1, episodes=rollouts, experience=experience, annotations=annotations, base=base
         )
-        _measure(graph, config, 1, policy, experience=experience, labels=labels)
+        for arm in arms:
+            _measure(graph, config, 1, arm.policy, arm, experience=experience, labels=arm.labels)
     return graph
 
 
@@ -57,15 +58,18 @@ def _import(graph: Graph, config: RunConfig, k: int) -> OutputRef:
     return graph.add(name, "record", config.imported, facts, source=source)["episodes"]
 
 
-def _measure(graph: Graph, config: RunConfig, k: int, policy: NodeHandle, **inputs: OutputRef) -> None:
+def _measure(
+    graph: Graph, config: RunConfig, k: int, policy: NodeHandle, arm: Arm | None = None, **inputs: OutputRef
+) -> None:
     # Nothing to compare candidates by without attempts: the one trained longest, acting by its condition alone.
     facts = SelectionFacts(tasks=config.tasks, env=EnvConfig(), compare=False, guide=False)
     chosen = graph.add(
-        NodeName(k, "checkpoint_selection"),
+        NodeName(k, "checkpoint_selection", arm.name if arm else ""),
         "checkpoint_selection",
         CheckpointSelectionConfig(attempts=0),
         facts,
         candidates=policy["candidates"],
     )["policy"]
-    name = NodeName(k, "open_loop_eval", config.tasks[0])
+    task = config.tasks[0]
+    name = NodeName(k, "open_loop_eval", arm.of_task(task) if arm else task)
     graph.add(name, "open_loop_eval", config.open_loop_eval, compute_facts(config), policy=chosen, **inputs)

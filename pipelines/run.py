@@ -27,6 +27,7 @@ from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 from pipelines.task_files import keep_task_file
 from pipelines.watch import Watch
 from recap.explain import is_finished
+from recap.graph import NodeName
 from recap.journal import FileJournal
 from recap.runner import Runner, RunSummary
 from recap.workspace import Workspace
@@ -195,11 +196,12 @@ def _tracking_uri(workspace: Workspace) -> str:
 
 
 def _final_policy(summary: RunSummary) -> Path:
-    """The champion where a gate decided, else the policy chosen last."""
+    """The champion where a gate decided, else the policy of the main arm chosen last."""
     gates = list(summary.of("gate").values())
     if gates:
         return gates[-1]["champion"].path
-    return list(summary.of("checkpoint_selection").values())[-1]["policy"].path
+    chosen = [made for name, made in summary.of("checkpoint_selection").items() if not NodeName.parse(name).subject]
+    return chosen[-1]["policy"].path
 
 
 def _evaluations(summary: RunSummary) -> dict[str, Evaluated]:

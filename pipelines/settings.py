@@ -26,6 +26,7 @@ MOVED: Mapping[str, str] = {
     "promote": "gate",
     "health": "judge",
     "replay": "open_loop_eval",
+    "value": "--value",
     "value.model": "values.NAME",
     "value.returns": "returns",
     "advantage.returns": "returns",
@@ -36,6 +37,7 @@ MOVED: Mapping[str, str] = {
     "value.seed": "--seed",
     "values.viva.label_batch": "runtime.label_batch",
     "value.shard_episodes": "value_label.shard_episodes",
+    "advantage.label.shuffle_seed": "--arms random",
     "replay.seed": "open_loop_eval.seed",
     "dashboard": "executor.dashboard",
     "policy.tags": "nothing: the graph derives the condition",
@@ -44,7 +46,14 @@ MOVED: Mapping[str, str] = {
     "policy.model.seed": "--seed",
 }
 """What settings of an older recap are called now; the longest beginning of a name counts."""
-OPTIONS = {"tasks": "--task", "seed": "--seed", "demos_from": "--demos", "rollouts_from": "--rollouts"}
+OPTIONS = {
+    "tasks": "--task",
+    "seed": "--seed",
+    "demos_from": "--demos",
+    "rollouts_from": "--rollouts",
+    "labels": "--labels",
+    "arms": "--arms",
+}
 """Fields of a run that are options, on which more depends than one field: its name, its preset, its folder."""
 ONE_FOR_ALL = {
     "renderer": "env.renderer",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.facts import ComputeFacts
+from pipelines.steps.advantage.step import AdvantageConfig, ArmFacts
 from pipelines.steps.judge.step import ValuesFacts
 from pipelines.steps.policy.step import PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
 from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
-from recap.code import is_plugin
+from recap.code import ROOTS, code_fingerprint, is_plugin
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
+from value_model.advantage import LabelConfig
+from value_model.arms import ARMS, BY_ADVANTAGE, Labeller
+from value_model.health import LabelHealthConfig
 
 BASE_SEED = 1_000_003
 """Of the starting weights' training. No `--seed` that anybody would type: with an equal one, imitation would meet the
@@ -54,6 +58,20 @@ def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[Ou
     return base, policy
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """What an arm of labels made in one iteration."""
+
+    name: str
+    """Subject of its nodes; "" of the main one."""
+    policy: NodeHandle
+    labels: OutputRef
+
+    def of_task(self, task: str) -> str:
+        """Subject of a node that works on one task."""
+        return f"{self.name}/{task}" if self.name else task
+
+
 def add_training(
     graph: Graph,
     config: RunConfig,
@@ -63,8 +81,10 @@ def add_training(
     experience: OutputRef,
     annotations: OutputRef,
     base: OutputRef,
-) -> tuple[NodeHandle, OutputRef]:
-    """Values, labels and a policy on all experience of iteration k; (policy node, labels).
+) -> Iterator[Arm]:
+    """Values, then labels and a policy on all experience of iteration k for every arm, the main one first.
+
+    An arm's nodes are added when it is asked for: what is made of the main one comes before those beside it.
 
     Args:
         graph: to add to.
@@ -73,31 +93,77 @@ def add_training(
         episodes: those that are new in this iteration.
         experience: all.
         annotations: of all experience.
-        base: weights that the policy starts from.
+        base: weights that the policies start from.
     """
     values = add_values(graph, config, k, experience=experience, annotations=annotations)
-    facts = ValuesFacts(tasks=config.tasks, name=config.value, lookahead=lookaheads(config), returns=config.returns)
-    judged = graph.add(NodeName(k, "judge"), "judge", config.judge, facts, values=values, annotations=annotations)
-    labels = graph.add(
-        NodeName(k, "advantage"),
-        "advantage",
-        config.advantage,
-        facts,
-        values=values[config.value],
-        value_health=judged["value_health"],
-        annotations=annotations,
-        episodes=episodes,
-    )["labels"]
-    policy = graph.add(
-        NodeName(k, "policy"),
-        "policy",
-        config.policy,
-        PolicyFacts(tasks=config.tasks, condition="labels", seed=config.seed, runtime=config.runtime),
-        experience=experience,
-        labels=labels,
-        base=base,
+    judged = {config.judged: _judge(graph, config, k, config.judged, values, annotations)} if values else {}
+    main: dict[str, OutputRef] = {}
+    for arm in (config.labels, *config.arms):
+        subject = "" if arm == config.labels else arm
+        rule = config.rule(arm)
+        labeller = ARMS.get(rule) if rule else BY_ADVANTAGE
+        given = dict(main) if labeller.permutes else {}
+        if labeller.values:
+            model = config.judged if rule else arm
+            if model not in judged:
+                judged[model] = _judge(graph, config, k, model, {model: values[model]}, annotations)
+            given |= {"values": values[model], "value_health": judged[model]}
+        labels = graph.add(
+            NodeName(k, "advantage", subject),
+            "advantage",
+            _read_by(labeller, config.advantage),
+            ArmFacts(
+                tasks=config.tasks,
+                name=arm,
+                rule=rule,
+                lookahead=lookaheads(config),
+                returns=config.returns,
+                seed=config.seed if labeller.permutes else 0,
+                plugin=_plugin_code(labeller),
+            ),
+            annotations=annotations,
+            episodes=episodes,
+            **given,
+        )["labels"]
+        main = main or {"main": labels}
+        policy = graph.add(
+            NodeName(k, "policy", subject),
+            "policy",
+            config.policy,
+            PolicyFacts(tasks=config.tasks, condition="labels", seed=config.seed, runtime=config.runtime),
+            experience=experience,
+            labels=labels,
+            base=base,
+        )
+        yield Arm(name=subject, policy=policy, labels=labels)
+
+
+def _judge(
+    graph: Graph, config: RunConfig, k: int, name: str, values: Mapping[str, OutputRef], annotations: OutputRef
+) -> OutputRef:
+    """Whether the values of a model are fit to label with, beside those of the others given."""
+    facts = ValuesFacts(tasks=config.tasks, name=name, lookahead=lookaheads(config), returns=config.returns)
+    subject = "" if name == config.judged else name
+    node = graph.add(
+        NodeName(k, "judge", subject), "judge", config.judge, facts, values=values, annotations=annotations
     )
-    return policy, labels
+    return node["value_health"]
+
+
+def _read_by(labeller: Labeller, config: AdvantageConfig) -> AdvantageConfig:
+    """The settings that an arm reads; of the others the defaults, so that setting one which none reads is refused."""
+    if labeller.values:
+        return config
+    share = config.label.positive_fraction if labeller.shares else None
+    return AdvantageConfig(
+        label=LabelConfig(positive_fraction=share, human_positive=config.label.human_positive),
+        health=LabelHealthConfig(enforce=config.health.enforce),
+    )
+
+
+def _plugin_code(labeller: Labeller) -> str:
+    module = labeller.positive.__module__
+    return "" if module.partition(".")[0] in ROOTS else code_fingerprint(module)
 
 
 def add_values(
@@ -106,7 +172,7 @@ def add_values(
     """{name: values of every frame} of every value model of the run, each trained and labelling on its own."""
     values = {}
     # That which labels comes first, whatever stands beside it.
-    for name, model in sorted(config.values.items(), key=lambda item: item[0] != config.value):
+    for name, model in sorted(config.values.items(), key=lambda item: item[0] != config.judged):
         trained = graph.add(
             NodeName(k, "value_train", name),
             "value_train",
@@ -131,7 +197,7 @@ def add_values(
                 runtime=config.runtime,
                 model=model,
                 noise_seed=config.seed,
-                again=name == config.value,
+                again=name == config.judged,
             ),
             models=trained["models"],
             training=trained["training"],

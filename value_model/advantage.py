@@ -35,9 +35,6 @@ class LabelConfig:
         choices=("corrections", "all", "none"),
         help="human frames labelled positive whatever their value",
     )
-    shuffle_seed: int | None = setting(
-        None, minimum=0, help="control: labels shuffled at random within each source, so they mean nothing; none: off"
-    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -178,23 +175,6 @@ def forced_frames(facts: EpisodeFacts, human_positive: str) -> BoolArray:
     return corrected & facts.usable
 
 
-def shuffled(positive: BoolArray, facts: EpisodeFacts, forced: BoolArray, seed: int) -> BoolArray:
-    """[N] the labels with those of unforced frames permuted: what a policy gains from them is not their meaning.
-
-    Within each task, source and age (this iteration's or older) the share stays what it was. Aborted frames stay as
-    they are.
-    """
-    result = positive.copy()
-    groups = sorted(set(zip(facts.tasks, facts.sources, facts.current.tolist(), strict=True)))
-    for number, (task, source, current) in enumerate(groups):
-        of_group = facts.of_task(task) & facts.of_source(source) & (facts.current == current) & ~facts.aborted
-        rows = np.flatnonzero(facts.rows(of_group) & ~forced)
-        # Ranks of raw counter-based words: the same under every version of numpy.
-        words = np.random.Philox(key=np.array([seed, number], dtype=np.uint64)).random_raw(len(rows))
-        result[rows] = positive[rows][np.argsort(words, kind="stable")]
-    return result
-
-
 def make_labels(
     values: FloatArray,
     facts: EpisodeFacts,
@@ -238,13 +218,10 @@ def make_labels(
             eps[place] = positive_threshold(advantage[basis & (task_of == place)], share)
         except HealthError as error:
             raise HealthError(f"labels of {task}: {error.message}", hint=error.hint) from error
-    positive = label(advantage, eps[task_of], forced)
-    if config.shuffle_seed is not None:
-        positive = shuffled(positive, facts, forced, config.shuffle_seed)
     return FrameLabels(
         returns=line_values(facts.offsets, lines).astype(np.float32),
         advantage=advantage,
-        positive=positive,
+        positive=label(advantage, eps[task_of], forced),
         forced=forced,
         on_threshold=basis,
         thresholds={task: float(eps[place]) for place, task in enumerate(tasks)},

@@ -51,10 +51,10 @@ class SourceShare:
 class TaskLabelHealth:
     """The labels of one task. Figures that do not exist (no frames, NaN) are None."""
 
-    target_share: float
+    target_share: float | None
     achieved_share: float | None
     """Of the threshold frames."""
-    threshold: float
+    threshold: float | None
     threshold_frames: int
     threshold_episodes: int
     ties: int
@@ -135,6 +135,48 @@ def check_labels(
     return report
 
 
+def check_marks(labels: FrameLabels, facts: EpisodeFacts, config: LabelHealthConfig, *, constant: bool) -> LabelHealth:
+    """Checks labels that no advantage made: some frames of every task are positive, and unless `constant` not all.
+
+    Args:
+        labels: of N frames.
+        facts: the E episodes.
+        config: whether to enforce it.
+        constant: such labels may mark every frame.
+
+    Raises:
+        HealthError: with `enforce`: every failed check.
+    """
+    tasks, problems = {}, []
+    for task in facts.task_ids:
+        rows = facts.rows(facts.of_task(task)) & facts.usable
+        basis = rows & labels.on_threshold
+        share = _share(labels.positive[rows])
+        tasks[task] = TaskLabelHealth(
+            target_share=None,
+            achieved_share=_share(labels.positive[basis]),
+            threshold=None,
+            threshold_frames=int(basis.sum()),
+            threshold_episodes=_episodes_of(basis, facts),
+            ties=0,
+            value_std=None,
+            value_std_within=None,
+            advantage_std=None,
+            not_finite=0,
+            positive_fraction=share,
+            sources=_sources(labels.positive, rows, facts),
+        )
+        if share == 0 or (share == 1 and not constant):
+            problems.append(f"{task}: {'no' if share == 0 else 'every'} frame is positive: labels say nothing")
+    report = LabelHealth(tasks=tasks, problems=tuple(problems))
+    if config.enforce and problems:
+        raise HealthError(
+            "labels are not fit to train on:\n  - " + "\n  - ".join(problems),
+            hint="collect more attempts, of either outcome (--set rollouts.attempts=N)",
+        )
+    return report
+
+
 def _task_health(
     task: str, values: FloatArray, labels: FrameLabels, facts: EpisodeFacts, finite: BoolArray
 ) -> TaskLabelHealth:
@@ -177,11 +219,11 @@ def _problems(task: str, health: TaskLabelHealth, config: LabelHealthConfig) -> 
     for what, std, floor in spreads:
         if std is not None and std < floor:
             found.append(f"{task}: {what} hardly differ: standard deviation {std:.3g}, expected at least {floor:g}")
-    achieved = health.achieved_share
-    if achieved is not None and not abs(achieved - health.target_share) <= config.tolerance:
+    achieved, target = health.achieved_share, health.target_share
+    if achieved is not None and target is not None and not abs(achieved - target) <= config.tolerance:
         found.append(
             f"{task}: {achieved:.1%} of {health.threshold_frames} threshold frames are positive, "
-            f"expected {health.target_share:.1%} within {config.tolerance:.1%} "
+            f"expected {target:.1%} within {config.tolerance:.1%} "
             f"({health.ties} advantages equal the threshold {health.threshold:.6g})"
         )
     ends = {0.0: "no frame is", 1.0: "every frame is"}

@@ -118,7 +118,7 @@ def export_dataset(
 
 
 def _labels_of(workspace: Workspace, run: str) -> _Labels:
-    """Labels of the latest iteration of a run that has any."""
+    """Labels of the latest iteration of a run that has any; of its main arm."""
     from data.annotation import Annotations
     from data.frame_table import FrameTable
     from recap.provenance import run_status
@@ -127,9 +127,10 @@ def _labels_of(workspace: Workspace, run: str) -> _Labels:
     store = Store(workspace)
     nodes = {node.name: node for node in run_status(workspace, run).nodes}
     for name, node in reversed(nodes.items()):
-        if node.step != "advantage" or node.state not in ("done", "cached"):
+        parsed = NodeName.parse(name) if node.step == "advantage" else None
+        if parsed is None or parsed.subject or node.state not in ("done", "cached"):
             continue
-        iteration = NodeName.parse(name).iteration
+        iteration = parsed.iteration
         made: dict[str, Any] = {}
         for other in (node, nodes[str(NodeName(iteration, "annotate"))]):
             found = store.load(other.step, other.key or "")

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipelines.config import RunConfig
-from pipelines.preflight.models import check_models
+from pipelines.preflight.models import check_models, privileged
 from recap.errors import ConfigError
 
 
@@ -29,6 +29,7 @@ def check_settings(config: RunConfig) -> None:
     if not config.offline:
         config.checkpoint_selection.refuse_untried()
         _check_acting(config)
+        _check_probe(config)
     if config.iterations and not config.offline:
         check_folds((config.demos.starts + config.rollouts.starts) * len(tasks), config.cross_fit)
 
@@ -44,6 +45,18 @@ def _check_acting(config: RunConfig) -> None:
                 f"policies of family '{family.name}' act in one way: {field.name} {asked[0]:g}, expected 1",
                 hint=f"--set checkpoint_selection.{field.name}=1",
             )
+
+
+def _check_probe(config: RunConfig) -> None:
+    from policy.models import family_of
+
+    family = family_of(config.policy.model)
+    if config.condition_probe.attempts and not family.conditioned:
+        raise ConfigError(
+            f"policies of family '{family.name}' hear one condition only: condition_probe.attempts = "
+            f"{config.condition_probe.attempts}, expected 0",
+            hint="--set condition_probe.attempts=0",
+        )
 
 
 def check_world(config: RunConfig) -> None:
@@ -97,15 +110,14 @@ def _check_machine(config: RunConfig, root: Path) -> None:
     from data.robots.gym import GymTask
     from data.task_list import tasks_of
     from pipelines.attempts import renderer_here
-    from value_model.models import family_of
 
     for task in tasks_of(config.tasks):
         if isinstance(task, GymTask):
             task.require_package()
-            blind = [name for name, model in config.values.items() if family_of(model).privileged]
+            blind = privileged(config)
             if config.iterations and blind and task.read_progress is None:
                 raise ConfigError(
-                    f"--value {blind[0]}: the world of task '{task.spec.id}' has no measure of progress",
+                    f"{blind[0]}: the world of task '{task.spec.id}' has no measure of progress",
                     hint="--value viva",
                 )
         renderer_here(root, (task.spec.id,), config.env.renderer)

@@ -23,3 +23,13 @@ def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[st
     policy_family(config.policy.model).check(config.policy.model, prompts=told, robot=robot)
     for model in config.values.values() if config.iterations else ():
         value_family(model).check(model, prompts=prompts, robot=robot)
+
+
+def privileged(config: RunConfig) -> list[str]:
+    """The options of a run that ask for what reads the simulator's truth: value models and arms."""
+    from value_model.arms import ARMS
+    from value_model.models import family_of
+
+    models = [f"--value {name}" for name, model in config.values.items() if family_of(model).privileged]
+    rules = [arm for arm in (config.labels, *config.arms) if config.rule(arm) and ARMS.get(arm).privileged]
+    return models + [f"--labels {arm}" if arm == config.labels else f"--arms {arm}" for arm in rules]

@@ -142,15 +142,15 @@ def _check_lengths(config: RunConfig, rows: Sequence[EpisodeRow]) -> None:
 def _check_truths(config: RunConfig, seen: Sequence[_Seen]) -> None:
     import numpy as np
 
-    from value_model.models import family_of
+    from pipelines.preflight.models import privileged
 
-    privileged = [name for name, model in config.values.items() if family_of(model).privileged]
-    if not privileged:
+    asked = privileged(config)
+    if not asked:
         return
     blind = [one for one in seen if not one.has_truth or bool(np.isnan(one.store.truth(one.row.id).progress).any())]
     if blind:
         raise ConfigError(
-            f"--value {privileged[0]}: {len(blind)} of {len(seen)} episodes hold no simulator truth with a "
+            f"{asked[0]}: {len(blind)} of {len(seen)} episodes hold no simulator truth with a "
             "measure of progress, which that control reads",
             hint="--value viva",
         )

@@ -34,7 +34,7 @@ def value_models(models: Models, size: str, **asked: Any) -> dict[str, Any]:
     from value_model.models import VALUE_MODELS
 
     found = {}
-    for name in dict.fromkeys((models.value, *models.beside)):
+    for name in dict.fromkeys(name for name in (models.value, *models.beside) if name):
         family = VALUE_MODELS.get(name)
         make = family.presets.get(size)
         found[name] = family.config() if make is None else make(**asked)

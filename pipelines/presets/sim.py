@@ -53,6 +53,6 @@ def sim(tasks: tuple[str, ...], models: Models) -> RunConfig:
         policy=PolicyConfig(model=model),
         checkpoint_selection=CheckpointSelectionConfig(attempts=40, noise_scale=noise_scales(models.policy)),
         rollouts=RolloutsConfig(attempts=140, corrections=60, correction=correction),
-        value=models.value,
+        labels=models.labels or models.value,
         values=value_models(models, "small", steps=sum(one.value_steps for one in needs)),
     )

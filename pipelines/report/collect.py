@@ -14,6 +14,7 @@ from typing import Any
 
 from data.episodes import EpisodeStore
 from pipelines.report import read
+from pipelines.report.arms import arm_results
 from pipelines.report.footage import choose, cut, value_strips
 from pipelines.report.formats import when
 from pipelines.report.model import Command, DataFacts, Provenance, ReportData
@@ -60,6 +61,7 @@ def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> R
         provenance=_provenance(run.status, run.attempts),
         commands=_commands(workspace, run_name),
         tasks=run.tasks,
+        arms=arm_results(run),
         missing=tuple(dict.fromkeys(missing)),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.report.pictures import Film, ValueStrip
 from pipelines.steps.checkpoint_selection.outputs import Selection
+from pipelines.steps.condition_probe.outputs import ConditionProbe
 from pipelines.steps.gate.outputs import GateResult
 from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 from pipelines.steps.record.outputs import RecordedAttempt
@@ -218,6 +219,22 @@ class Iteration:
     """To the first iteration that was evaluated; None for that one, and where the starts were others."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmResult:
+    """What the labels of one arm gave, or imitation."""
+
+    iteration: int
+    arm: str
+    beside: bool
+    """Trained and evaluated beside the main arm, never gated."""
+    success: Estimate | None
+    """On the starts of `split`; None where it was not evaluated."""
+    split: str
+    positive: float | None
+    """Share of all frames that are positive; None of imitation, which has no labels."""
+    probe: ConditionProbe | None
+
+
 class NodeState(StrEnum):
     """How far a node of the run's graph has come."""
 
@@ -320,6 +337,8 @@ class ReportData:
     commands: tuple[Command, ...]
     tasks: tuple[str, ...] = ()
     """In a run of several tasks all of them; this page tells of `task`, and what is of all stands on the first page."""
+    arms: tuple[ArmResult, ...] = ()
+    """Imitation and the arms of labels, where there are several or their condition was probed."""
     missing: tuple[str, ...] = ()
     """One sentence for each thing that a finished run would show and this one cannot."""
 

@@ -14,6 +14,7 @@ from data.episode_set import EpisodeSet
 from data.frame_table import FrameTable
 from data.tasks import TASKS
 from pipelines.experience import seen_by_none
+from pipelines.report.arms import OF_ONE_TASK, arm_of
 from pipelines.report.model import (
     Curve,
     Difference,
@@ -53,7 +54,6 @@ from value_model.health import LabelHealth
 
 Outputs = Mapping[str, Artifact]
 
-_OF_ONE_TASK = ("record", "evaluate", "open_loop_eval")
 _PRETRAINING = "pretrain"
 _LOSS = "loss"
 _CLEAN = "clean"
@@ -89,8 +89,9 @@ class Run:
     """A sentence for each output that is not there or cannot be read; grows as it is read."""
 
     def of(self, step: str, output: str) -> list[tuple[Node, Artifact]]:
-        """An output of every node of a step that has it, in the run's order."""
-        made = [(node, self.outputs.get(node.name, {})) for node in self.nodes if node.step == step]
+        """An output of every node of a step that has it, in the run's order; those of arms beside are left out."""
+        own = (node for node in self.nodes if node.step == step and not arm_of(node))
+        made = [(node, self.outputs.get(node.name, {})) for node in own]
         return [(node, found[output]) for node, found in made if output in found]
 
     def table(self, node: Node, artifact: Artifact) -> FrameTable | None:
@@ -125,7 +126,11 @@ def read_run(workspace: Workspace, run_name: str, *, only: str | None = None) ->
     status = run_status(workspace, run_name)
     named = [(one, NodeName.parse(one.name)) for one in status.nodes if one.step != "constant"]
     tasks = tuple(dict.fromkeys(name.subject for one, name in named if one.step == "record"))
-    own = [(one, name) for one, name in named if only is None or one.step not in _OF_ONE_TASK or name.subject == only]
+    own = [
+        (one, name)
+        for one, name in named
+        if only is None or one.step not in OF_ONE_TASK or name.subject.rpartition("/")[2] == only
+    ]
     records, _ = read_journal(workspace.run_dir(run_name) / "journal.jsonl")
     progress = {
         record["node"]: f"{record['done']:,} of {record['total']:,} {record['unit']}"
@@ -219,7 +224,7 @@ def iterations(run: Run) -> tuple[Iteration, ...]:
     task = "" if run.task is None else run.task.id
     for node in run.nodes:
         made, part, curves = run.outputs.get(node.name), parts[node.name.iteration], run.curves.get(node.name, {})
-        if not made:
+        if not made or arm_of(node):
             continue
         match node.step:
             case "record":

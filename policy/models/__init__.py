@@ -25,6 +25,12 @@ def _one_way(bundle: Path, out: Path, acting: Acting) -> str:
     )
 
 
+def _one_condition(bundle: Path, out: Path, words: str) -> str:
+    raise ConfigError(
+        f"the policy of {bundle} hears one condition only, not {words!r}", hint="--set condition_probe.attempts=0"
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Acting:
     """How the weights of a policy act; as trained, unless said otherwise."""
@@ -68,6 +74,15 @@ class PolicyFamily:
     """Fields of Acting that its policies follow."""
     with_acting: Callable[[Path, Path, Acting], str] = _one_way
     """with_acting(bundle, out, acting) -> policy id: writes to `out` the same policy that acts so."""
+
+    with_condition: Callable[[Path, Path, str], str] = _one_condition
+    """with_condition(bundle, out, words) -> policy id: writes to `out` the same policy that hears other words of
+    policy.conditioning; "" for none."""
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether its policies can be told another condition."""
+        return self.with_condition is not _one_condition
 
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
@@ -115,6 +130,16 @@ def with_acting(bundle: Path, out: Path, acting: Acting) -> str:
         ConfigError: that policy cannot act so.
     """
     return _family_of_bundle(bundle).with_acting(bundle, out, acting)
+
+
+def with_condition(bundle: Path, out: Path, words: str) -> str:
+    """Writes to `out` (not there yet) the policy of any bundle, hearing `words`; returns its policy id.
+
+    Raises:
+        ArtifactCorrupt: the folder has no readable recap.json.
+        ConfigError: that policy cannot hear them.
+    """
+    return _family_of_bundle(bundle).with_condition(bundle, out, words)
 
 
 def load_policy(path: Path, *, runtime: Runtime = CPU) -> Policy:

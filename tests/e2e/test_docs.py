@@ -49,6 +49,7 @@ NOT_RUN = {
 NOTATION = {
     "README.md": ["cli -> pipelines -> "],
     "docs/annotation.md": ['{"format": 1,'],
+    "docs/arms.md": ["distance(a, b) = "],
     "docs/data.md": ["<root>/<task>/<id>.zip"],
     "docs/engine.md": ["{step, version, semantic settings", "workspace.json "],
     "docs/gate.md": ["P(first b_j >= c_j", "pocock "],

@@ -3,7 +3,7 @@
 `oracle` reads the simulator's progress and gives the mean return of training frames of the same instruction that had
 got as far: a value on the scale of returns, so that advantages past the end of an episode mean what they mean for any
 model. `random` is noise; its advantages are noise too, but past the end they are return minus noise and so still tell
-success from failure. For labels that mean nothing use `advantage.label.shuffle_seed`.
+success from failure. Labels that mean nothing are those of the arm `random` (value_model/arms.py).
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """The parts of the page, in their order."""
 
 from pipelines.report.section import Section
-from pipelines.report.sections import attempts, learning, record
+from pipelines.report.sections import attempts, learning, limits, record
 
 SECTIONS = (
     Section(id="verdict", title="Result", context=attempts.verdict),
     Section(id="iterations", title="Iterations", context=attempts.iterations),
     Section(id="open-loop", title="Open-loop evaluation", context=attempts.open_loop),
+    Section(id="limits", title="What limits it: labels, conditioning or precision", context=limits.limits),
     Section(id="values", title="Values along attempts", context=learning.values),
     Section(id="advantages", title="Advantages and labels", context=learning.advantages),
     Section(id="value-health", title="Value model health", context=learning.value_health),

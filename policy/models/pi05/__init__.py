@@ -35,6 +35,12 @@ def _with_acting(path: Path, out: Path, acting: Acting) -> str:
     return with_acting(path, out, acting)
 
 
+def _with_condition(path: Path, out: Path, words: str) -> str:
+    from policy.models.pi05.bundle import with_condition
+
+    return with_condition(path, out, words)
+
+
 POLICIES.add(
     "pi05",
     PolicyFamily(
@@ -50,5 +56,6 @@ POLICIES.add(
         networks=True,
         acts_by=("guidance", "noise_scale"),
         with_acting=_with_acting,
+        with_condition=_with_condition,
     ),
 )

@@ -19,7 +19,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from policy.conditioning import TEXTS
 from policy.models import Acting
 from policy.models.pi05.lerobot_files import config_json, postprocessor_files, preprocessor_files
 from policy.models.pi05.network import Pi05Network
@@ -228,3 +229,29 @@ def _scaling_json(scaling: Scaling) -> dict[str, list[float]]:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_bytes(canonical_json(value))
+
+
+def with_condition(source: Path, out: Path, words: str) -> str:
+    """Writes to `out` the bundle `source` that hears other words; returns the policy id. `out` must not exist.
+
+    Without words there is nothing to mix, and guidance is 1. Everything else stays, linked as by `with_acting`.
+
+    Raises:
+        ArtifactCorrupt: `source` is not a bundle.
+        ConfigError: words that no training has, or a policy that was trained without any.
+    """
+    if words not in TEXTS:
+        raise ConfigError(f"condition {words!r}: expected one of {', '.join(map(repr, TEXTS))}")
+    info = read_info(source)
+    if words and not info.condition:
+        raise ConfigError(f"policy bundle {source} was trained without advantage conditions: {words!r} means nothing")
+    guidance = info.guidance if words else 1.0
+    heard = replace(info, condition=words, guidance=guidance)
+    processors = {name: one for name, one in preprocessor_files(heard).items() if not name.endswith(".safetensors")}
+    link_folder(source, out, other=("config.json", "recap.json", *processors))
+    for name, content in processors.items():
+        _write_json(out / name, content)
+    for name in ("config.json", "recap.json"):
+        known = json.loads((source / name).read_bytes()) | {"condition": words, "guidance": guidance}
+        _write_json(out / name, known | ({"format": FORMAT} if name == "recap.json" else {}))
+    return digest_tree(out)

@@ -63,8 +63,6 @@ def _others(path: str, kind: Any, rules: Any, value: Any, folder: Path) -> list[
     """Texts of values that the setting does not have now; some of them are legal."""
     if path == "tasks":
         return ["box_assembly"]
-    if path == "value":
-        return ["clock"]
     if rules is not None and rules.choices is not None:
         return [str(choice) for choice in rules.choices if choice != value]
     if rules is not None and rules.content:

@@ -13,15 +13,14 @@ from pipelines.config import PRESETS, Models, RunConfig
 from pipelines.facts import ActingFacts
 from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
-from pipelines.steps.advantage.step import AdvantageConfig
+from pipelines.steps.advantage.step import AdvantageConfig, ArmFacts
 from pipelines.steps.judge.outputs import ValueHealth
-from pipelines.steps.judge.step import ValuesFacts
 from pipelines.steps.record.step import RecordFacts
 from pipelines.wiring import lookaheads
 from recap.config import to_json
 from recap.errors import ConfigError, HealthError
 from recap.graph import Node
-from recap.step import STEPS, Artifact
+from recap.step import STEPS, Artifact, key_facts, key_of
 from value_model.returns import ReturnConfig
 
 TASK = "shirt_folding"
@@ -43,7 +42,7 @@ def test_every_preset_makes_a_whole_graph(preset: str) -> None:
     for k in range(1, config.iterations + 1):
         assert nodes[f"{k}/policy"].inputs["base"].node == "0/pretrain"
         assert nodes[f"{k}/advantage"].inputs["value_health"].node == f"{k}/judge"
-        assert nodes[f"{k}/advantage"].inputs["values"].node == f"{k}/{config.value}/value_label"
+        assert nodes[f"{k}/advantage"].inputs["values"].node == f"{k}/{config.labels}/value_label"
         assert nodes[f"{k}/policy"].inputs["labels"].node == f"{k}/advantage"
         assert nodes[f"{k}/gate"].inputs["challenger"].node == f"{k}/checkpoint_selection"
 
@@ -159,7 +158,7 @@ def test_flags_of_the_loop_come_back_in_the_command(tmp_path: Path) -> None:
     invocation = Invocation.of(task=TASK, iterations=2, value="oracle", values="none", unlabelled="skip")
     config = invocation.config()
     assert config.iterations == 2
-    assert (config.value, list(config.values)) == ("oracle", ["oracle"])
+    assert (config.labels, config.rule("oracle"), list(config.values)) == ("oracle", "", ["oracle"])
     assert config.annotate.unlabelled == "skip"
     command = invocation.command(tmp_path)
     assert "--iterations 2 --value oracle --values none --unlabelled skip" in command
@@ -175,12 +174,113 @@ def test_values_that_miss_a_bound_label_nothing_unless_that_is_asked_for(tmp_pat
         return {"value_health": given}  # type: ignore[dict-item]
 
     advantage: Any = STEPS.get("advantage").function
-    facts = ValuesFacts(tasks=(TASK,), name="viva", lookahead={TASK: 18}, returns=ReturnConfig())
+    facts = ArmFacts(tasks=(TASK,), name="viva", rule="", lookahead={TASK: 18}, returns=ReturnConfig())
     ctx = SimpleNamespace(node="1/advantage")
     with pytest.raises(HealthError, match="value_std 0 over 6 episodes"):
         advantage(ctx, AdvantageConfig(), facts, judged(enforce=True))
-    with pytest.raises(KeyError, match=r"values|annotations|episodes"):  # it goes on to read them
+    with pytest.raises(AttributeError, match="workspace"):  # it goes on to read episodes
         advantage(ctx, AdvantageConfig(), facts, judged(enforce=False))
+
+
+ARMS = ("outcome", "random", "flaw", "all", "oracle")
+
+
+def _keys(nodes: dict[str, Node]) -> dict[str, str]:
+    """{node: its key, were its inputs named by where they come from}."""
+    return {
+        node.name: key_of(
+            key_facts(node.spec, node.config, {k: str(ref) for k, ref in node.inputs.items()}, facts=node.facts)
+        )
+        for node in nodes.values()
+    }
+
+
+def test_arms_beside_train_from_the_same_base_on_the_same_data_and_change_no_node_of_the_main_one() -> None:
+    plain, config = _nodes(_config("micro")), replace(_config("micro"), arms=ARMS)
+    nodes = _nodes(config)
+    before, keys = _keys(plain), _keys(nodes)
+    assert {name: keys[name] for name in before} == before
+    added = [name for name in nodes if name not in plain]
+    stages = ("advantage", "policy", "checkpoint_selection", f"{TASK}/evaluate")
+    assert added == [f"1/{arm}/{stage}" for arm in ARMS for stage in stages]
+    for arm in ARMS:
+        own, main = nodes[f"1/{arm}/policy"], nodes["1/policy"]
+        assert (own.config, own.facts) == (main.config, main.facts)
+        assert {**own.inputs, "labels": None} == {**main.inputs, "labels": None}
+        assert own.inputs["labels"].node == f"1/{arm}/advantage"
+        choice = nodes[f"1/{arm}/checkpoint_selection"]
+        assert (choice.config, choice.facts) == (
+            nodes["1/checkpoint_selection"].config,
+            nodes["1/checkpoint_selection"].facts,
+        )
+        assert nodes[f"1/{arm}/{TASK}/evaluate"].inputs["policy"].node == choice.name
+        assert set(nodes[f"1/{arm}/advantage"].inputs) == {"annotations", "episodes"} | (
+            {"main"} if arm == "random" else set()
+        )
+    assert nodes["1/random/advantage"].inputs["main"].node == "1/advantage"
+    assert nodes["1/gate"].inputs["challenger"].node == "1/checkpoint_selection"
+
+
+def test_an_arm_of_another_value_model_is_judged_by_itself() -> None:
+    nodes = _nodes(Invocation.of(task=TASK, preset="micro", arms="clock").config())
+    arm = nodes["1/clock/advantage"]
+    assert (arm.inputs["values"].node, arm.inputs["value_health"].node) == ("1/clock/value_label", "1/clock/judge")
+    assert (arm.facts.rule, nodes["1/clock/judge"].facts.name) == ("", "clock")
+    assert nodes["1/advantage"].inputs["value_health"].node == "1/judge"
+
+
+@pytest.mark.parametrize("arms", ["", "random,flaw"])
+def test_without_an_arm_that_needs_values_no_value_model_is_trained(arms: str) -> None:
+    nodes = _nodes(Invocation.of(task=TASK, preset="micro", labels="outcome", arms=arms or None).config())
+    assert not [n for n in nodes.values() if n.spec.name in ("value_train", "value_label", "judge")]
+    assert nodes["1/policy"].inputs["labels"].node == "1/advantage"
+    assert nodes["1/advantage"].facts.rule == "outcome"
+    named = _nodes(Invocation.of(task=TASK, preset="micro", labels="outcome", values="clock,state_only").config())
+    assert {"1/clock/value_train", "1/state_only/value_label", "1/judge"} <= set(named)
+    assert named["1/judge"].facts.name == "clock"
+    assert "values" not in named["1/advantage"].inputs
+    beside = _nodes(Invocation.of(task=TASK, preset="micro", labels="outcome", arms="viva").config())
+    assert beside["1/viva/advantage"].inputs["value_health"].node == "1/judge"
+    assert beside["1/judge"].facts.name == "viva"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"labels": "outcome", "value": "viva"}, "--value viva with --labels outcome: its values would label nothing"),
+        ({"labels": "clock", "value": "viva"}, "--value viva with --labels clock"),
+        ({"labels": "oracle", "values": "oracle"}, "'oracle' is a value model of this run and an arm"),
+        ({"arms": "random", "value": "random"}, "'random' is a value model of this run and an arm"),
+        ({"labels": "outcom"}, "unknown arm 'outcom': did you mean 'outcome'?"),
+        ({"arms": "flow"}, "unknown arm 'flow': did you mean 'flaw'?"),
+        ({"arms": "viva"}, "arms viva, viva: one is listed twice"),
+        ({"arms": "flaw", "iterations": 0}, "--arms flaw with 0 iterations: nothing would be labelled"),
+        ({"settings": ["labels=outcome"]}, "--set labels: it is an option of the run"),
+        ({"labels": "outcome", "settings": ["advantage.label.positive_fraction=0.3"]}, "it has no effect in this run"),
+    ],
+)
+def test_arms_that_do_not_go_together_are_refused_by_name(typed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Invocation.of(task=TASK, preset="micro", **typed).config()
+    assert said in str(refused.value)
+
+
+def test_a_value_model_named_as_an_arm_labels_where_it_is_asked_for_as_a_value_model() -> None:
+    by_value = Invocation.of(task=TASK, preset="micro", value="oracle").config()
+    by_rule = Invocation.of(task=TASK, preset="micro", labels="oracle").config()
+    assert (by_value.labels, by_value.rule("oracle"), by_value.judged) == ("oracle", "", "oracle")
+    assert (by_rule.labels, by_rule.rule("oracle"), by_rule.judged) == ("oracle", "oracle", "")
+    assert Invocation.of(task=TASK, labels="outcome", arms="viva").config().values.keys() == {
+        "viva",
+        "clock",
+        "state_only",
+    }
+
+
+def test_the_seed_of_a_drawn_arm_is_the_runs() -> None:
+    nodes = _nodes(Invocation.of(task=TASK, preset="micro", seed=3, arms="random,outcome").config())
+    seeds = {arm: nodes[f"1/{arm}/advantage"].facts.seed for arm in ("random", "outcome")}
+    assert seeds == {"random": 3, "outcome": 0}
 
 
 def test_labels_and_values_share_one_return() -> None:

@@ -85,7 +85,7 @@ def test_what_has_an_effect_is_taken_in_order_and_what_changes_nothing_is_no_mis
         ("gate.cap=none", "expected int, got 'none'"),
         ("gate.cap=0", "gate.cap=0"),
         ("gate=4", "group of settings"),
-        ("value=vive", "did you mean 'viva'"),
+        ("labels=vive", "it is an option of the run"),
     ],
 )
 def test_a_value_of_another_kind_is_refused(text: str, said: str) -> None:

@@ -119,9 +119,9 @@ def test_a_run_of_an_older_recap_is_read(tmp_path: Path) -> None:
     file = tmp_path / "runs" / "old" / "invocation.json"
     stored = json.loads(file.read_text())
     stored |= {"task": "shirt_folding,box_assembly", "value_model": stored.pop("value")}
-    for new in ("policy", "values"):
+    for new in ("policy", "values", "labels", "arms"):
         del stored[new]
     file.write_text(json.dumps(stored))
     found = Invocation.load(tmp_path, "old")
     assert (found.task, found.value) == (("shirt_folding", "box_assembly"), "clock")
-    assert found.config().value == "clock"
+    assert found.config().labels == "clock"
