@@ -1,0 +1,172 @@
+"""Which action segments of an attempt were good? Judged by what only the simulator knows.
+
+An attempt of grippers is a row of approaches and carries. An approach leads from the last letting go to the next
+closing; a carry from a grasp until nothing is held any more (both arms are one hand). Their worth is read off the
+events of the truth (grasps, releases, milestones, errors) and true progress: the same words for every task.
+
+Owns the cutting and the verdicts. It must not know which task it is, nor what anybody thinks of the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recap.types import IntArray, PrivilegedTruth
+
+CLEAN, FLAWED, UNKNOWN = 1, -1, 0
+APPROACH, CARRY = "approach", "carry"
+SETTLE_STEPS = 5
+"""What happens this many control steps after letting go is still the carry's doing, after closing the approach's."""
+STALL_STEPS = 30
+"""An approach of more control steps than this that ends with the time limit is a stall."""
+MIN_GAIN = 0.03
+"""A smaller gain of true progress is none."""
+_TAKEOVER, _HAND_BACK = "takeover:", "hand_back"
+_GRASPED, _MISSED, _RELEASED, _DROPPED = "grasped_", "missed_grasp_", "released_", "premature_release_"
+_STALL, _TIMEOUT, _SUCCESS, _UNDONE = "stall", "timeout", "success", "_undone"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionSegment:
+    """Control steps start to stop - 1 of one attempt."""
+
+    kind: str
+    """"approach" or "carry"."""
+    start: int
+    stop: int
+    quality: int
+    """1 clean, -1 flawed, 0 neither."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Cut:
+    """A segment before it is judged. Its last action is stop - 1."""
+
+    kind: str
+    start: int
+    stop: int
+    end: str
+    """"closed", "released", the reason of a take-over, "" for a hand-back, "timeout" or "over"."""
+
+
+def action_quality(truth: PrivilegedTruth) -> NDArray[np.int8]:
+    """[T] int8: 1 where the action segment is clean, -1 where it is flawed, 0 where neither can be said."""
+    quality = np.zeros(len(truth.progress), dtype=np.int8)
+    for segment in action_segments(truth):
+        quality[segment.start : segment.stop] = segment.quality
+    return quality
+
+
+def action_segments(truth: PrivilegedTruth) -> tuple[ActionSegment, ...]:
+    """The approaches and carries of an attempt, in order, and whether each was clean.
+
+    A carry is clean if a milestone is reached until `SETTLE_STEPS` after its end (success: until the next closing)
+    that still stands when the next gripper closes, and no error falls into it; else flawed. An approach is clean if it
+    ends in a grasp without a miss or another error and its carry gains true progress or a milestone; flawed if
+    something is missed or undone in it, or if it stalls (`STALL_STEPS` up to the time limit, or taken over for a
+    stall). Neither: what the end or a change of hands cut off, an approach to a carry that led nowhere, and whatever
+    follows the last release.
+    """
+    cuts = tuple(_cuts(truth))
+    segments = []
+    for place, cut in enumerate(cuts):
+        following = cuts[place + 1 :]
+        if cut.kind == CARRY:
+            quality = _judge_carry(truth, cut, following)
+        else:
+            quality = _judge_approach(truth, cut, following)
+        segments.append(ActionSegment(kind=cut.kind, start=cut.start, stop=cut.stop, quality=quality))
+    return tuple(segments)
+
+
+def segment_index(truth: PrivilegedTruth) -> IntArray:
+    """[T] position in `action_segments` of each control step's segment."""
+    segments = action_segments(truth)
+    return np.repeat(np.arange(len(segments), dtype=np.int64), [one.stop - one.start for one in segments])
+
+
+def _cuts(truth: PrivilegedTruth) -> Iterator[_Cut]:
+    """Every control step in exactly one segment."""
+    length, start, kind = len(truth.progress), 0, APPROACH
+    held: set[str] = set()
+    ordered = sorted(truth.events, key=lambda event: event.t)
+    for t, group in groupby(ordered, key=lambda event: event.t):
+        names = [event.name for event in group]
+        for name in names:
+            if name.startswith(_TAKEOVER) or name == _HAND_BACK:
+                # Whoever takes over begins anew at this step, even with something in the hand.
+                if t > start:
+                    yield _Cut(kind=kind, start=start, stop=t, end=name.removeprefix(_TAKEOVER).replace(_HAND_BACK, ""))
+                start, kind, held = t, APPROACH, set()
+        closes = any(name.startswith((_GRASPED, _MISSED)) for name in names)
+        for name in names:
+            for prefix, change in ((_GRASPED, held.add), (_RELEASED, held.discard), (_DROPPED, held.discard)):
+                if name.startswith(prefix):
+                    change(name.removeprefix(prefix))
+        after = min(t + 1, length)
+        if kind == APPROACH and closes:
+            yield _Cut(kind=kind, start=start, stop=after, end="closed")
+            start, kind = after, CARRY if held else APPROACH
+        elif kind == CARRY and not held:
+            yield _Cut(kind=kind, start=start, stop=after, end="released")
+            start, kind = after, APPROACH
+    if start < length:
+        late = any(event.name == _TIMEOUT for event in truth.events)
+        yield _Cut(kind=kind, start=start, stop=length, end=_TIMEOUT if late else "over")
+
+
+def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...]) -> int:
+    closing = _next_closing(truth, following)
+    until = min(cut.stop - 1 + SETTLE_STEPS, closing)
+    # A miss of the other arm just after the grasp is the approach's.
+    misses_from = cut.start - 1 + SETTLE_STEPS
+    for event in truth.events:
+        if cut.start <= event.t <= until and event.kind < 0 and event.name != _TIMEOUT:
+            if not event.name.startswith(_MISSED) or event.t > misses_from:
+                return FLAWED
+    reached = {e.name for e in truth.events if cut.start <= e.t <= until and e.kind > 0}
+    reached |= {e.name for e in truth.events if cut.start <= e.t <= closing and e.name == _SUCCESS}
+    undone = {e.name.removesuffix(_UNDONE) for e in truth.events if cut.start <= e.t <= closing and e.kind < 0}
+    if reached - undone:
+        return CLEAN
+    return FLAWED if cut.end == "released" else UNKNOWN
+
+
+def _judge_approach(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...]) -> int:
+    closed = cut.end == "closed"
+    until = cut.stop - 1 + (SETTLE_STEPS if closed else 0)
+    for event in truth.events:
+        if closed and event.name.startswith(_MISSED) and cut.stop - 1 <= event.t <= until:
+            return FLAWED
+    settled = cut.start + SETTLE_STEPS
+    for event in truth.events:
+        # Errors right after a release are the carry's; letting go of what another held is not an error of this one.
+        own = settled <= event.t < cut.stop and event.name != _TIMEOUT and not event.name.startswith(_DROPPED)
+        if own and event.kind < 0:
+            return FLAWED
+    if cut.end == _STALL or (cut.end == _TIMEOUT and _stalls(truth, cut)):
+        return FLAWED
+    if not closed or not following or following[0].kind != CARRY:
+        return UNKNOWN
+    carry = following[0]
+    if _judge_carry(truth, carry, following[1:]) == CLEAN:
+        return CLEAN
+    before = truth.progress[cut.stop - 1]
+    after = truth.progress[min(carry.stop - 1 + SETTLE_STEPS, len(truth.progress) - 1)]
+    return CLEAN if after - before >= MIN_GAIN else UNKNOWN
+
+
+def _stalls(truth: PrivilegedTruth, cut: _Cut) -> bool:
+    """Long, and without a gain; False where true progress is not known."""
+    gain = truth.progress[cut.start : cut.stop].max() - truth.progress[cut.start]
+    return cut.stop - cut.start > STALL_STEPS and bool(gain < MIN_GAIN)
+
+
+def _next_closing(truth: PrivilegedTruth, following: tuple[_Cut, ...]) -> int:
+    """The step at which a gripper closes next, or the last step."""
+    return next((cut.stop - 1 for cut in following if cut.end == "closed"), len(truth.progress) - 1)
