@@ -8,11 +8,12 @@ from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.facts import ComputeFacts
-from pipelines.steps.judge.step import ValuesFacts
+from pipelines.steps.judge.step import JudgeFacts, ValuesFacts
 from pipelines.steps.policy.step import PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
 from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
 from recap.code import is_plugin
+from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 
 BASE_SEED = 1_000_003
@@ -28,6 +29,31 @@ def lookaheads(config: RunConfig) -> dict[str, int]:
         task.spec.id: max(round(task.spec.lookahead_s * task.spec.rate_hz), config.policy.model.execute)
         for task in tasks_of(config.tasks)
     }
+
+
+def label_lookaheads(config: RunConfig) -> dict[str, int]:
+    """{task: N of the advantages}, control steps: the value model's K, or what `advantage.label.lookahead_s` says.
+
+    Raises:
+        ConfigError: it is shorter than the executed part of an action chunk, or as long as an attempt.
+    """
+    from data.task_list import tasks_of
+
+    given = config.advantage.label.lookahead_s
+    if given is None:
+        return lookaheads(config)
+    found = {}
+    for task in tasks_of(config.tasks):
+        spec, least = task.spec, config.policy.model.execute
+        steps = round(given * spec.rate_hz)
+        if not least <= steps < spec.max_steps:
+            raise ConfigError(
+                f"advantage.label.lookahead_s = {given:g}: {steps} control steps of {spec.id}, expected at least the "
+                f"{least} of a chunk that are executed and fewer than its limit of {spec.max_steps}",
+                hint="--set advantage.label.horizon=episode looks to the end",
+            )
+        found[spec.id] = steps
+    return found
 
 
 def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[OutputRef, NodeHandle]:
@@ -76,13 +102,19 @@ def add_training(
         base: weights that the policy starts from.
     """
     values = add_values(graph, config, k, experience=experience, annotations=annotations)
-    facts = ValuesFacts(tasks=config.tasks, name=config.value, lookahead=lookaheads(config), returns=config.returns)
-    judged = graph.add(NodeName(k, "judge"), "judge", config.judge, facts, values=values, annotations=annotations)
+    known: dict[str, Any] = {
+        "tasks": config.tasks,
+        "name": config.value,
+        "lookahead": label_lookaheads(config),
+        "returns": config.returns,
+    }
+    judging = JudgeFacts(**known, horizon=config.advantage.label.looks)
+    judged = graph.add(NodeName(k, "judge"), "judge", config.judge, judging, values=values, annotations=annotations)
     labels = graph.add(
         NodeName(k, "advantage"),
         "advantage",
         config.advantage,
-        facts,
+        ValuesFacts(**known),
         values=values[config.value],
         value_health=judged["value_health"],
         annotations=annotations,

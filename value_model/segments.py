@@ -76,10 +76,8 @@ def action_segments(truth: PrivilegedTruth) -> tuple[ActionSegment, ...]:
     segments = []
     for place, cut in enumerate(cuts):
         following = cuts[place + 1 :]
-        if cut.kind == CARRY:
-            quality = _judge_carry(truth, cut, following)
-        else:
-            quality = _judge_approach(truth, cut, following)
+        judge = _judge_carry if cut.kind == CARRY else _judge_approach
+        quality = judge(truth, cut, following)
         segments.append(ActionSegment(kind=cut.kind, start=cut.start, stop=cut.stop, quality=quality))
     return tuple(segments)
 
@@ -126,9 +124,9 @@ def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...])
     # A miss of the other arm just after the grasp is the approach's.
     misses_from = cut.start - 1 + SETTLE_STEPS
     for event in truth.events:
-        if cut.start <= event.t <= until and event.kind < 0 and event.name != _TIMEOUT:
-            if not event.name.startswith(_MISSED) or event.t > misses_from:
-                return FLAWED
+        error = cut.start <= event.t <= until and event.kind < 0 and event.name != _TIMEOUT
+        if error and (event.t > misses_from or not event.name.startswith(_MISSED)):
+            return FLAWED
     reached = {e.name for e in truth.events if cut.start <= e.t <= until and e.kind > 0}
     reached |= {e.name for e in truth.events if cut.start <= e.t <= closing and e.name == _SUCCESS}
     undone = {e.name.removesuffix(_UNDONE) for e in truth.events if cut.start <= e.t <= closing and e.kind < 0}

@@ -19,6 +19,8 @@ def tiny(tasks: tuple[str, ...], models: Models, *, policy_steps: int, value_ste
         policy=PolicyConfig(model=policy_model(models.policy, "tiny", steps=policy_steps, fine=False)),
         values=value_models(models, "tiny", steps=value_steps),
         value_label=ValueLabelConfig(sample=2),
-        judge=replace(base.judge, bounds=replace(base.judge.bounds, min_spearman=None)),
+        judge=replace(
+            base.judge, bounds=replace(base.judge.bounds, min_spearman=None, min_flaw_auc=None, min_skill=None)
+        ),
         open_loop_eval=OpenLoopEvalConfig(frames=6),
     )

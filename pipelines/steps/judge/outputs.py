@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from value_model.evaluation import ValueReport
+from value_model.metrics import Figure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,9 @@ class ValueHealth:
     """Every episode's values come from a model that had not seen it."""
     models: Mapping[str, JudgedModel]
     """{name in the run: its figures}, the one that labels among them."""
+    differences: Mapping[str, Mapping[str, Figure]]
+    """{task: {other model: flaw AUC of the one that labels minus the other's}}, of the same resamples of episodes;
+    "episode_return" stands for the bare return of the whole episode."""
     problems: tuple[str, ...]
     """Bounds that the labelling model misses, in words."""
     enforce: bool
