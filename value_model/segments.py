@@ -9,14 +9,15 @@ Owns the cutting and the verdicts. It must not know which task it is, nor what a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recap.types import IntArray, PrivilegedTruth
+from recap.types import Outcome, PrivilegedTruth
 
 CLEAN, FLAWED, UNKNOWN = 1, -1, 0
 APPROACH, CARRY = "approach", "carry"
@@ -26,6 +27,12 @@ STALL_STEPS = 30
 """An approach of more control steps than this that ends with the time limit is a stall."""
 MIN_GAIN = 0.03
 """A smaller gain of true progress is none."""
+GOOD_SHARE = 0.75
+"""A carry that gains less than this share of what its milestones usually come with was put down badly."""
+FEWEST_CARRIES = 3
+Gains = Mapping[frozenset[str], float]
+"""{milestones of one carry: gain of true progress that they usually come with}."""
+_NO_GAINS: Gains = MappingProxyType({})
 _TAKEOVER, _HAND_BACK = "takeover:", "hand_back"
 _GRASPED, _MISSED, _RELEASED, _DROPPED = "grasped_", "missed_grasp_", "released_", "premature_release_"
 _STALL, _TIMEOUT, _SUCCESS, _UNDONE = "stall", "timeout", "success", "_undone"
@@ -54,38 +61,56 @@ class _Cut:
     """"closed", "released", the reason of a take-over, "" for a hand-back, "timeout" or "over"."""
 
 
-def action_quality(truth: PrivilegedTruth) -> NDArray[np.int8]:
-    """[T] int8: 1 where the action segment is clean, -1 where it is flawed, 0 where neither can be said."""
+def usual_gains(truths: Iterable[PrivilegedTruth]) -> Gains:
+    """What carries of successful attempts of one task gain, the median for each set of milestones.
+
+    A milestone can be generous (a fold counts from little more than half of its way); that a carry was worth little
+    shows beside those that led to success. Sets that fewer than `FEWEST_CARRIES` of them reached are left out.
+    """
+    found: dict[frozenset[str], list[float]] = {}
+    for truth in truths:
+        cuts = tuple(_cuts(truth)) if truth.outcome is Outcome.SUCCESS else ()
+        for place, cut in enumerate(cuts):
+            following = cuts[place + 1 :]
+            if cut.kind == CARRY and _judge_carry(truth, cut, following, {}) == CLEAN:
+                found.setdefault(_reached(truth, cut, following) - {_SUCCESS}, []).append(_gain(truth, cut))
+    return {reached: float(np.median(each)) for reached, each in found.items() if len(each) >= FEWEST_CARRIES}
+
+
+def action_quality(truth: PrivilegedTruth, usual: Gains = _NO_GAINS) -> NDArray[np.int8]:
+    """[T] int8: 1 where the action segment is clean, -1 where it is flawed, 0 where neither can be said.
+
+    Arguments as `action_segments`.
+    """
     quality = np.zeros(len(truth.progress), dtype=np.int8)
-    for segment in action_segments(truth):
+    for segment in action_segments(truth, usual):
         quality[segment.start : segment.stop] = segment.quality
     return quality
 
 
-def action_segments(truth: PrivilegedTruth) -> tuple[ActionSegment, ...]:
+def action_segments(truth: PrivilegedTruth, usual: Gains = _NO_GAINS) -> tuple[ActionSegment, ...]:
     """The approaches and carries of an attempt, in order, and whether each was clean.
 
     A carry is clean if a milestone is reached until `SETTLE_STEPS` after its end (success: until the next closing)
-    that still stands when the next gripper closes, and no error falls into it; else flawed. An approach is clean if it
+    that still stands when the next gripper closes, no error falls into it, and true progress gains at least
+    `GOOD_SHARE` of what it usually does; else flawed. An approach is clean if it
     ends in a grasp without a miss or another error and its carry gains true progress or a milestone; flawed if
     something is missed or undone in it, or if it stalls (`STALL_STEPS` up to the time limit, or taken over for a
     stall). Neither: what the end or a change of hands cut off, an approach to a carry that led nowhere, and whatever
     follows the last release.
+
+    Args:
+        truth: of the attempt.
+        usual: `usual_gains` of attempts of the same task; without it every gain will do.
     """
     cuts = tuple(_cuts(truth))
     segments = []
     for place, cut in enumerate(cuts):
         following = cuts[place + 1 :]
         judge = _judge_carry if cut.kind == CARRY else _judge_approach
-        quality = judge(truth, cut, following)
+        quality = judge(truth, cut, following, usual)
         segments.append(ActionSegment(kind=cut.kind, start=cut.start, stop=cut.stop, quality=quality))
     return tuple(segments)
-
-
-def segment_index(truth: PrivilegedTruth) -> IntArray:
-    """[T] position in `action_segments` of each control step's segment."""
-    segments = action_segments(truth)
-    return np.repeat(np.arange(len(segments), dtype=np.int64), [one.stop - one.start for one in segments])
 
 
 def _cuts(truth: PrivilegedTruth) -> Iterator[_Cut]:
@@ -118,7 +143,7 @@ def _cuts(truth: PrivilegedTruth) -> Iterator[_Cut]:
         yield _Cut(kind=kind, start=start, stop=length, end=_TIMEOUT if late else "over")
 
 
-def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...]) -> int:
+def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...], usual: Gains) -> int:
     closing = _next_closing(truth, following)
     until = min(cut.stop - 1 + SETTLE_STEPS, closing)
     # A miss of the other arm just after the grasp is the approach's.
@@ -127,15 +152,31 @@ def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...])
         error = cut.start <= event.t <= until and event.kind < 0 and event.name != _TIMEOUT
         if error and (event.t > misses_from or not event.name.startswith(_MISSED)):
             return FLAWED
-    reached = {e.name for e in truth.events if cut.start <= e.t <= until and e.kind > 0}
-    reached |= {e.name for e in truth.events if cut.start <= e.t <= closing and e.name == _SUCCESS}
+    reached = _reached(truth, cut, following)
     undone = {e.name.removesuffix(_UNDONE) for e in truth.events if cut.start <= e.t <= closing and e.kind < 0}
     if reached - undone:
-        return CLEAN
+        return FLAWED if _gain(truth, cut) < GOOD_SHARE * usual.get(reached - {_SUCCESS}, -np.inf) else CLEAN
     return FLAWED if cut.end == "released" else UNKNOWN
 
 
-def _judge_approach(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...]) -> int:
+def _reached(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...]) -> frozenset[str]:
+    """The milestones that a carry brings about."""
+    closing = _next_closing(truth, following)
+    until = min(cut.stop - 1 + SETTLE_STEPS, closing)
+    return frozenset(
+        event.name
+        for event in truth.events
+        if event.kind > 0 and cut.start <= event.t <= (closing if event.name == _SUCCESS else until)
+    )
+
+
+def _gain(truth: PrivilegedTruth, carry: _Cut) -> float:
+    """True progress from the grasp until it has settled after the end; NaN where it is not known."""
+    after = min(carry.stop - 1 + SETTLE_STEPS, len(truth.progress) - 1)
+    return float(truth.progress[after] - truth.progress[carry.start - 1])
+
+
+def _judge_approach(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...], usual: Gains) -> int:
     closed = cut.end == "closed"
     until = cut.stop - 1 + (SETTLE_STEPS if closed else 0)
     for event in truth.events:
@@ -152,11 +193,9 @@ def _judge_approach(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ..
     if not closed or not following or following[0].kind != CARRY:
         return UNKNOWN
     carry = following[0]
-    if _judge_carry(truth, carry, following[1:]) == CLEAN:
+    if _judge_carry(truth, carry, following[1:], usual) == CLEAN:
         return CLEAN
-    before = truth.progress[cut.stop - 1]
-    after = truth.progress[min(carry.stop - 1 + SETTLE_STEPS, len(truth.progress) - 1)]
-    return CLEAN if after - before >= MIN_GAIN else UNKNOWN
+    return CLEAN if _gain(truth, carry) >= MIN_GAIN else UNKNOWN
 
 
 def _stalls(truth: PrivilegedTruth, cut: _Cut) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from value_model.evaluation import ValueReport
 from value_model.metrics import Figure
@@ -27,13 +27,13 @@ class ValueHealth:
     """Every episode's values come from a model that had not seen it."""
     models: Mapping[str, JudgedModel]
     """{name in the run: its figures}, the one that labels among them."""
-    differences: Mapping[str, Mapping[str, Figure]]
-    """{task: {other model: flaw AUC of the one that labels minus the other's}}, of the same resamples of episodes;
-    "episode_return" stands for the bare return of the whole episode."""
     problems: tuple[str, ...]
     """Bounds that the labelling model misses, in words."""
     enforce: bool
     """Label nothing with values that miss a bound."""
+    differences: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    """{task: {other model: flaw AUC of the one that labels minus the other's}}, of the same resamples of episodes;
+    "episode_return" stands for the bare return of the whole episode."""
 
     @property
     def own(self) -> JudgedModel:

@@ -81,7 +81,7 @@ def judge(
     from data.tasks import TASKS
     from pipelines.experience import episode_facts, seen_by_none
     from value_model.evaluation import flaw_differences
-    from value_model.segments import action_segments
+    from value_model.segments import action_segments, usual_gains
     from value_model.value_health import check_values
 
     tables = {
@@ -101,7 +101,14 @@ def judge(
             for truth, length in zip(truths, known.lengths, strict=True)
         ]
     )
-    segments = [None if truth is None else action_segments(truth) for truth in truths]
+    usual = {
+        task: usual_gains(truth for truth, of in zip(truths, known.tasks, strict=True) if truth and of == task)
+        for task in known.task_ids
+    }
+    segments = [
+        None if truth is None else action_segments(truth, usual[task])
+        for truth, task in zip(truths, known.tasks, strict=True)
+    ]
     shared: dict[str, Any] = {
         "lookahead": facts.lookahead,
         "returns": facts.returns,
