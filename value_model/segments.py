@@ -35,6 +35,7 @@ Gains = Mapping[frozenset[str], float]
 _NO_GAINS: Gains = MappingProxyType({})
 _TAKEOVER, _HAND_BACK = "takeover:", "hand_back"
 _GRASPED, _MISSED, _RELEASED, _DROPPED = "grasped_", "missed_grasp_", "released_", "premature_release_"
+_CLOSED, _LET_GO = "closed", "released"
 _STALL, _TIMEOUT, _SUCCESS, _UNDONE = "stall", "timeout", "success", "_undone"
 
 
@@ -133,10 +134,10 @@ def _cuts(truth: PrivilegedTruth) -> Iterator[_Cut]:
                     change(name.removeprefix(prefix))
         after = min(t + 1, length)
         if kind == APPROACH and closes:
-            yield _Cut(kind=kind, start=start, stop=after, end="closed")
+            yield _Cut(kind=kind, start=start, stop=after, end=_CLOSED)
             start, kind = after, CARRY if held else APPROACH
         elif kind == CARRY and not held:
-            yield _Cut(kind=kind, start=start, stop=after, end="released")
+            yield _Cut(kind=kind, start=start, stop=after, end=_LET_GO)
             start, kind = after, APPROACH
     if start < length:
         late = any(event.name == _TIMEOUT for event in truth.events)
@@ -145,7 +146,7 @@ def _cuts(truth: PrivilegedTruth) -> Iterator[_Cut]:
 
 def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...], usual: Gains) -> int:
     closing = _next_closing(truth, following)
-    until = min(cut.stop - 1 + SETTLE_STEPS, closing)
+    until = _until(cut, closing)
     # A miss of the other arm just after the grasp is the approach's.
     misses_from = cut.start - 1 + SETTLE_STEPS
     for event in truth.events:
@@ -156,18 +157,23 @@ def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...],
     undone = {e.name.removesuffix(_UNDONE) for e in truth.events if cut.start <= e.t <= closing and e.kind < 0}
     if reached - undone:
         return FLAWED if _gain(truth, cut) < GOOD_SHARE * usual.get(reached - {_SUCCESS}, -np.inf) else CLEAN
-    return FLAWED if cut.end == "released" else UNKNOWN
+    return FLAWED if cut.end == _LET_GO else UNKNOWN
 
 
 def _reached(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...]) -> frozenset[str]:
     """The milestones that a carry brings about."""
     closing = _next_closing(truth, following)
-    until = min(cut.stop - 1 + SETTLE_STEPS, closing)
+    until = _until(cut, closing)
     return frozenset(
         event.name
         for event in truth.events
         if event.kind > 0 and cut.start <= event.t <= (closing if event.name == _SUCCESS else until)
     )
+
+
+def _until(carry: _Cut, closing: int) -> int:
+    """The last step whose events are the carry's doing; what follows a change of hands is not."""
+    return min(carry.stop - 1 + (SETTLE_STEPS if carry.end == _LET_GO else 0), closing)
 
 
 def _gain(truth: PrivilegedTruth, carry: _Cut) -> float:
@@ -177,7 +183,7 @@ def _gain(truth: PrivilegedTruth, carry: _Cut) -> float:
 
 
 def _judge_approach(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...], usual: Gains) -> int:
-    closed = cut.end == "closed"
+    closed = cut.end == _CLOSED
     until = cut.stop - 1 + (SETTLE_STEPS if closed else 0)
     for event in truth.events:
         if closed and event.name.startswith(_MISSED) and cut.stop - 1 <= event.t <= until:
@@ -206,4 +212,4 @@ def _stalls(truth: PrivilegedTruth, cut: _Cut) -> bool:
 
 def _next_closing(truth: PrivilegedTruth, following: tuple[_Cut, ...]) -> int:
     """The step at which a gripper closes next, or the last step."""
-    return next((cut.stop - 1 for cut in following if cut.end == "closed"), len(truth.progress) - 1)
+    return next((cut.stop - 1 for cut in following if cut.end == _CLOSED), len(truth.progress) - 1)
