@@ -259,6 +259,11 @@ def _shape_figures(held: Held, boot: Bootstrap) -> dict[str, Figure]:
     episodes = held.facts.num_episodes
     return {
         "value_std": Figure(value=float(held.value.std()), count=episodes, note="over all frames"),
+        "value_spread": Figure(
+            value=float(held.value.std() / held.returns.std()) if held.returns.std() > 0 else None,
+            count=episodes,
+            note="standard deviation of values over that of returns",
+        ),
         "constant_share": Figure(
             value=float(np.mean(spread[lengths > 1] == 0)) if np.any(lengths > 1) else None,
             count=int(np.sum(lengths > 1)),

@@ -17,6 +17,7 @@ _FLOORS = {
     "min_flaw_auc": "flaw_auc",
     "min_skill": "skill",
     "min_value_std": "value_std",
+    "min_value_spread": "value_spread",
     "min_spearman": "spearman_time_median",
     "min_auc_75": "auc_75",
     "min_difference_correlation": "difference_correlation",
@@ -42,6 +43,9 @@ class ValueHealthConfig:
         -0.1, maximum=1, help="squared error saved against the mean return; values of other episodes are far below 0"
     )
     min_value_std: float | None = setting(1e-3, minimum=0, help="smallest spread of all values")
+    min_value_spread: float | None = setting(
+        0.05, minimum=0, help="spread of values over that of returns; a model that collapsed to one value has none"
+    )
     max_constant_share: float | None = setting(0.5, minimum=0, maximum=1, help="largest share of constant episodes")
     min_spearman: float | None = setting(0.0, minimum=-1, maximum=1, help="median Spearman with time on successes")
     min_auc_75: float | None = setting(None, minimum=0, maximum=1, help="AUC at 75 % of the median success length")

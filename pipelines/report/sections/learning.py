@@ -26,6 +26,7 @@ _NAMES = {
     "flaw_auc_return": ("flaw AUC of the episode's bare return", "knows no value; the same for every model"),
     "skill": ("squared error saved against the mean return", "1 is perfect, 0 says nothing"),
     "value_std": ("standard deviation of values", ""),
+    "value_spread": ("spread of values over that of returns", "near 0: collapsed"),
     "constant_share": ("episodes of constant value", "lower is better"),
     "outside_share": ("frames outside [-1, 0]", "lower is better"),
     "mse_return": ("squared error against the return", "lower is better"),
