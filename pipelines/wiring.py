@@ -50,7 +50,7 @@ def label_lookaheads(config: RunConfig) -> dict[str, int]:
             raise ConfigError(
                 f"advantage.label.lookahead_s = {given:g}: {steps} control steps of {spec.id}, expected at least the "
                 f"{least} of a chunk that are executed and fewer than its limit of {spec.max_steps}",
-                hint="--set advantage.label.horizon=episode looks to the end",
+                hint="recap run --set advantage.label.horizon=episode",
             )
         found[spec.id] = steps
     return found

@@ -32,7 +32,7 @@ class Horizon:
         if (self.kind == GAE) != (self.gae_lambda is not None):
             raise ConfigError(
                 f"horizon {self.kind} with gae_lambda {self.gae_lambda}: gae needs one and the others have none",
-                hint=f"--set advantage.label.horizon={GAE} --set advantage.label.gae_lambda=0.97",
+                hint="set advantage.label.horizon=gae and advantage.label.gae_lambda together, or neither",
             )
 
     @property
