@@ -9,11 +9,12 @@ from typing import Any
 from pipelines.config import RunConfig
 from pipelines.facts import ComputeFacts
 from pipelines.steps.advantage.step import AdvantageConfig, ArmFacts
-from pipelines.steps.judge.step import ValuesFacts
+from pipelines.steps.judge.step import JudgeFacts
 from pipelines.steps.policy.step import PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
 from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
 from recap.code import ROOTS, code_fingerprint, is_plugin
+from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 from value_model.advantage import LabelConfig
 from value_model.arms import ARMS, BY_ADVANTAGE, Labeller
@@ -32,6 +33,31 @@ def lookaheads(config: RunConfig) -> dict[str, int]:
         task.spec.id: max(round(task.spec.lookahead_s * task.spec.rate_hz), config.policy.model.execute)
         for task in tasks_of(config.tasks)
     }
+
+
+def label_lookaheads(config: RunConfig) -> dict[str, int]:
+    """{task: N of the advantages}, control steps: the value model's K, or what `advantage.label.lookahead_s` says.
+
+    Raises:
+        ConfigError: it is shorter than the executed part of an action chunk, or as long as an attempt.
+    """
+    from data.task_list import tasks_of
+
+    given = config.advantage.label.lookahead_s
+    if given is None:
+        return lookaheads(config)
+    found = {}
+    for task in tasks_of(config.tasks):
+        spec, least = task.spec, config.policy.model.execute
+        steps = round(given * spec.rate_hz)
+        if not least <= steps < spec.max_steps:
+            raise ConfigError(
+                f"advantage.label.lookahead_s = {given:g}: {steps} control steps of {spec.id}, expected at least the "
+                f"{least} of a chunk that are executed and fewer than its limit of {spec.max_steps}",
+                hint="recap run --set advantage.label.horizon=episode",
+            )
+        found[spec.id] = steps
+    return found
 
 
 def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[OutputRef, NodeHandle]:
@@ -116,7 +142,7 @@ def add_training(
                 tasks=config.tasks,
                 name=arm,
                 rule=rule,
-                lookahead=lookaheads(config),
+                lookahead=label_lookaheads(config) if labeller.values else lookaheads(config),
                 returns=config.returns,
                 seed=config.seed if labeller.permutes else 0,
                 plugin=_plugin_code(labeller),
@@ -142,7 +168,13 @@ def _judge(
     graph: Graph, config: RunConfig, k: int, name: str, values: Mapping[str, OutputRef], annotations: OutputRef
 ) -> OutputRef:
     """Whether the values of a model are fit to label with, beside those of the others given."""
-    facts = ValuesFacts(tasks=config.tasks, name=name, lookahead=lookaheads(config), returns=config.returns)
+    facts = JudgeFacts(
+        tasks=config.tasks,
+        name=name,
+        lookahead=label_lookaheads(config),
+        returns=config.returns,
+        horizon=config.advantage.label.looks,
+    )
     subject = "" if name == config.judged else name
     node = graph.add(
         NodeName(k, "judge", subject), "judge", config.judge, facts, values=values, annotations=annotations

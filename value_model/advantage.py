@@ -17,7 +17,10 @@ from recap.config import setting, validate
 from recap.errors import ConfigError, HealthError
 from recap.types import BoolArray, FloatArray, IntArray, Source
 from value_model.episodes import EpisodeFacts
+from value_model.gae import EPISODE, GAE, HORIZONS, N_STEP, Horizon, decayed_sums
 from value_model.returns import ReturnConfig, line_values, return_lines
+
+_USUAL = Horizon()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +38,31 @@ class LabelConfig:
         choices=("corrections", "all", "none"),
         help="human frames labelled positive whatever their value",
     )
+    horizon: str = setting(
+        N_STEP,
+        choices=HORIZONS,
+        help="how far an advantage looks: N steps, to the episode's end, or all horizons at once (gae)",
+    )
+    gae_lambda: float | None = setting(
+        None, above=0, maximum=1, help="lambda of horizon gae, which needs one; none with the others"
+    )
+    lookahead_s: float | None = setting(
+        None, above=0, maximum=3600, help="N of horizon n_step, s; none: the task's, which the value model has"
+    )
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.lookahead_s is not None and self.horizon != N_STEP:
+            raise ConfigError(
+                f"advantage.label.lookahead_s = {self.lookahead_s:g} has no effect with horizon {self.horizon}",
+                hint="--set advantage.label.horizon=n_step, or leave lookahead_s out",
+            )
+        _ = self.looks
+
+    @property
+    def looks(self) -> Horizon:
+        """How far the advantages look. ConfigError for a lambda that is missing or means nothing."""
+        return Horizon(kind=self.horizon, gae_lambda=self.gae_lambda)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,10 +95,12 @@ def advantages(
     *,
     ids: Sequence[str] | None = None,
     aborted: BoolArray | None = None,
+    horizon: Horizon = _USUAL,
 ) -> FloatArray:
     """A_t = (sum of K step rewards) + V(o_{t+K}) - V(o_t); past the end the return itself: A_t = G_t - V(o_t).
 
-    With V = G it is 0 for every outcome, frame and look-ahead.
+    With horizon `episode` the return at every frame. With `gae` A_t = sum_k lambda^k delta_{t+k} up to the end, where
+    delta_t is the advantage of K = 1. With V = G all are 0 for every outcome, frame and look-ahead.
 
     Args:
         values: [N] V(o_t).
@@ -84,6 +111,7 @@ def advantages(
         config: the return that the values were trained on.
         ids: E episode ids, for messages.
         aborted: [E]; the rows of aborted episodes are NaN.
+        horizon: how far to look; K matters to `n_step` alone.
 
     Returns:
         [N] float32.
@@ -100,10 +128,16 @@ def advantages(
     lengths = np.diff(offsets)
     value = values.astype(np.float64)
     advantage = line_values(offsets, lines) - value
+    if horizon.kind == EPISODE:
+        return advantage.astype(np.float32)
+    if horizon.kind == GAE:
+        ahead = np.ones_like(ahead)
     later = np.arange(len(value)) + np.repeat(ahead, lengths)
     inside = np.flatnonzero(later < np.repeat(offsets[1:], lengths))
     cost = np.repeat(lines.slope * ahead, lengths)
     advantage[inside] = value[later[inside]] - value[inside] - cost[inside]
+    if horizon.gae_lambda is not None:
+        advantage = decayed_sums(advantage, offsets, horizon.gae_lambda)
     return advantage.astype(np.float32)
 
 
@@ -202,7 +236,7 @@ def make_labels(
     shape = (facts.offsets, success, facts.max_steps)
     lines = return_lines(*shape, returns, ids=facts.ids, aborted=aborted)
     ahead = facts.per_task(lookahead, "look-ahead")
-    advantage = advantages(values, *shape, ahead, returns, ids=facts.ids, aborted=aborted)
+    advantage = advantages(values, *shape, ahead, returns, ids=facts.ids, aborted=aborted, horizon=config.looks)
     forced, basis = forced_frames(facts, config.human_positive), threshold_frames(facts)
     tasks = facts.task_ids
     task_index = np.searchsorted(tasks, facts.tasks) if tasks else np.zeros(0, dtype=np.int64)

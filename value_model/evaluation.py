@@ -15,17 +15,22 @@ from typing import Any
 import numpy as np
 
 from recap.config import setting, validate
-from recap.errors import ConfigError, HealthError
-from recap.types import BoolArray, Event, FloatArray, IntArray, KeyFrame
+from recap.errors import ConfigError
+from recap.types import Event, FloatArray, KeyFrame
 from value_model.advantage import advantages, positive_threshold
 from value_model.episodes import EpisodeFacts
 from value_model.event_scores import event_figures, event_scores
+from value_model.flaw_auc import ScoredSegments, Segments, flaw_difference, flaw_figures, score_segments
+from value_model.gae import Horizon
+from value_model.held import Held, of_kept, prepare, rows_of
 from value_model.metrics import Bootstrap, Figure, Floats, pearson, spearman
 from value_model.returns import ReturnConfig
-from value_model.returns import returns as returns_of
 
 Marks = Sequence[Sequence[Event | KeyFrame]]
 _SHARES = (25, 50, 75)
+_USUAL = Horizon()
+EPISODE_RETURN = "episode_return"
+"""Stands beside the models: an advantage that is the return of the whole episode, the same at each of its frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,37 +73,6 @@ class ValueReport:
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Held:
-    """The episodes under judgement, none aborted, all of one task."""
-
-    facts: EpisodeFacts
-    value: Floats
-    returns: Floats
-    advantage: Floats
-    progress: Floats
-    """[N] NaN where the truth is not known."""
-    episode: IntArray
-    """[N]."""
-    lookahead: int
-    positive_fraction: float
-
-    @property
-    def step(self) -> IntArray:
-        """[N] t of each row."""
-        return np.arange(self.facts.num_frames) - self.facts.offsets[self.episode]
-
-    @property
-    def before_end(self) -> IntArray:
-        """Rows whose look-ahead stays within the episode."""
-        rows = np.arange(self.facts.num_frames)
-        return np.flatnonzero(rows + self.lookahead < self.facts.offsets[1:][self.episode])
-
-    def per_episode(self, frame_numbers: Floats) -> Floats:
-        """[E] sums over the frames of each episode."""
-        return np.add.reduceat(frame_numbers, self.facts.offsets[:-1])
-
-
 def evaluate_values(
     values: FloatArray,
     facts: EpisodeFacts,
@@ -109,8 +83,10 @@ def evaluate_values(
     positive_fraction: float,
     progress: FloatArray | None = None,
     key_frames: Marks | None = None,
+    segments: Segments | None = None,
     redrawn: FloatArray | None = None,
     train_values: FloatArray | None = None,
+    horizon: Horizon = _USUAL,
 ) -> ValueReport:
     """Judges held-out values of one task.
 
@@ -123,8 +99,10 @@ def evaluate_values(
         positive_fraction: of the labels.
         progress: [N] true progress in [0, 1], NaN on the frames of episodes without truth.
         key_frames: E lists of events or marked frames.
+        segments: E lists of action segments, None of an episode whose truth is not known.
         redrawn: [N] the same values from other noise.
         train_values: [N] values of the same frames by models that did see them.
+        horizon: of the advantages that label.
 
     Returns:
         The report. A figure that cannot be had is None with the reason in its note.
@@ -133,19 +111,26 @@ def evaluate_values(
         ConfigError: no episodes but aborted ones, several tasks, or arrays that do not fit.
         HealthError: a value that is NaN or infinite.
     """
-    held, keep, rows = _prepare(
-        values, facts, lookahead=lookahead, returns=returns, positive_fraction=positive_fraction, progress=progress
+    held, keep, rows = prepare(
+        values,
+        facts,
+        lookahead=lookahead,
+        returns=returns,
+        positive_fraction=positive_fraction,
+        progress=progress,
+        horizon=horizon,
     )
     boot = Bootstrap(seed=config.seed, resamples=config.resamples, confidence=config.confidence)
     per_episode = _episode_rows(held)
     figures = {
+        **_flaw_figures(held, of_kept(segments, keep, "segments"), boot),
         **_shape_figures(held, boot),
         **_time_figures(held, per_episode, boot),
         **_progress_figures(held, boot),
         **{f"auc_{share}": _auc_at(held, share, boot) for share in _SHARES},
-        **_event_figures(held, key_frames, keep, config, boot),
-        "flip_rate": _flip_rate(held, _rows_of(redrawn, rows, "redrawn"), returns, boot),
-        **_train_figures(held, _rows_of(train_values, rows, "train_values"), boot),
+        **_event_figures(held, of_kept(key_frames, keep, "key frames"), config, boot),
+        "flip_rate": _flip_rate(held, rows_of(redrawn, rows, "redrawn"), returns, boot),
+        **_train_figures(held, rows_of(train_values, rows, "train_values"), boot),
     }
     success = held.facts.success
     return ValueReport(
@@ -169,8 +154,10 @@ def evaluate_tasks(
     shares: Mapping[str, float],
     progress: FloatArray | None = None,
     key_frames: Marks | None = None,
+    segments: Segments | None = None,
     redrawn: FloatArray | None = None,
     train_values: FloatArray | None = None,
+    horizon: Horizon = _USUAL,
 ) -> dict[str, ValueReport]:
     """{task: `evaluate_values`} of episodes of several tasks.
 
@@ -191,66 +178,65 @@ def evaluate_tasks(
             returns=returns,
             positive_fraction=shares[task],
             progress=None if progress is None else progress[rows],
-            key_frames=None if key_frames is None else [key_frames[place] for place in np.flatnonzero(keep)],
+            key_frames=of_kept(key_frames, keep, "key frames"),
+            segments=of_kept(segments, keep, "segments"),
             redrawn=None if redrawn is None else redrawn[rows],
             train_values=None if train_values is None else train_values[rows],
+            horizon=horizon,
         )
     return reports
 
 
-def _prepare(
-    values: FloatArray,
+def flaw_differences(
+    values: Mapping[str, FloatArray],
+    own: str,
     facts: EpisodeFacts,
+    config: EvaluationConfig,
     *,
-    lookahead: int,
+    lookahead: Mapping[str, int],
     returns: ReturnConfig,
-    positive_fraction: float,
-    progress: FloatArray | None,
-) -> tuple[_Held, BoolArray, BoolArray]:
-    """What is judged, which episodes [E] that is and which rows [N]."""
-    if len(facts.task_ids) > 1:
-        raise ConfigError(f"values of {len(facts.task_ids)} tasks at once: judge each on its own (evaluate_tasks)")
-    if values.shape != (facts.num_frames,):
-        raise ConfigError(f"values have shape {values.shape}, expected ({facts.num_frames},)")
-    keep = ~facts.aborted
-    if not keep.any():
-        raise ConfigError(f"no episodes to judge values on: {facts.num_episodes} given, all aborted")
-    rows = facts.rows(keep)
-    kept = facts.subset(keep)
-    value = values[rows].astype(np.float64)
-    episode = np.repeat(np.arange(kept.num_episodes, dtype=np.int64), kept.lengths)
-    bad = np.flatnonzero(~np.isfinite(value))
-    if len(bad):
-        place = int(episode[bad[0]])
-        raise HealthError(
-            f"{len(bad)} of {len(value)} values are NaN or infinite, the first at step "
-            f"{int(bad[0] - kept.offsets[place])} of episode {kept.ids[place]}",
-            hint="look at the value step's loss: it has probably diverged",
-        )
-    shape = (kept.offsets, kept.success, kept.max_steps)
-    known = _rows_of(progress, rows, "progress")
-    held = _Held(
-        facts=kept,
-        value=value,
-        returns=returns_of(*shape, returns, ids=kept.ids).astype(np.float64),
-        advantage=advantages(value.astype(np.float32), *shape, lookahead, returns, ids=kept.ids).astype(np.float64),
-        progress=np.full(len(value), np.nan) if known is None else known,
-        episode=episode,
-        lookahead=lookahead,
-        positive_fraction=positive_fraction,
+    shares: Mapping[str, float],
+    segments: Segments,
+    horizon: Horizon = _USUAL,
+) -> dict[str, dict[str, Figure]]:
+    """{task: {other: flaw AUC of `own` minus that of the other}}, on the same episodes and the same resamples.
+
+    The others are the models of `values` ({name: [N]}) and "episode_return", the bare return of the whole episode.
+    Arguments and errors as `evaluate_tasks`.
+    """
+    boot = Bootstrap(seed=config.seed, resamples=config.resamples, confidence=config.confidence)
+    found: dict[str, dict[str, Figure]] = {}
+    for task in facts.task_ids:
+        chosen = facts.of_task(task)
+        rows, of_task = facts.rows(chosen), facts.subset(chosen)
+        scored: dict[str, ScoredSegments | None] = {}
+        for name, value in values.items():
+            held, keep, _ = prepare(
+                value[rows],
+                of_task,
+                lookahead=lookahead[task],
+                returns=returns,
+                positive_fraction=shares[task],
+                progress=None,
+                horizon=horizon,
+            )
+            parts = [part for part, kept in zip(of_kept(segments, chosen, "segments") or (), keep, strict=True) if kept]
+            scored[name] = score_segments(held.advantage, held.facts, parts)
+            scored.setdefault(EPISODE_RETURN, score_segments(held.bare_return, held.facts, parts))
+        found[task] = {name: flaw_difference(scored[own], other, boot) for name, other in scored.items() if name != own}
+    return found
+
+
+def _flaw_figures(held: Held, segments: Segments | None, boot: Bootstrap) -> dict[str, Figure]:
+    """How well the advantage, and beside it the bare return of the episode, tells clean segments from flawed ones."""
+    own, bare = (
+        None if segments is None else score_segments(score, held.facts, segments)
+        for score in (held.advantage, held.bare_return)
     )
-    return held, keep, rows
+    return flaw_figures(own, bare, boot)
 
 
-def _rows_of(array: FloatArray | None, rows: BoolArray, name: str) -> Floats | None:
-    if array is None:
-        return None
-    if array.shape != rows.shape:
-        raise ConfigError(f"{name} have shape {array.shape}, expected {rows.shape}")
-    return array[rows].astype(np.float64)
-
-
-def _episode_rows(held: _Held) -> list[dict[str, float | None]]:
+def _episode_rows(held: Held) -> list[dict[str, float | None]]:
     error = held.per_episode((held.value - held.returns) ** 2) / held.facts.lengths
     table: list[dict[str, float | None]] = []
     for place, mse in enumerate(error):
@@ -262,26 +248,36 @@ def _episode_rows(held: _Held) -> list[dict[str, float | None]]:
     return table
 
 
-def _shape_figures(held: _Held, boot: Bootstrap) -> dict[str, Figure]:
+def _shape_figures(held: Held, boot: Bootstrap) -> dict[str, Figure]:
     """Plain facts about the values; the constant ones are what a collapsed model gives."""
     lengths = held.facts.lengths.astype(np.float64)
     starts = held.facts.offsets[:-1]
     spread = np.maximum.reduceat(held.value, starts) - np.minimum.reduceat(held.value, starts)
     outside = ((held.value < -1) | (held.value > 0)).astype(np.float64)
+    error = held.per_episode((held.value - held.returns) ** 2)
+    blind = held.per_episode((held.returns.mean() - held.returns) ** 2)
     episodes = held.facts.num_episodes
     return {
         "value_std": Figure(value=float(held.value.std()), count=episodes, note="over all frames"),
+        "value_spread": Figure(
+            value=float(held.value.std() / held.returns.std()) if held.returns.std() > 0 else None,
+            count=episodes,
+            note="standard deviation of values over that of returns",
+        ),
         "constant_share": Figure(
             value=float(np.mean(spread[lengths > 1] == 0)) if np.any(lengths > 1) else None,
             count=int(np.sum(lengths > 1)),
             note="episodes of more than one frame whose values are all equal",
         ),
         "outside_share": boot.ratio("outside_share", held.per_episode(outside), lengths, note="frames not in [-1, 0]"),
-        "mse_return": boot.ratio("mse_return", held.per_episode((held.value - held.returns) ** 2), lengths),
+        "mse_return": boot.ratio("mse_return", error, lengths),
+        "skill": boot.ratio(
+            "skill", blind - error, blind, note="squared error saved against one value for all frames, the mean return"
+        ),
     }
 
 
-def _time_figures(held: _Held, table: list[dict[str, float | None]], boot: Bootstrap) -> dict[str, Figure]:
+def _time_figures(held: Held, table: list[dict[str, float | None]], boot: Bootstrap) -> dict[str, Figure]:
     """Correlations with time on successes: an episode that ends well makes steady progress, roughly."""
     figures = {}
     won = [row for row, success in zip(table, held.facts.success, strict=True) if success]
@@ -296,7 +292,7 @@ def _time_figures(held: _Held, table: list[dict[str, float | None]], boot: Boots
     return figures
 
 
-def _progress_figures(held: _Held, boot: Bootstrap) -> dict[str, Figure]:
+def _progress_figures(held: Held, boot: Bootstrap) -> dict[str, Figure]:
     """Against the simulator's progress, all outcomes: per-episode correlation, differences, oracle labels."""
     names = ("pearson_progress", "difference_correlation", "oracle_auc")
     known = np.isfinite(held.progress)
@@ -325,7 +321,7 @@ def _progress_figures(held: _Held, boot: Bootstrap) -> dict[str, Figure]:
     return figures
 
 
-def _auc_at(held: _Held, share: int, boot: Bootstrap) -> Figure:
+def _auc_at(held: Held, share: int, boot: Bootstrap) -> Figure:
     """Success against failure at the same absolute step, among the episodes still running then."""
     success, lengths = held.facts.success, held.facts.lengths
     if success.all() or not success.any():
@@ -338,25 +334,20 @@ def _auc_at(held: _Held, share: int, boot: Bootstrap) -> Figure:
     return boot.auc(f"auc_{share}", at[won], at[~won], note=note)
 
 
-def _event_figures(
-    held: _Held, marks: Marks | None, keep: BoolArray, config: EvaluationConfig, boot: Bootstrap
-) -> Mapping[str, Figure]:
+def _event_figures(held: Held, marks: Marks | None, config: EvaluationConfig, boot: Bootstrap) -> Mapping[str, Figure]:
     if marks is None:
         return {name: Figure(value=None, note="no events are known") for name in ("mdr", "err_dr", "ms", "es")}
-    if len(marks) != len(keep):
-        raise ConfigError(f"key frames of {len(marks)} episodes, expected {len(keep)}")
-    kept = [marks[place] for place in np.flatnonzero(keep)]
-    scores = event_scores(held.value, held.facts.offsets, kept, window=config.event_window, eps=config.event_eps)
+    scores = event_scores(held.value, held.facts.offsets, marks, window=config.event_window, eps=config.event_eps)
     return event_figures(scores, boot)
 
 
-def _flip_rate(held: _Held, redrawn: Floats | None, returns: ReturnConfig, boot: Bootstrap) -> Figure:
+def _flip_rate(held: Held, redrawn: Floats | None, returns: ReturnConfig, boot: Bootstrap) -> Figure:
     """Share of frames whose label changes when only the noise is drawn anew, each draw with its own threshold."""
     if redrawn is None:
         return Figure(value=None, note="values were drawn once")
     facts = held.facts
     shape = (facts.offsets, facts.success, facts.max_steps)
-    again = advantages(redrawn.astype(np.float32), *shape, held.lookahead, returns, ids=facts.ids)
+    again = advantages(redrawn.astype(np.float32), *shape, held.lookahead, returns, ids=facts.ids, horizon=held.horizon)
     first, second = (
         drawn > positive_threshold(drawn, held.positive_fraction)
         for drawn in (held.advantage.astype(np.float32), again)
@@ -370,7 +361,7 @@ def _flip_rate(held: _Held, redrawn: Floats | None, returns: ReturnConfig, boot:
     )
 
 
-def _train_figures(held: _Held, train: Floats | None, boot: Bootstrap) -> dict[str, Figure]:
+def _train_figures(held: Held, train: Floats | None, boot: Bootstrap) -> dict[str, Figure]:
     """Error on the same frames by models that saw them, and how much worse the held-out values are."""
     if train is None:
         return {

@@ -71,6 +71,22 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float | None:
     return float(top / (a.size * b.size))
 
 
+def weighted_auc(score: Floats, positive: NDArray[np.bool_], episode: NDArray[np.int64], weights: Floats) -> Floats:
+    """[R] `auc` of all points [n], each as often as its episode is drawn (weights [R, E]); NaN if a side is empty."""
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf) > 0)
+    place, up = episode[order], positive[order]
+    drawn = np.empty(len(weights))
+    for index, weight in enumerate(weights):
+        each = weight[place]
+        # Per group of equal scores: weight of positives and of negatives; negatives below count whole, ties half.
+        ups = np.add.reduceat(np.where(up, each, 0.0), starts)
+        downs = np.add.reduceat(np.where(up, 0.0, each), starts)
+        pairs = ups.sum() * downs.sum()
+        drawn[index] = np.sum(ups * (np.cumsum(downs) - downs / 2)) / pairs if pairs else np.nan
+    return drawn
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bootstrap:
     """Percentile intervals over episodes. Every figure has its own stream, so that none moves another."""
@@ -88,16 +104,16 @@ class Bootstrap:
         if not len(values):
             return Figure(value=None, note=note or "no episodes")
         drawn = self._rng(name).integers(0, len(values), size=(self.resamples, len(values)))
-        return self._figure(float(np.median(values)), np.median(values[drawn], axis=1), len(values), note)
+        return self.figure(float(np.median(values)), np.median(values[drawn], axis=1), len(values), note)
 
     def ratio(self, name: str, top: Floats, bottom: Floats, *, note: str = "", count: int | None = None) -> Figure:
         """sum(top) / sum(bottom) over episodes [E]: a mean over all frames or events, with episodes resampled."""
         if not len(top) or bottom.sum() == 0:
             return Figure(value=None, note=note or "no episodes")
-        weight = self._weights(name, len(top))
+        weight = self.weights(name, len(top))
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn = (weight @ top) / (weight @ bottom)
-        return self._figure(float(top.sum() / bottom.sum()), drawn, len(top), note, count=count)
+        return self.figure(float(top.sum() / bottom.sum()), drawn, len(top), note, count=count)
 
     def pooled_pearson(self, name: str, x: Floats, y: Floats, episode: NDArray[np.int64], *, note: str = "") -> Figure:
         """Pearson's correlation of all points [n] together; the episodes that the points belong to are resampled."""
@@ -107,10 +123,10 @@ class Bootstrap:
         _, place = np.unique(episode, return_inverse=True)
         x, y = x - x.mean(), y - y.mean()
         moments = np.stack([np.bincount(place, m) for m in (np.ones_like(x), x, y, x * x, y * y, x * y)], axis=1)
-        n, sx, sy, sxx, syy, sxy = (self._weights(name, len(moments)) @ moments).T
+        n, sx, sy, sxx, syy, sxy = (self.weights(name, len(moments)) @ moments).T
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn = (n * sxy - sx * sy) / np.sqrt((n * sxx - sx * sx) * (n * syy - sy * sy))
-        return self._figure(value, drawn, len(moments), note)
+        return self.figure(value, drawn, len(moments), note)
 
     def auc(self, name: str, positive: Floats, negative: Floats, *, note: str = "") -> Figure:
         """`auc` of one score per episode; positives and negatives are resampled apart."""
@@ -121,9 +137,9 @@ class Bootstrap:
         if min(len(positive), len(negative)) < 2:
             return Figure(value=value, count=count, note=f"{note}; no interval: needs two of each")
         wins = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
-        up = self._weights(f"{name}/positive", len(positive))
-        down = self._weights(f"{name}/negative", len(negative))
-        return self._figure(value, np.sum((up @ wins) * down, axis=1) / wins.size, count, note)
+        up = self.weights(f"{name}/positive", len(positive))
+        down = self.weights(f"{name}/negative", len(negative))
+        return self.figure(value, np.sum((up @ wins) * down, axis=1) / wins.size, count, note)
 
     def pooled_auc(
         self, name: str, score: Floats, positive: NDArray[np.bool_], episode: NDArray[np.int64], *, note: str = ""
@@ -133,27 +149,18 @@ class Bootstrap:
         if value is None:
             return Figure(value=None, note="no point is positive, or every point is")
         _, place = np.unique(episode, return_inverse=True)
-        order = np.argsort(score, kind="stable")
-        starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf) > 0)
-        place, up = place[order], positive[order]
-        drawn = np.empty(self.resamples)
-        for index, weight in enumerate(self._weights(name, int(place.max()) + 1)):
-            each = weight[place]
-            # Per group of equal scores: weight of positives and of negatives; negatives below count whole, ties half.
-            ups = np.add.reduceat(np.where(up, each, 0.0), starts)
-            downs = np.add.reduceat(np.where(up, 0.0, each), starts)
-            pairs = ups.sum() * downs.sum()
-            drawn[index] = np.sum(ups * (np.cumsum(downs) - downs / 2)) / pairs if pairs else np.nan
-        return self._figure(value, drawn, int(place.max()) + 1, note)
+        count = int(place.max()) + 1
+        return self.figure(value, weighted_auc(score, positive, place, self.weights(name, count)), count, note)
 
     def _rng(self, name: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
-    def _weights(self, name: str, count: int) -> Floats:
-        """[R, E] how often each episode is drawn."""
+    def weights(self, name: str, count: int) -> Floats:
+        """[R, E] how often each episode is drawn: the same for the same name and count."""
         return self._rng(name).multinomial(count, np.full(count, 1 / count), size=self.resamples).astype(np.float64)
 
-    def _figure(self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None = None) -> Figure:
+    def figure(self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None = None) -> Figure:
+        """The interval of `drawn` [R], one number per resample of so many episodes, around the figure itself."""
         count = episodes if count is None else count
         drawn = drawn[np.isfinite(drawn)]
         if episodes < 2 or len(drawn) < self.resamples / 2:

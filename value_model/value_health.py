@@ -1,6 +1,7 @@
 """Are held-out values good enough to label with? Floors and ceilings on the figures of a value report.
 
-Off unless they catch a model that cannot work at all: constant values, or values that fall as successes proceed.
+Off unless they catch a model that cannot work at all: constant values, values that fall as successes proceed, that
+belong to other frames or episodes, or that tell flawed actions from clean ones no better than chance.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from recap.errors import HealthError
 from value_model.evaluation import ValueReport
 
 _FLOORS = {
+    "min_flaw_auc": "flaw_auc",
+    "min_skill": "skill",
     "min_value_std": "value_std",
+    "min_value_spread": "value_spread",
     "min_spearman": "spearman_time_median",
     "min_auc_75": "auc_75",
     "min_difference_correlation": "difference_correlation",
@@ -32,7 +36,16 @@ _CEILINGS = {
 class ValueHealthConfig:
     """What held-out values must satisfy; none turns a check off. A figure that cannot be had fails no check."""
 
+    min_flaw_auc: float | None = setting(
+        0.55, minimum=0, maximum=1, help="flaw AUC: clean action segments above flawed ones; simulation only"
+    )
+    min_skill: float | None = setting(
+        -0.1, maximum=1, help="squared error saved against the mean return; values of other episodes are far below 0"
+    )
     min_value_std: float | None = setting(1e-3, minimum=0, help="smallest spread of all values")
+    min_value_spread: float | None = setting(
+        0.05, minimum=0, help="spread of values over that of returns; a model that collapsed to one value has none"
+    )
     max_constant_share: float | None = setting(0.5, minimum=0, maximum=1, help="largest share of constant episodes")
     min_spearman: float | None = setting(0.0, minimum=-1, maximum=1, help="median Spearman with time on successes")
     min_auc_75: float | None = setting(None, minimum=0, maximum=1, help="AUC at 75 % of the median success length")

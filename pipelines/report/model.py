@@ -7,7 +7,7 @@ output stands here. Whatever a killed run has not produced is None or empty, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -139,6 +139,8 @@ class ValueFacts:
     held_out: bool
     """Taken on episodes that the models had not seen."""
     problems: tuple[str, ...]
+    differences: Mapping[str, Figure] = field(default_factory=dict)
+    """{other: flaw AUC of the labelling model minus the other's}."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +184,7 @@ class AdvantageFacts:
     threshold: float | None
     """Of the run's task."""
     lookahead: int | None
-    """N of the task, control steps."""
+    """N of the task, control steps; None where an advantage looks to the end of the episode or at all horizons."""
     edges: tuple[float, ...]
     """[B + 1] ends of the bins; the outer bins also hold what lies beyond."""
     histograms: tuple[Histogram, ...]

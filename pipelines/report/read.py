@@ -397,4 +397,5 @@ def _value_facts(found: ValueHealth, task: str) -> ValueFacts:
         figures={name: {} if report is None else report.figures for name, report in reports.items()},
         held_out=found.held_out,
         problems=found.problems,
+        differences=found.differences.get(task, {}),
     )

@@ -19,7 +19,14 @@ Context = Mapping[str, Any] | str | None
 _SOURCES = ("detector", "imported", "human")
 _FOLD = re.compile(r"fold(\d+)_loss")
 _NAMES = {
+    "flaw_auc": ("clean against flawed actions (flaw AUC)", "by advantage; 0.5 is chance"),
+    "flaw_auc_demos": ("flaw AUC on demonstrations", "0.5 is chance"),
+    "flaw_auc_rollouts": ("flaw AUC on the policy's own actions", "0.5 is chance"),
+    "flaw_auc_within": ("flaw AUC within episodes", "0.5 is chance, and what the episode's return alone is worth"),
+    "flaw_auc_return": ("flaw AUC of the episode's bare return", "knows no value; the same for every model"),
+    "skill": ("squared error saved against the mean return", "1 is perfect, 0 says nothing"),
     "value_std": ("standard deviation of values", ""),
+    "value_spread": ("spread of values over that of returns", "near 0: collapsed"),
     "constant_share": ("episodes of constant value", "lower is better"),
     "outside_share": ("frames outside [-1, 0]", "lower is better"),
     "mse_return": ("squared error against the return", "lower is better"),
@@ -41,6 +48,8 @@ _NAMES = {
     "mse_return_train": ("squared error on seen episodes", ""),
     "mse_gap": ("held-out minus seen squared error", "near 0 is better"),
 }
+
+_ORDER = {name: place for place, name in enumerate(_NAMES)}
 
 
 def values(data: ReportData) -> Context:
@@ -122,12 +131,18 @@ def value_health(data: ReportData) -> Context:
 
 def _health(facts: ValueFacts) -> dict[str, Any]:
     rows = []
-    for key in dict.fromkeys(name for column in facts.figures.values() for name in column):
+    found = dict.fromkeys(name for column in facts.figures.values() for name in column)
+    for key in sorted(found, key=lambda name: _ORDER.get(name, len(_ORDER))):
         cells = [column.get(key) for column in facts.figures.values()]
         name, hint = _NAMES.get(key, (words(key), ""))
         note = ", ".join(part for part in (hint, cells[0].note if cells[0] else "") if part)
         rows.append({"name": name, "hint": key, "note": note, "cells": cells})
-    return {"models": list(facts.figures), "rows": rows, "problems": facts.problems}
+    return {
+        "models": list(facts.figures),
+        "rows": rows,
+        "problems": facts.problems,
+        "differences": [(name.replace("_", " "), found) for name, found in facts.differences.items()],
+    }
 
 
 def labels(data: ReportData) -> Context:

@@ -16,6 +16,7 @@ from recap.config import setting, validate
 from recap.errors import HealthError
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
 from value_model.advantage import LabelConfig
+from value_model.gae import N_STEP
 from value_model.health import LabelHealthConfig
 from value_model.returns import ReturnConfig
 
@@ -150,7 +151,8 @@ def advantage(
         facts={
             "thresholds": dict(labels.thresholds),
             "positive_fraction": dict(labels.shares),
-            "lookahead": dict(facts.lookahead),
+            "lookahead": dict(facts.lookahead) if config.label.horizon == N_STEP else {},
+            "horizon": config.label.looks.words,
             "family": table.facts["family"],
         },
     ).write(out)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from value_model.evaluation import ValueReport
+from value_model.metrics import Figure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,9 @@ class ValueHealth:
     """Bounds that the labelling model misses, in words."""
     enforce: bool
     """Label nothing with values that miss a bound."""
+    differences: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    """{task: {other model: flaw AUC of the one that labels minus the other's}}, of the same resamples of episodes;
+    "episode_return" stands for the bare return of the whole episode."""
 
     @property
     def own(self) -> JudgedModel:

@@ -16,13 +16,13 @@ from recap.config import validate
 from recap.errors import ConfigError
 from recap.step import Artifact, JsonOutput, StepContext, step
 from value_model.evaluation import EvaluationConfig
+from value_model.gae import Horizon
 from value_model.returns import ReturnConfig
 from value_model.value_health import ValueHealthConfig
 
 if TYPE_CHECKING:
-    from data.annotation import Annotations
     from data.frame_table import FrameTable
-    from recap.types import BoolArray, FloatArray
+    from recap.types import BoolArray
     from value_model.episodes import EpisodeFacts
     from value_model.evaluation import ValueReport
 
@@ -50,11 +50,19 @@ class ValuesFacts(TaskFacts):
     """What the values were trained on."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeFacts(ValuesFacts):
+    """What the graph says of the values that are judged."""
+
+    horizon: Horizon
+    """Of the advantages that will be made of them."""
+
+
 @step(
     name="judge",
-    version=1,
+    version=2,
     config=JudgeConfig,
-    facts=ValuesFacts,
+    facts=JudgeFacts,
     inputs=("annotations",),
     several=("values",),
     outputs=("value_health",),
@@ -62,7 +70,7 @@ class ValuesFacts(TaskFacts):
     context=task_context("max_steps", "positive_fraction"),
 )
 def judge(
-    ctx: StepContext, config: JudgeConfig, facts: ValuesFacts, inputs: Mapping[str, Artifact]
+    ctx: StepContext, config: JudgeConfig, facts: JudgeFacts, inputs: Mapping[str, Artifact]
 ) -> Mapping[str, JsonOutput]:
     """Outputs the figures of every model, and the bounds that the labelling one misses (ValueHealth)."""
     import numpy as np
@@ -70,7 +78,10 @@ def judge(
     from data.annotation import Annotations
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
+    from data.tasks import TASKS
     from pipelines.experience import episode_facts, seen_by_none
+    from value_model.evaluation import flaw_differences
+    from value_model.segments import action_segments, usual_gains
     from value_model.value_health import check_values
 
     tables = {
@@ -83,33 +94,62 @@ def judge(
     store = EpisodeStore(ctx.workspace.episodes)
     known = episode_facts(store, annotations, own.ids, own.offsets, current=())
     # The truth judges; no model is given it.
+    truths = [store.truth(episode) if store.has_truth(episode) else None for episode in known.ids]
     progress = np.concatenate(
         [
-            store.truth(episode).progress if store.has_truth(episode) else np.full(length, np.nan, dtype=np.float32)
-            for episode, length in zip(known.ids, known.lengths, strict=True)
+            np.full(length, np.nan, dtype=np.float32) if truth is None else truth.progress
+            for truth, length in zip(truths, known.lengths, strict=True)
         ]
     )
+    usual = {
+        task: usual_gains(truth for truth, of in zip(truths, known.tasks, strict=True) if truth and of == task)
+        for task in known.task_ids
+    }
+    segments = [
+        None if truth is None else action_segments(truth, usual[task])
+        for truth, task in zip(truths, known.tasks, strict=True)
+    ]
+    shared: dict[str, Any] = {
+        "lookahead": facts.lookahead,
+        "returns": facts.returns,
+        "shares": {task: TASKS.get(task).spec.positive_fraction for task in known.task_ids},
+        "horizon": facts.horizon,
+    }
+    marks = [annotations.by_id[episode].key_frames for episode in known.ids]
+    judged = {"progress": progress, "key_frames": marks, "segments": segments}
     models = {}
     for name, table in tables.items():
         if table.ids != own.ids:
             raise ConfigError(f"{ctx.node}: values of '{name}' are of other episodes than those of '{facts.name}'")
-        reports = _reports(table, annotations, known, progress, config, facts)
+        reports = _reports(table, known, config.evaluation, judged, shared)
         models[name] = JudgedModel(family=table.facts["family"], tasks=reports)
     health = ValueHealth(
         name=facts.name,
         held_out=seen_by_none(own.facts),
         models=models,
+        differences=flaw_differences(
+            {name: table.arrays["value"] for name, table in tables.items()},
+            facts.name,
+            known,
+            config.evaluation,
+            segments=segments,
+            **shared,
+        ),
         problems=tuple(
             problem for report in models[facts.name].tasks.values() for problem in check_values(report, config.bounds)
         ),
         enforce=config.bounds.enforce,
     )
     several = len(facts.tasks) > 1
+    found = {
+        task: {**report.figures, **{f"flaw_auc_minus_{name}": one for name, one in health.differences[task].items()}}
+        for task, report in health.own.tasks.items()
+    }
     ctx.journal.metrics(
         {
             f"held_out_{task}_{name}" if several else f"held_out_{name}": figure.value
-            for task, report in health.own.tasks.items()
-            for name, figure in report.figures.items()
+            for task, figures in found.items()
+            for name, figure in figures.items()
             if figure.value is not None
         },
         step=0,
@@ -119,25 +159,15 @@ def judge(
 
 def _reports(
     table: FrameTable,
-    annotations: Annotations,
     known: EpisodeFacts,
-    progress: FloatArray,
-    config: JudgeConfig,
-    facts: ValuesFacts,
+    config: EvaluationConfig,
+    judged: Mapping[str, Any],
+    shared: Mapping[str, Any],
 ) -> dict[str, ValueReport]:
     """{task: report} of one model."""
-    from data.tasks import TASKS
     from value_model.evaluation import evaluate_tasks
 
-    shared: dict[str, Any] = {
-        "lookahead": facts.lookahead,
-        "returns": facts.returns,
-        "shares": {task: TASKS.get(task).spec.positive_fraction for task in known.task_ids},
-    }
-    marks = [annotations.by_id[episode].key_frames for episode in known.ids]
-    reports = evaluate_tasks(
-        table.arrays["value"], known, config.evaluation, progress=progress, key_frames=marks, **shared
-    )
+    reports = evaluate_tasks(table.arrays["value"], known, config, **judged, **shared)
     keep = _labelled_again(table, known)
     if not keep.any():
         return reports
@@ -145,7 +175,7 @@ def _reports(
     again = evaluate_tasks(
         table.arrays["value"][rows],
         known.subset(keep),
-        config.evaluation,
+        config,
         redrawn=table.arrays["redrawn"][rows],
         train_values=table.arrays["seen"][rows],
         **shared,

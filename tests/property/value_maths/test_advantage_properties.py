@@ -14,6 +14,7 @@ from recap.errors import HealthError
 from recap.types import Outcome, Source
 from value_model.advantage import LabelConfig, advantages, label, make_labels, positive_threshold
 from value_model.episodes import EpisodeFacts
+from value_model.gae import Horizon
 from value_model.health import LabelHealthConfig, check_labels
 from value_model.returns import ReturnConfig, returns
 
@@ -188,3 +189,33 @@ def test_old_episodes_do_not_move_the_threshold(made: EpisodeFacts, seed: int) -
     first = make_labels(value, old, LabelConfig(), **kwargs)
     second = make_labels(other, old, LabelConfig(), **kwargs)
     assert first.thresholds == second.thresholds
+
+
+HORIZONS = st.one_of(
+    st.just(Horizon(kind="episode")),
+    st.floats(0, 1, exclude_min=True).map(lambda decay: Horizon(kind="gae", gae_lambda=decay)),
+)
+
+
+@given(made=facts(), config=CONFIGS, horizon=HORIZONS)
+def test_a_perfect_critic_sees_no_advantage_at_any_horizon(
+    made: EpisodeFacts, config: ReturnConfig, horizon: Horizon
+) -> None:
+    shape = (made.offsets, made.success, made.max_steps)
+    assert np.abs(advantages(returns(*shape, config), *shape, 5, config, horizon=horizon)).max() <= 1e-5
+
+
+@given(made=facts(), config=CONFIGS, seed=st.integers(0, 99), decay=st.floats(0, 1, exclude_min=True))
+def test_gae_is_the_decayed_sum_of_one_step_advantages_of_each_episode(
+    made: EpisodeFacts, config: ReturnConfig, seed: int, decay: float
+) -> None:
+    shape, value = (made.offsets, made.success, made.max_steps), values_for(made, seed)
+    got = advantages(value, *shape, 5, config, horizon=Horizon(kind="gae", gae_lambda=decay))
+    one = advantages(value, *shape, 1, config).astype(np.float64)
+    for begin, end in zip(made.offsets, made.offsets[1:], strict=False):
+        later = 0.0
+        for row in range(end - 1, begin - 1, -1):
+            later = one[row] + decay * later
+            assert abs(got[row] - later) < 1e-4
+    whole = advantages(value, *shape, 5, config, horizon=Horizon(kind="gae", gae_lambda=1.0))
+    np.testing.assert_allclose(whole, advantages(value, *shape, 5, config, horizon=Horizon(kind="episode")), atol=1e-5)

@@ -220,9 +220,10 @@ def test_the_floors_catch_constant_and_falling_values() -> None:
     refuse_unfit(())
     falling = judge(-1 - perfect_of(made), made)
     problems = check_values(falling, ValueHealthConfig())
-    assert len(problems) == 1
-    assert "spearman_time_median -1 over 3 episodes, expected at least 0 (min_spearman)" in problems[0]
-    assert check_values(falling, ValueHealthConfig(min_spearman=None)) == ()
+    assert len(problems) == 2
+    assert "skill -3.02 over 6 episodes, expected at least -0.1 (min_skill)" in problems[0]
+    assert "spearman_time_median -1 over 3 episodes, expected at least 0 (min_spearman)" in problems[1]
+    assert check_values(falling, ValueHealthConfig(min_spearman=None, min_skill=None)) == ()
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_each_resample_of_a_pooled_auc_is_the_auc_of_that_resample(levels: int) 
     score = rng.integers(0, levels, 42).astype(float)
     positive = rng.random(42) < 0.4
     drawn = []
-    for weight in BOOT._weights("x", 6).astype(int):
+    for weight in BOOT.weights("x", 6).astype(int):
         rows = np.concatenate([np.flatnonzero(episode == e) for e in range(6) for _ in range(weight[e])])
         one = auc(score[rows][positive[rows]], score[rows][~positive[rows]])
         assert one is not None
@@ -136,7 +136,7 @@ def test_each_resample_of_a_pooled_correlation_is_the_correlation_of_that_resamp
     x = rng.normal(size=42) + episode
     y = x + rng.normal(size=42) + 5
     drawn = []
-    for weight in BOOT._weights("x", 6).astype(int):
+    for weight in BOOT.weights("x", 6).astype(int):
         rows = np.concatenate([np.flatnonzero(episode == e) for e in range(6) for _ in range(weight[e])])
         drawn.append(np.corrcoef(x[rows], y[rows])[0, 1])
     figure = BOOT.pooled_pearson("x", x, y, episode)
