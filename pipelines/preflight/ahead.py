@@ -43,7 +43,7 @@ def _check_acting(config: RunConfig) -> None:
         if asked and field.name not in family.acts_by:
             raise ConfigError(
                 f"policies of family '{family.name}' act in one way: {field.name} {asked[0]:g}, expected 1",
-                hint=f"--set checkpoint_selection.{field.name}=1",
+                hint="--set checkpoint_selection.guidance=1 --set checkpoint_selection.noise_scale=1",
             )
 
 

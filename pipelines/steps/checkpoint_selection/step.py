@@ -57,8 +57,7 @@ class CheckpointSelectionConfig:
                 others = ", ".join(f"{number:g}" for number in listed[1:])
                 raise ConfigError(
                     f"checkpoint_selection: {name} {others} to try with 0 attempts each",
-                    hint=f"--set checkpoint_selection.{name}={listed[0]:g}   "
-                    "(or --set checkpoint_selection.attempts=N)",
+                    hint="--set checkpoint_selection.attempts=24   (or list one number only)",
                 )
 
 

@@ -68,7 +68,7 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("beta", GUIDANCE)
 def test_lerobot_loads_the_bundle_and_gives_the_same_actions(loaded_by_lerobot: Loaded, beta: float) -> None:
-    """Conditioned prompt and, where beta is not 1, the mixed flow, at 2 from less noise: LeRobot's acts by all."""
+    """Conditioned prompt and, where beta is not 1, the mixed flow, at 2 from less noise: LeRobot's class does."""
     import numpy as np
     from tests.support.policies import make_observation
 
