@@ -35,7 +35,7 @@ def successful_rows(data: ValueData, rows: IntArray) -> IntArray:
     if not len(kept):
         raise ConfigError(
             "steam: none of the training episodes is a success of two frames or more, and it learns from no other",
-            hint="recap annotate --all, or --value viva, which learns from failures too",
+            hint="--set demos.episodes=40 (every fold needs some), or --value viva, which learns from failures too",
         )
     return kept
 
