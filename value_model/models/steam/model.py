@@ -108,8 +108,8 @@ class Ensemble(nn.Module):
 
     def way_left(self, logits: Tensor) -> Tensor:
         """The expected offset [M, B] in [0, 1] to a frame that is known not to lie behind: E[d | d >= 0]."""
-        ahead = self.places >= 0
-        return logits[..., ahead].float().softmax(-1) @ self.places[ahead]
+        zero = len(self.places) // 2
+        return logits[..., zero:].float().softmax(-1) @ self.places[zero:]
 
     def _members(self) -> list[Member]:
         return [member for member in self.members if isinstance(member, Member)]
