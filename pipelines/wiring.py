@@ -228,6 +228,7 @@ def add_values(
                 workers=config.workers,
                 runtime=config.runtime,
                 model=model,
+                lookahead=lookaheads(config),
                 noise_seed=config.seed,
                 again=name == config.judged,
             ),

@@ -217,6 +217,7 @@ def make_labels(
     lookahead: Mapping[str, int],
     returns: ReturnConfig,
     shares: Mapping[str, float],
+    given: FloatArray | None = None,
 ) -> FrameLabels:
     """Returns, advantages, one threshold per task and labels of every frame, old and new.
 
@@ -227,6 +228,7 @@ def make_labels(
         lookahead: {task: K in control steps}.
         returns: the return that the values were trained on.
         shares: {task: positive fraction}, used where the configuration says none.
+        given: [N] advantages by the model itself, in place of those of its values.
 
     Raises:
         ConfigError: as `advantages`; a task without a look-ahead or a share.
@@ -237,6 +239,10 @@ def make_labels(
     lines = return_lines(*shape, returns, ids=facts.ids, aborted=aborted)
     ahead = facts.per_task(lookahead, "look-ahead")
     advantage = advantages(values, *shape, ahead, returns, ids=facts.ids, aborted=aborted, horizon=config.looks)
+    if given is not None:
+        if given.shape != advantage.shape:
+            raise ConfigError(f"given advantages have shape {given.shape}, expected {advantage.shape}")
+        advantage = np.where(np.repeat(aborted, facts.lengths), np.float32(np.nan), given).astype(np.float32)
     forced, basis = forced_frames(facts, config.human_positive), threshold_frames(facts)
     tasks = facts.task_ids
     task_index = np.searchsorted(tasks, facts.tasks) if tasks else np.zeros(0, dtype=np.int64)

@@ -87,6 +87,7 @@ def evaluate_values(
     redrawn: FloatArray | None = None,
     train_values: FloatArray | None = None,
     horizon: Horizon = _USUAL,
+    given: FloatArray | None = None,
 ) -> ValueReport:
     """Judges held-out values of one task.
 
@@ -103,6 +104,7 @@ def evaluate_values(
         redrawn: [N] the same values from other noise.
         train_values: [N] values of the same frames by models that did see them.
         horizon: of the advantages that label.
+        given: [N] advantages by the model itself, in place of those of its values. They depend on no noise.
 
     Returns:
         The report. A figure that cannot be had is None with the reason in its note.
@@ -119,6 +121,7 @@ def evaluate_values(
         positive_fraction=positive_fraction,
         progress=progress,
         horizon=horizon,
+        given=given,
     )
     boot = Bootstrap(seed=config.seed, resamples=config.resamples, confidence=config.confidence)
     per_episode = _episode_rows(held)
@@ -129,7 +132,7 @@ def evaluate_values(
         **_progress_figures(held, boot),
         **{f"auc_{share}": _auc_at(held, share, boot) for share in _SHARES},
         **_event_figures(held, of_kept(key_frames, keep, "key frames"), config, boot),
-        "flip_rate": _flip_rate(held, rows_of(redrawn, rows, "redrawn"), returns, boot),
+        "flip_rate": _flip_rate(held, rows_of(redrawn, rows, "redrawn"), returns, boot, given=given is not None),
         **_train_figures(held, rows_of(train_values, rows, "train_values"), boot),
     }
     success = held.facts.success
@@ -158,6 +161,7 @@ def evaluate_tasks(
     redrawn: FloatArray | None = None,
     train_values: FloatArray | None = None,
     horizon: Horizon = _USUAL,
+    given: FloatArray | None = None,
 ) -> dict[str, ValueReport]:
     """{task: `evaluate_values`} of episodes of several tasks.
 
@@ -167,9 +171,9 @@ def evaluate_tasks(
     for task in facts.task_ids:
         keep = facts.of_task(task)
         rows = facts.rows(keep)
-        for what, given in (("look-ahead", lookahead), ("positive fraction", shares)):
-            if task not in given:
-                raise ConfigError(f"task {task}: no {what}, only of {', '.join(sorted(given)) or 'no task'}")
+        for what, told in (("look-ahead", lookahead), ("positive fraction", shares)):
+            if task not in told:
+                raise ConfigError(f"task {task}: no {what}, only of {', '.join(sorted(told)) or 'no task'}")
         reports[task] = evaluate_values(
             values[rows],
             facts.subset(keep),
@@ -183,6 +187,7 @@ def evaluate_tasks(
             redrawn=None if redrawn is None else redrawn[rows],
             train_values=None if train_values is None else train_values[rows],
             horizon=horizon,
+            given=None if given is None else given[rows],
         )
     return reports
 
@@ -198,11 +203,12 @@ def flaw_differences(
     shares: Mapping[str, float],
     segments: Segments,
     horizon: Horizon = _USUAL,
+    given: Mapping[str, FloatArray] | None = None,
 ) -> dict[str, dict[str, Figure]]:
     """{task: {other: flaw AUC of `own` minus that of the other}}, on the same episodes and the same resamples.
 
     The others are the models of `values` ({name: [N]}) and "episode_return", the bare return of the whole episode.
-    Arguments and errors as `evaluate_tasks`.
+    `given` holds the advantages of those models that give them. Arguments and errors as `evaluate_tasks`.
     """
     boot = Bootstrap(seed=config.seed, resamples=config.resamples, confidence=config.confidence)
     found: dict[str, dict[str, Figure]] = {}
@@ -219,6 +225,7 @@ def flaw_differences(
                 positive_fraction=shares[task],
                 progress=None,
                 horizon=horizon,
+                given=given[name][rows] if given and name in given else None,
             )
             parts = [part for part, kept in zip(of_kept(segments, chosen, "segments") or (), keep, strict=True) if kept]
             scored[name] = score_segments(held.advantage, held.facts, parts)
@@ -341,10 +348,12 @@ def _event_figures(held: Held, marks: Marks | None, config: EvaluationConfig, bo
     return event_figures(scores, boot)
 
 
-def _flip_rate(held: Held, redrawn: Floats | None, returns: ReturnConfig, boot: Bootstrap) -> Figure:
+def _flip_rate(held: Held, redrawn: Floats | None, returns: ReturnConfig, boot: Bootstrap, *, given: bool) -> Figure:
     """Share of frames whose label changes when only the noise is drawn anew, each draw with its own threshold."""
     if redrawn is None:
         return Figure(value=None, note="values were drawn once")
+    if given:
+        return Figure(value=None, note="the model gives its advantages itself, without noise")
     facts = held.facts
     shape = (facts.offsets, facts.success, facts.max_steps)
     again = advantages(redrawn.astype(np.float32), *shape, held.lookahead, returns, ids=facts.ids, horizon=held.horizon)

@@ -71,6 +71,7 @@ def prepare(
     positive_fraction: float,
     progress: FloatArray | None,
     horizon: Horizon,
+    given: FloatArray | None = None,
 ) -> tuple[Held, BoolArray, BoolArray]:
     """What is judged, which episodes [E] that is and which rows [N]."""
     if len(facts.task_ids) > 1:
@@ -93,14 +94,16 @@ def prepare(
             hint="look at the value step's loss: it has probably diverged",
         )
     shape = (kept.offsets, kept.success, kept.max_steps)
-    known = rows_of(progress, rows, "progress")
+    known, own = rows_of(progress, rows, "progress"), rows_of(given, rows, "given advantages")
     held = Held(
         facts=kept,
         value=value,
         returns=returns_of(*shape, returns, ids=kept.ids).astype(np.float64),
         advantage=advantages(
             value.astype(np.float32), *shape, lookahead, returns, ids=kept.ids, horizon=horizon
-        ).astype(np.float64),
+        ).astype(np.float64)
+        if own is None
+        else own,
         progress=np.full(len(value), np.nan) if known is None else known,
         episode=episode,
         lookahead=lookahead,

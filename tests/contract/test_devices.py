@@ -24,6 +24,9 @@ from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import NetworkSizes, full, tiny
 from recap.training.fit import LossModule, step_generator
 from recap.training.runtime import Runtime
+from value_model.models.steam.config import small_config as small_steam
+from value_model.models.steam.model import Ensemble, Inputs
+from value_model.models.steam.train import SteamLearner
 from value_model.models.viva.bundle import Parts
 from value_model.models.viva.config import VivaConfig, full_config, tiny_config
 from value_model.models.viva.encoder import Encoder, LinearEncoder, WanVaeEncoder
@@ -147,3 +150,23 @@ def test_viva_trains_encodes_and_labels(size: str) -> None:
     assert latents.device.type == "cuda"
     ((_, denoised),) = Viva(parts, GPU)._denoised(latents.cpu(), torch.zeros(1, 14), TASK, "episode", 2, 0, 0)
     assert (denoised.device.type, tuple(denoised.shape)) == ("cpu", (2, channels, 2, rows, columns))
+
+
+@pytest.mark.usefixtures("pretended")
+def test_steam_trains_and_compares() -> None:
+    config, inputs = small_steam(), Inputs(views=3, height=64, width=64, state_dim=14, prompts=2)
+    with torch.device("cuda"):
+        ensemble = Ensemble(config.sizes, inputs, members=config.members, bins=config.bins, seed=0)
+    batch = {
+        "images": np.zeros((2, 6, 64, 64, 3), np.uint8),
+        "state": np.zeros((2, 2, 14), np.float32),
+        "offset": np.zeros(2, np.float32),
+        "prompt": np.array([0, 1]),
+    }
+    with torch.no_grad():
+        assert loss_on_the_device(GPU.place(SteamLearner(ensemble, config)), batch).device.type == "cuda"
+        images = torch.zeros(5, 3, 64, 64, 3, dtype=torch.uint8, device="cuda")
+        frames = ensemble.encode(images, torch.zeros(5, 14, device="cuda"))
+        logits = ensemble.compare(frames, frames, torch.zeros(5, dtype=torch.long, device="cuda"))
+    for found in (ensemble.offset(logits), ensemble.way_left(logits)):
+        assert (found.device.type, tuple(found.shape)) == ("cuda", (3, 5))

@@ -46,6 +46,7 @@ def synthetic_values(
         returns=np.concatenate([curve - 1 for curve in progress.values()]).astype(np.float32),
         prompts=(PROMPT,) * episodes,
         lookahead=np.broadcast_to(np.array(lookahead, dtype=np.int64), episodes),
+        success=np.ones(episodes, dtype=np.bool_),
         truth=progress.__getitem__,
     )
 

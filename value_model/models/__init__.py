@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recap.errors import ConfigError
 from recap.registry import Registry
 from recap.training.runtime import CPU, Runtime
-from recap.types import FloatArray, IntArray
+from recap.types import BoolArray, FloatArray, IntArray
 from value_model.bundle import read_description
 
 if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
@@ -53,6 +53,8 @@ class ValueData(Experience):
     """[N] targets in [-1, 0]; NaN for episodes that nothing may be learned from (aborted)."""
     lookahead: IntArray
     """[E] K = N of each episode's task, control steps."""
+    success: BoolArray
+    """[E] True for the episodes that reached their goal, demonstrations and rollouts alike."""
 
 
 class ValueModel(Protocol):
@@ -71,6 +73,28 @@ class ValueModel(Protocol):
         Returns:
             value [T] float32, mean over draws, not clamped; spread [T] float32, standard deviation over draws (0 for
             one draw).
+        """
+        ...
+
+
+@runtime_checkable
+class GivesAdvantages(ValueModel, Protocol):
+    """A value model that says how good the action at t was by itself, not as a difference of its values.
+
+    Its advantages stand in place of A_t = sum of rewards + V(o_{t+K}) - V(o_t) wherever labels are made or judged; its
+    values remain for curves and figures. Any other model lacks the method, and the difference is taken.
+    """
+
+    def advantage(self, data: Experience, episode: int, *, lookahead: int) -> FloatArray:
+        """Advantages of all T frames of one episode; they depend on no noise.
+
+        Args:
+            data: experience, without its returns.
+            episode: position e in `data.packed.episode_ids`.
+            lookahead: K of the episode's task, control steps.
+
+        Returns:
+            [T] float32, higher is better. Only their order within a task matters: thresholds are quantiles.
         """
         ...
 

@@ -114,7 +114,15 @@ def advantage(
     shares = {task: TASKS.get(task).spec.positive_fraction if own is None else own for task in known.task_ids}
     value = table.arrays["value"]
     scored = (
-        make_labels(value, known, config.label, lookahead=facts.lookahead, returns=facts.returns, shares=shares)
+        make_labels(
+            value,
+            known,
+            config.label,
+            lookahead=facts.lookahead,
+            returns=facts.returns,
+            shares=shares,
+            given=table.arrays.get("advantage"),
+        )
         if labeller.values
         else bare_labels(known, config.label, facts.returns)
     )

@@ -133,6 +133,7 @@ def judge(
             known,
             config.evaluation,
             segments=segments,
+            given={name: table.arrays["advantage"] for name, table in tables.items() if "advantage" in table.arrays},
             **shared,
         ),
         problems=tuple(
@@ -167,7 +168,8 @@ def _reports(
     """{task: report} of one model."""
     from value_model.evaluation import evaluate_tasks
 
-    reports = evaluate_tasks(table.arrays["value"], known, config, **judged, **shared)
+    given = table.arrays.get("advantage")
+    reports = evaluate_tasks(table.arrays["value"], known, config, given=given, **judged, **shared)
     keep = _labelled_again(table, known)
     if not keep.any():
         return reports
@@ -178,6 +180,7 @@ def _reports(
         config,
         redrawn=table.arrays["redrawn"][rows],
         train_values=table.arrays["seen"][rows],
+        given=None if given is None else given[rows],
         **shared,
     )
     for task, report in again.items():

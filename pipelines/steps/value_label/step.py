@@ -36,6 +36,8 @@ class ValueLabelFacts(ComputeFacts):
 
     model: Any
     """Settings of the model, which say how its pictures are packed."""
+    lookahead: Mapping[str, int]
+    """{task: K}, control steps: of models that give advantages."""
     noise_seed: int = setting(0, minimum=0)
     """Of the labelling noise."""
     again: bool = True
@@ -57,6 +59,7 @@ def value_label(
 ) -> Mapping[str, Output]:
     """Outputs a table with, per frame, `value` and its `spread` over noise draws.
 
+    `advantage` is there of a model that gives advantages itself, and takes the place of the difference of its values.
     NaN outside the sampled episodes are `redrawn` (other noise) and `seen` (by a model that saw the episode).
     """
     import numpy as np
@@ -64,13 +67,12 @@ def value_label(
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
     from pipelines.experience import view_for
-    from pipelines.steps.value_label.worker import Job, Labeller, LabelPlan, gather, shards_of
+    from pipelines.steps.value_label.worker import KINDS, Job, Labeller, LabelPlan, gather, shards_of
 
     training = inputs["training"].read(ValueTraining)
     ids = training.episodes
-    view = view_for(
-        EpisodeStore(ctx.workspace.episodes), ids, ctx.workspace.cache, facts.tasks, ctx.journal, model=facts.model
-    )
+    store = EpisodeStore(ctx.workspace.episodes)
+    view = view_for(store, ids, ctx.workspace.cache, facts.tasks, ctx.journal, model=facts.model)
     plan = LabelPlan(
         tasks=facts.tasks,
         ids=ids,
@@ -79,6 +81,7 @@ def value_label(
         model=facts.model,
         runtime=facts.runtime,
         draws=config.draws,
+        lookahead=tuple(facts.lookahead[row.task] for row in store.rows(ids)),
         episodes=ctx.workspace.episodes,
         cache=ctx.workspace.cache,
         scratch=ctx.scratch,
@@ -101,8 +104,7 @@ def value_label(
         unit="shards",
         lost={key for key in jobs if not plan.shard(key).exists()},
     )
-    value, spread = gather(plan, jobs, "value", view.offsets)
-    arrays: dict[str, Any] = {"value": value, "spread": spread}
+    arrays: dict[str, Any] = dict(zip(KINDS, gather(plan, jobs, "value", view.offsets), strict=False))
     for kind in ("redrawn", "seen") if again else ():
         arrays[kind] = gather(plan, jobs, kind, view.offsets)[0]
     out = ctx.out / "values"

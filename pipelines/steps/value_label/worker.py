@@ -30,15 +30,18 @@ class LabelPlan:
     """Settings of the model."""
     runtime: RuntimeConfig
     draws: int
+    lookahead: tuple[int, ...]
+    """[E] K of each episode's task."""
     episodes: Path
     cache: Path
     scratch: Path
 
     def shard(self, key: str) -> Path:
-        """[2, n] float32: value and spread of the frames of one shard."""
+        """[2 or 3, n] float32: KINDS of the frames of one shard, advantages only of a model that gives them."""
         return self.scratch / "shards" / f"{key.replace('/', '-')}.npy"
 
 
+KINDS = ("value", "spread", "advantage")
 Job = tuple[str, int, tuple[int, ...], int]
 """(key, fold of the model, positions of the episodes, noise seed)."""
 
@@ -59,7 +62,7 @@ class Labeller:
         import numpy as np
 
         from recap.training.runtime import Runtime
-        from value_model.models import VALUE_MODELS
+        from value_model.models import VALUE_MODELS, GivesAdvantages
 
         key, fold, episodes, noise_seed = job
         plan = self._plan
@@ -69,8 +72,13 @@ class Labeller:
         if self._data is None:
             self._data = _data(plan, self._journal)
         model, data = self._models[fold], self._data
-        parts = [model.label(data, episode, draws=plan.draws, noise_seed=noise_seed) for episode in episodes]
-        shard = np.stack([np.concatenate([part[which] for part in parts]) for which in (0, 1)])
+        parts = []
+        for episode in episodes:
+            part = [*model.label(data, episode, draws=plan.draws, noise_seed=noise_seed)]
+            if isinstance(model, GivesAdvantages):
+                part.append(model.advantage(data, episode, lookahead=plan.lookahead[episode]))
+            parts.append(np.stack(part))
+        shard = np.concatenate(parts, axis=1)
         _write_npy(plan.shard(key), shard)
         return {"key": key, "frames": int(shard.shape[1])}
 
@@ -112,16 +120,16 @@ def shards_of(folds: Sequence[int], *, size: int, noise_seed: int) -> dict[str, 
     return jobs
 
 
-def gather(plan: LabelPlan, jobs: Mapping[str, Job], kind: str, offsets: Any) -> tuple[Any, Any]:
-    """(value [N], spread [N]) from the shards of one kind; NaN where none was asked for."""
+def gather(plan: LabelPlan, jobs: Mapping[str, Job], kind: str, offsets: Any) -> Any:
+    """[2 or 3, N]: KINDS of every frame, from the shards of one kind of job; NaN where none was asked for."""
     import numpy as np
 
-    table = np.full((2, int(offsets[-1])), np.nan, dtype=np.float32)
-    for key, (_, _, episodes, _) in jobs.items():
-        if key.split("/")[0] == kind:
-            rows = np.concatenate([np.arange(offsets[e], offsets[e + 1]) for e in episodes])
-            table[:, rows] = np.load(plan.shard(key), allow_pickle=False)
-    return table[0], table[1]
+    shards = {key: np.load(plan.shard(key), allow_pickle=False) for key in jobs if key.split("/")[0] == kind}
+    table = np.full((len(next(iter(shards.values()))), int(offsets[-1])), np.nan, dtype=np.float32)
+    for key, shard in shards.items():
+        rows = np.concatenate([np.arange(offsets[e], offsets[e + 1]) for e in jobs[key][2]])
+        table[:, rows] = shard
+    return table
 
 
 def _write_npy(path: Path, array: Any) -> None:

@@ -69,6 +69,7 @@ def training_data(plan: TrainingPlan, journal: Journal) -> ValueData:
         returns=target,
         prompts=prompts_of(store.rows(plan.ids)),
         lookahead=facts.per_task(plan.facts.lookahead, "look-ahead"),
+        success=facts.success,
         truth=(lambda episode: store.truth(episode).progress) if family_of(plan.config.model).privileged else None,
     )
 

@@ -33,24 +33,44 @@ def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> No
 
 def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
     """Images are shifted, so that the order of draws matters."""
+    from value_model.models.viva.config import tiny_config
+
+    train_values(tiny_config(fit=fit), folder, runtime, data)
+
+
+def train_steam(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
+    """The same of pairs, by every member."""
+    from value_model.models.steam.config import tiny_config
+
+    train_values(tiny_config(fit=fit), folder, runtime, data)
+
+
+def train_values(config: Any, folder: Path, runtime: Runtime, data: Path) -> None:
+    """Any value model, on two episodes."""
     import numpy as np
     from tests.support.fakes import MemoryJournal
     from tests.support.values import synthetic_values
 
     from value_model.models import family_of
-    from value_model.models.viva.config import tiny_config
 
     with runtime.first_rank_first():
         values = synthetic_values(data)
-    config = tiny_config(fit=fit)
     family_of(config).train(
         config, values, np.array([0, 1]), seed=SEED, scratch=folder / "scratch", out=folder / "bundle",
         journal=MemoryJournal(), data_identity="synthetic", runtime=runtime,
     )  # fmt: skip
 
 
-TRAIN: dict[str, Callable[[Path, Runtime, Path, FitConfig], None]] = {"pi05": train_pi05, "viva": train_viva}
-MODULES = {"pi05": "policy.models.pi05.train", "viva": "value_model.models.viva.train"}
+TRAIN: dict[str, Callable[[Path, Runtime, Path, FitConfig], None]] = {
+    "pi05": train_pi05,
+    "viva": train_viva,
+    "steam": train_steam,
+}
+MODULES = {
+    "pi05": "policy.models.pi05.train",
+    "viva": "value_model.models.viva.train",
+    "steam": "value_model.models.steam.train",
+}
 
 
 class Stop(BaseException):

@@ -138,6 +138,19 @@ def label_with(made: EpisodeFacts, value: np.ndarray, config: LabelConfig = USUA
     return make_labels(value, made, config, lookahead=ahead, returns=ReturnConfig(), shares=shares)
 
 
+def test_advantages_by_the_model_itself_take_the_place_of_differences() -> None:
+    made = make_facts([3, 4, 2], [S, F, A])
+    given = np.arange(9, dtype=np.float32)
+    ahead: Any = {"lookahead": {"fold": 2}, "returns": ReturnConfig(), "shares": {"fold": 0.4}}
+    value = np.zeros(9, dtype=np.float32)
+    got = make_labels(value, made, USUAL, given=given, **ahead)
+    np.testing.assert_array_equal(got.advantage, [*range(7), np.nan, np.nan])
+    assert got.thresholds == {"fold": 4.0}  # 40 % of 7 frames are 2 above it
+    assert np.flatnonzero(got.positive).tolist() == [5, 6]
+    with pytest.raises(ConfigError, match="given advantages have shape"):
+        make_labels(value, made, USUAL, given=given[1:], **ahead)
+
+
 def test_every_task_has_its_own_threshold() -> None:
     made = make_facts([10, 10], [S, S], tasks=["fold", "box"])
     rng = np.random.default_rng(0)

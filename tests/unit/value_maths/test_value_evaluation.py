@@ -234,3 +234,20 @@ def test_every_bound_may_be_set(setting: str, bound: float, fails: bool) -> None
     report = judge(noisy(facts(), 0.05), facts())
     config = replace(ValueHealthConfig(), **{setting: bound})
     assert bool(check_values(report, config)) is fails
+
+
+def test_given_advantages_are_judged_in_place_of_differences() -> None:
+    made = facts()
+    progress, values = truth(made), noisy(made, 0.05)
+    last = np.repeat(made.offsets[1:] - 1, made.lengths)
+    later = np.minimum(np.arange(made.num_frames) + 4, last)
+    gain = np.nan_to_num(progress[later] - progress).astype(np.float32)
+    best = judge(values, made, progress=progress, given=gain).figures
+    worst = judge(values, made, progress=progress, given=-gain).figures
+    assert best["oracle_auc"].value == pytest.approx(1)
+    assert worst["oracle_auc"].value == pytest.approx(0, abs=1e-9)
+    assert best["difference_correlation"] == worst["difference_correlation"]
+    flips = judge(values, made, given=gain, redrawn=noisy(made, 0.05, seed=1)).figures["flip_rate"]
+    assert (flips.value, flips.note) == (None, "the model gives its advantages itself, without noise")
+    with pytest.raises(ConfigError, match="given advantages have shape"):
+        judge(values, made, given=gain[1:])
