@@ -37,6 +37,17 @@ TEXTS = ("", POSITIVE, NEGATIVE)
 """Words of every Condition, by its code."""
 
 
+def code_of(text: str) -> Condition:
+    """The code of a condition's words.
+
+    Raises:
+        ConfigError: they are the words of none.
+    """
+    if text not in TEXTS:
+        raise ConfigError(f"condition {text!r}, expected one of {', '.join(map(repr, TEXTS))}")
+    return Condition(TEXTS.index(text))
+
+
 class PromptedBatches:
     """The batches of another source, with the field "prompt": which of several instructions each sample follows.
 

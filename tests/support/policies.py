@@ -130,6 +130,21 @@ def train_synthetic(
     )
 
 
+def moved(bundle: Path, out: Path) -> Path:
+    """A pi05 bundle whose weights are moved at random, far enough for every part of the network to have its say."""
+    import torch
+
+    from policy.models.pi05.bundle import read_bundle, write_bundle
+
+    network, info = read_bundle(bundle)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    write_bundle(out, network, info)
+    return out
+
+
 def last_candidate(folder: Path) -> Path:
     """The bundle at the end of the training that `train_synthetic` did in `folder`."""
     return candidates(folder / "policy")[-1][1]

@@ -2,7 +2,8 @@
 
 Owns how a raw batch becomes network inputs and what the loss is. Several (time, noise) draws per observation share
 one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them). An advantage condition
-changes the words of the sample's prompt and nothing else: weight, noise and targets are those of the sample without.
+changes the words of the sample's prompt, or what is added to the expert's time condition, and nothing else: weight,
+noise and targets are those of the sample without.
 
 Letters: B observations, K draws, H action steps, A real action dimensions, F padded action width.
 """
@@ -60,6 +61,8 @@ class Pi05Learner(LossModule):
         rows["tokens"] = torch.from_numpy(tokens)
         if written is not None:
             rows["written"] = torch.from_numpy(written)
+        if self.network.condition is not None and "condition" in batch:
+            rows["condition"] = torch.from_numpy(np.asarray(batch["condition"], np.int64))
         rows["action"] = torch.from_numpy(self.stats.action.apply(np.asarray(batch["action"])))
         rows["real"] = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
         rows["time"] = sample_times(count, self.draws, generator)
@@ -78,7 +81,13 @@ class Pi05Learner(LossModule):
             images = shift_images(images, rows["shifts"])
         padded = F.pad(action, (0, self.network.sizes.action_dim - action.shape[-1]))
         losses = self.losses(
-            float_images(images), rows["tokens"], padded, rows["noise"], rows["time"], token_valid=rows.get("written")
+            float_images(images),
+            rows["tokens"],
+            padded,
+            rows["noise"],
+            rows["time"],
+            token_valid=rows.get("written"),
+            told_B=rows.get("condition"),
         )
         return masked_mean(losses[..., : action.shape[-1]], rows["real"]), {}
 
@@ -91,12 +100,16 @@ class Pi05Learner(LossModule):
         time_BK: Tensor,  # noqa: N803
         *,
         token_valid: Tensor | None = None,
+        told_B: Tensor | None = None,  # noqa: N803
     ) -> Tensor:
-        """Squared velocity errors [B, K, H, F], no action masked; `token_valid` [B, T] where prompts are padded."""
+        """Squared velocity errors [B, K, H, F], no action masked.
+
+        `token_valid` [B, T] where prompts are padded; `told_B` codes of conditions that enter by an embedding.
+        """
         time = time_BK[..., None, None]
         action = action_BHF[:, None]
         prefix = self.network.prefix(images, tokens, token_valid=token_valid)
-        velocity = self.network.velocity(prefix, time * noise_BKHF + (1 - time) * action, time_BK)
+        velocity = self.network.velocity(prefix, time * noise_BKHF + (1 - time) * action, time_BK, told_B)
         return (velocity - (noise_BKHF - action)).square()
 
     def _prompt(self, batch: Mapping[str, Any]) -> tuple[NDArray[np.int64], BoolArray | None]:
@@ -105,6 +118,8 @@ class Pi05Learner(LossModule):
             return prompt_tokens(self.prompts[0], state), None
         same = np.zeros(len(state), np.int64)
         which, condition = (np.asarray(batch.get(field, same)) for field in ("prompt", "condition"))
+        if self.network.sizes.condition == "embedding":
+            condition = same
         return mixed_prompt_tokens(self.prompts, which, state, condition)
 
 

@@ -115,7 +115,8 @@ def train(
     else:
         weights, start = read_bundle(base)
         _check_base(base, start, info)
-        network.load_state_dict(weights.state_dict())  # a copy, so that memory layouts are those of a fresh network
+        # A copy, so that memory layouts are those of a fresh network. What a base of text lacks starts at zero.
+        network.load_state_dict({**network.state_dict(), **weights.state_dict()})
         info = replace(info, stats=start.stats)
         fingerprint["base"] = start.policy_id
     candidates = _Candidates(folder=scratch / "candidates", network=network, info=info)
@@ -179,6 +180,8 @@ class _Candidates:
 
 def _check_base(base: Path, start: BundleInfo, wanted: BundleInfo) -> None:
     names = ("network", "cameras", "state_names", "action_names", "relative_dims", "chunk")
+    if start.network.condition == "text":  # acts the same with an embedding that adds nothing yet
+        start = replace(start, network=replace(start.network, condition=wanted.network.condition))
     for name in names:
         got, expected = getattr(start, name), getattr(wanted, name)
         if got != expected:
