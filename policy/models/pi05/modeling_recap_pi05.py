@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
 from lerobot.policies.pi05.modeling_pi05 import PI05Policy
@@ -15,7 +16,7 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_LANGUAGE_ATTENTION_MASK, OBS_LANGUAGE_TOKENS
 from torch import Tensor
 
-from policy.conditioning import code_of
+from policy.conditioning import code_of, shares_of
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
 from policy.models.pi05.learner import masked_mean
 from policy.models.pi05.network import Pi05Network, Prefix
@@ -60,7 +61,8 @@ class _Core(Pi05Network):
         noisy = at * noise + (1 - at) * actions
         told = None
         if self.condition is not None:
-            told = torch.full((len(tokens),), code_of(self.config.condition), device=tokens.device)
+            codes = np.full(len(tokens), code_of(self.config.condition))
+            told = torch.from_numpy(shares_of(codes)).to(tokens.device)
         prefix = self._prefix(images, img_masks, tokens, masks)
         velocity = self.velocity(prefix, noisy[:, None], time[:, None], told)
         return (noise - actions - velocity[:, 0]).square()

@@ -15,11 +15,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from policy.conditioning import TEXTS, code_of
+from policy.conditioning import TEXTS, Condition, code_of, shares_of
 from policy.models.pi05.gemma import Layer, Modulation, RmsNorm, Rope, attend_prefix, attend_suffix, make_rope
 from policy.models.pi05.prompt import FIRST_BIN, MARKER_ID, NUM_BINS
 from policy.models.pi05.sizes import NetworkSizes
@@ -114,18 +115,18 @@ class _Slots(nn.Module):
 
 
 class _Condition(nn.Module):
-    """What a told condition adds to the expert's time condition; no condition adds nothing (NetworkSizes.condition).
+    """What a condition adds to the expert's time condition: one vector if positive, one if negative, or a mixture.
 
-    Starts at zero: weights that never were told a condition act as they did.
+    No condition adds nothing. Starts at zero: weights that never were told a condition act as they did.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(len(TEXTS) - 1, width))
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """[..., D] of codes [...] of policy.conditioning.Condition."""
-        return F.embedding(codes, F.pad(self.table, (0, 0, 1, 0)))
+    def forward(self, shares: Tensor) -> Tensor:
+        """[..., D] of shares [..., 2] (policy.conditioning.shares_of)."""
+        return shares @ self.table
 
 
 class Pi05Network(nn.Module):
@@ -226,13 +227,14 @@ class Pi05Network(nn.Module):
         prefix: Prefix,
         noisy_BKHA: Tensor,  # noqa: N803
         time_BK: Tensor,  # noqa: N803
-        told_B: Tensor | None = None,  # noqa: N803
+        told_B2: Tensor | None = None,  # noqa: N803
     ) -> Tensor:
         """Velocity d x_t / d t of noisy actions [B, K, H, A] at times [B, K]: the same shape, float32.
 
-        `told_B`: codes of the conditions, for a network that is told them by an embedding; None: no condition.
+        `told_B2`: shares of the conditions (policy.conditioning.shares_of), for a network that is told them by an
+        embedding; None: no condition.
         """
-        told = None if self.condition is None or told_B is None else self.condition(told_B)[:, None]
+        told = None if self.condition is None or told_B2 is None else self.condition(told_B2)[:, None]
         made = self._modulations(time_BK, told)
         return self.flow(prefix, noisy_BKHA, made, self._suffix_rope(prefix, noisy_BKHA.shape[2]))
 
@@ -304,14 +306,15 @@ class Pi05Network(nn.Module):
         """
         dt, device, told = -1.0 / num_steps, self.time_mlp_in.weight.device, None
         if self.condition is not None:
-            codes = torch.tensor([code_of(condition)] if guidance == 1.0 else [code_of(condition), 0], device=device)
-            if guidance != 1.0 and self.sizes.condition == "embedding":
-                told = self.condition(codes.repeat_interleave(draws))[None]
+            codes = np.array([code_of(condition)] if guidance == 1.0 else [code_of(condition), Condition.NONE])
+            added = self.condition(torch.from_numpy(shares_of(codes)).to(device))
+            if guidance == 1.0:
+                told = added[None]
+            elif self.sizes.condition == "embedding":
+                told = added.repeat_interleave(draws, 0)[None]
                 draws *= 2
-            elif guidance != 1.0:
-                told = self.condition(codes.repeat_interleave(rows // 2))[:, None]
             else:
-                told = self.condition(codes)[None]
+                told = added.repeat_interleave(rows // 2, 0)[:, None]
         times = [torch.full((rows, draws), 1.0 + index * dt, device=device) for index in range(num_steps)]
         return tuple(tuple(self._modulations(time, told)) for time in times)
 
