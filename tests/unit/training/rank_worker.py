@@ -21,7 +21,7 @@ SEED = 3
 
 
 def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
-    """Chunks of different lengths and mixed prompts: rows weigh differently and are padded differently."""
+    """Chunks of different lengths, mixed prompts, weights: rows count differently and are padded differently."""
     from dataclasses import replace
 
     from tests.support.policies import train_synthetic
@@ -32,7 +32,7 @@ def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> No
 
     del data
     config = tiny_config(fit=fit, network=replace(tiny(), condition="both"))
-    train_synthetic("pi05", config, folder, condition=POSITIVE, seed=SEED, runtime=runtime)
+    train_synthetic("pi05", config, folder, condition=POSITIVE, seed=SEED, runtime=runtime, weighted=True)
 
 
 def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
