@@ -61,14 +61,15 @@ def epoch_order(seed: int, epoch: int, count: int) -> IntArray:
 
 
 class TrainingBatches:
-    """Batches of `batch_size` frames with chunks of `chunk` actions.
+    """Batches of `batch_size` frames with chunks of `chunk` actions; of `rows` [M] alone, if they are given.
 
     Example:
         batches = TrainingBatches(packed, chunk=16, batch_size=32, seed=0, relative_dims=(0, 1, 2))
         batch = batches.batch(1234)       # the same arrays, whenever and wherever it is asked for
 
     Raises:
-        ConfigError: a size < 1, a negative seed, or a relative dimension that state or action lacks.
+        ConfigError: a size < 1, a negative seed, no row or one beyond the view, or a relative dimension that state or
+            action lacks.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         relative_dims: Sequence[int] | None = None,
+        rows: IntArray | None = None,
     ) -> None:
         if chunk < 1 or batch_size < 1 or seed < 0:
             raise ConfigError(f"chunk {chunk}, batch_size {batch_size}, seed {seed}: expected >= 1, >= 1, >= 0")
@@ -87,6 +89,9 @@ class TrainingBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.relative_dims = check_relative_dims(relative_dims or (), packed.state.shape[1], packed.action.shape[1])
+        self.rows = np.arange(packed.num_frames) if rows is None else rows
+        if self.rows.ndim != 1 or not len(self.rows) or not 0 <= self.rows.min() <= self.rows.max() < packed.num_frames:
+            raise ConfigError(f"rows of shape {self.rows.shape}: expected at least one of 0..{packed.num_frames - 1}")
         self._orders: dict[int, IntArray] = {}
         self._ahead = np.arange(chunk, dtype=np.int64)
         self._relative = np.array(self.relative_dims, dtype=np.intp)
@@ -94,13 +99,13 @@ class TrainingBatches:
     @property
     def steps_per_epoch(self) -> float:
         """Batches that visit every frame once; not whole if the batch size does not divide the frames."""
-        return self.packed.num_frames / self.batch_size
+        return len(self.rows) / self.batch_size
 
     def indices(self, step: int) -> IntArray:
         """Rows [B] of the view that batch number `step` holds."""
         if step < 0:
             raise ConfigError(f"batch number {step}, expected >= 0")
-        count = self.packed.num_frames
+        count = len(self.rows)
         position = np.arange(step * self.batch_size, (step + 1) * self.batch_size, dtype=np.int64)
         epochs = position // count
         rows = np.empty(self.batch_size, dtype=np.int64)
@@ -139,5 +144,5 @@ class TrainingBatches:
         if epoch not in self._orders:
             # A batch touches two neighbouring epochs, rarely more: older orders are not needed again.
             self._orders = {e: order for e, order in self._orders.items() if e >= epoch - 1}
-            self._orders[epoch] = epoch_order(self.seed, epoch, self.packed.num_frames)
+            self._orders[epoch] = self.rows[epoch_order(self.seed, epoch, len(self.rows))]
         return self._orders[epoch]

@@ -135,13 +135,14 @@ def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _Sta
 
 def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle, arm: Arm | None = None) -> OutputRef:
     _check_starts(Split.VALIDATION, config.checkpoint_selection.attempts, 0, "checkpoint_selection.attempts")
-    # All positive in iteration 0: there is no other condition for a guidance to push away from.
-    facts = SelectionFacts(tasks=config.tasks, guide=k > 0, **_env(config))
+    # All positive in iteration 0, or never told anything: there is no other condition for a guidance to push away from.
+    guide = k > 0 and config.policy.told
+    facts = SelectionFacts(tasks=config.tasks, guide=guide, **_env(config))
     settings = config.checkpoint_selection
     return graph.add(
         NodeName(k, "checkpoint_selection", arm.name if arm else ""),
         "checkpoint_selection",
-        settings if k else replace(settings, guidance=(1.0,)),
+        settings if guide else replace(settings, guidance=(1.0,)),
         facts,
         candidates=policy["candidates"],
     )["policy"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.facts import ComputeFacts
 from pipelines.steps.advantage.step import AdvantageConfig, ArmFacts
 from pipelines.steps.judge.step import JudgeFacts
-from pipelines.steps.policy.step import PolicyFacts
+from pipelines.steps.policy.step import PolicyConfig, PolicyFacts
 from pipelines.steps.value_label.step import ValueLabelFacts
 from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
 from recap.code import ROOTS, code_fingerprint, is_plugin
@@ -68,7 +68,7 @@ def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[Ou
     pretrain = graph.add(
         NodeName(0, "pretrain"),
         "policy",
-        replace(config.policy, model=base_model, dropout=0.0),
+        PolicyConfig(model=base_model, dropout=0.0),
         PolicyFacts(tasks=config.tasks, condition="none", seed=BASE_SEED, runtime=config.runtime),
         experience=demos,
     )
@@ -76,7 +76,7 @@ def add_imitation(graph: Graph, config: RunConfig, demos: OutputRef) -> tuple[Ou
     policy = graph.add(
         NodeName(0, "policy"),
         "policy",
-        config.policy,
+        config.policy.before_labels(),
         PolicyFacts(tasks=config.tasks, condition="positive", seed=config.seed, runtime=config.runtime),
         experience=demos,
         base=base,

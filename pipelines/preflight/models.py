@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.config import RunConfig
+from recap.errors import ConfigError
 
 
 def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[str]) -> None:
@@ -17,10 +18,19 @@ def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[st
     """
     from data.task_list import robot_of
     from policy.models import family_of as policy_family
+    from policy.teaching import GRADED
     from value_model.models import family_of as value_family
 
     robot = robot_of(config.tasks)
-    policy_family(config.policy.model).check(config.policy.model, prompts=told, robot=robot)
+    family = policy_family(config.policy.model)
+    family.check(config.policy.model, prompts=told, robot=robot)
+    family.check_conditioning(config.policy.model, config.policy.conditioning)
+    blind = [arm for arm in (config.labels, *config.arms) if config.rule(arm)] if config.iterations else []
+    if blind and config.policy.conditioning in GRADED:
+        raise ConfigError(
+            f"policy.conditioning = '{config.policy.conditioning}' reads advantages, and arm {blind[0]} has none",
+            hint="--set policy.conditioning=hard",
+        )
     for model in config.values.values() if config.iterations else ():
         value_family(model).check(model, prompts=prompts, robot=robot)
 

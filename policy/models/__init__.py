@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from policy.teaching import GRADED
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.protocols import Policy
 from recap.registry import Registry
@@ -44,6 +45,14 @@ class Acting:
         return f"guidance {self.guidance:g} and noise scale {self.noise_scale:g}"
 
 
+def _told_in_codes(config: Any, way: str) -> None:
+    if way in GRADED:
+        raise ConfigError(
+            f"policy.conditioning = '{way}': {type(config).__name__} reads neither levels nor weights",
+            hint="--set policy.conditioning=hard",
+        )
+
+
 def _shorter(config: Any, steps: int) -> Any:
     return replace(config, fit=replace(config.fit, steps=steps))
 
@@ -64,6 +73,8 @@ class PolicyFamily:
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
+    check_conditioning: Callable[[Any, str], None] = _told_in_codes
+    """check_conditioning(config, way) raises ConfigError for a way of policy.teaching that it cannot learn in."""
     train: Callable[..., dict[str, float]]
     """train(config, batches, stats_json, *, prompts, robot, cameras, scratch, out, journal, data_identity="",
     base=None, condition="", seed=0) -> figures; writes a bundle folder `out`/step-<n> per candidate (`candidates`).

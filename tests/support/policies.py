@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from policy.conditioning import ConditionedBatches
+from policy.conditioning import ConditionedBatches, WeightedBatches
 from policy.models import POLICIES, candidates
 from recap.protocols import BatchSource
 from recap.specs import CameraSpec, RobotSpec
@@ -100,17 +100,25 @@ def train_synthetic(
     base: Path | None = None,
     seed: int = 0,
     runtime: Runtime = CPU,
+    graded: bool = False,
+    weighted: bool = False,
 ) -> dict[str, float]:
     """Trains on SyntheticBatches: scratch in `folder`/scratch, candidates in `folder`/policy.
 
-    With a condition every second row counts as positive.
+    With a condition every second row counts as positive, or the rows' levels rise from -1 to 1 (`graded`). `weighted`
+    rows count the more the later they stand.
     """
     chosen, robot = POLICIES.get(family), arm_pair()
     relative = chosen.relative_dims(config, robot)
     batches: BatchSource = SyntheticBatches(
         batch_size=config.batch_size, chunk=config.chunk, seed=seed, relative=relative
     )
-    if condition:
+    rising = np.linspace(-1, 1, SYNTHETIC_ROWS, dtype=np.float32)
+    if weighted:
+        batches = WeightedBatches(batches, np.exp(rising))
+    if graded:
+        batches = ConditionedBatches(batches, None, level=rising, seed=seed)
+    elif condition:
         batches = ConditionedBatches(batches, np.arange(SYNTHETIC_ROWS) % 2 == 0, seed=seed)
     return chosen.train(
         config,
@@ -128,6 +136,21 @@ def train_synthetic(
         seed=seed,
         runtime=runtime,
     )
+
+
+def moved(bundle: Path, out: Path) -> Path:
+    """A pi05 bundle whose weights are moved at random, far enough for every part of the network to have its say."""
+    import torch
+
+    from policy.models.pi05.bundle import read_bundle, write_bundle
+
+    network, info = read_bundle(bundle)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    write_bundle(out, network, info)
+    return out
 
 
 def last_candidate(folder: Path) -> Path:

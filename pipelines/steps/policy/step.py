@@ -7,10 +7,11 @@ exact resume, belongs to the policy's family.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pipelines.facts import ComputeFacts, task_context
+from policy.teaching import GRADED, TOLD
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
@@ -25,9 +26,45 @@ class PolicyConfig:
     dropout: float = setting(
         0.3, minimum=0, maximum=1, help="fraction of samples whose advantage condition is left out"
     )
+    conditioning: str = setting(
+        "hard",
+        choices=("hard", "continuous", "weighted", "filtered"),
+        help="what labels do: a condition, a graded one, a weight of the loss, or the choice of frames",
+    )
+    temperature: float = setting(
+        0.5, minimum=0.01, help="weighted: e^(2 / temperature) is the weight of the best frame over that of the worst"
+    )
+    value_bins: int = setting(
+        1, minimum=1, help="weighted, continuous: rank advantages among frames of about the same value, in so many bins"
+    )
 
     def __post_init__(self) -> None:
         validate(self)
+        if not self.told and self.dropout != _default("dropout"):
+            self._refuse("dropout", "hears no condition to leave out")
+        if self.conditioning != "weighted" and self.temperature != _default("temperature"):
+            self._refuse("temperature", "has no weights")
+        if self.conditioning not in GRADED and self.value_bins != _default("value_bins"):
+            self._refuse("value_bins", "ranks no advantages")
+
+    @property
+    def told(self) -> bool:
+        """Whether the policy hears a condition, and acts by one."""
+        return self.conditioning in TOLD
+
+    def before_labels(self) -> PolicyConfig:
+        """The same training without labels, where all ways that hear a condition are one, and so are the others."""
+        return PolicyConfig(model=self.model, dropout=self.dropout, conditioning="hard" if self.told else "filtered")
+
+    def _refuse(self, name: str, why: str) -> None:
+        raise ConfigError(
+            f"PolicyConfig.{name}: conditioning = '{self.conditioning}' {why}",
+            hint=f"--set policy.{name}={_default(name)}",
+        )
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in fields(PolicyConfig) if field.name == name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +72,14 @@ class PolicyFacts(ComputeFacts):
     """What the graph says of a training."""
 
     condition: str = setting("labels", choices=("labels", "positive", "none"))
-    """Advantage condition in the prompt: of the labels, positive throughout (iteration 0), or none (pretraining)."""
+    """Advantage condition: of the labels, positive throughout (iteration 0), or none (pretraining)."""
     seed: int = setting(0, minimum=0)
     """Of starting weights and training noise."""
 
 
 @step(
     name="policy",
-    version=3,
+    version=4,
     config=PolicyConfig,
     facts=PolicyFacts,
     inputs=("experience",),
@@ -60,13 +97,16 @@ def policy(
     from (the last candidate of another training).
 
     Raises:
-        ConfigError: a condition of labels without labels, or labels that nothing uses.
+        ConfigError: a condition of labels without labels, labels that nothing uses, or a way of conditioning that the
+            model cannot learn in.
     """
     from pipelines.steps.policy.worker import train_policy
+    from policy.models import family_of
 
     if (facts.condition == "labels") != ("labels" in inputs):
         got = "labels" if "labels" in inputs else "no labels"
         raise ConfigError(f"{ctx.node}: condition = '{facts.condition}' with {got} among its inputs")
+    family_of(config.model).check_conditioning(config.model, config.conditioning)
     out = ctx.scratch / "candidates"
     training = ctx.executor.call(
         "trainer",

@@ -30,7 +30,7 @@ def train_policy(
         config: settings of the policy step.
         facts: tasks, condition and seed.
         experience: JSON of the EpisodeSet to learn from; with labels, those of its episodes that have any.
-        labels: frame table with `positive`, or None.
+        labels: frame table with `positive`, `advantage`, `forced` and `value`, or None.
         base: candidates of the training whose last weights are the start, or None: from scratch.
         episodes: the episode store.
         cache: where the packed frames go.
@@ -38,6 +38,8 @@ def train_policy(
         out: the folder of candidates to make.
         journal: told how it goes.
     """
+    import numpy as np
+
     from data.batches import TrainingBatches
     from data.episode_set import EpisodeSet
     from data.episodes import EpisodeStore
@@ -46,8 +48,9 @@ def train_policy(
     from data.task_list import tasks_of
     from pipelines.experience import view_at, wordings_of
     from pipelines.steps.policy.outputs import PolicyTraining
-    from policy.conditioning import POSITIVE, ConditionedBatches, PromptedBatches
+    from policy.conditioning import POSITIVE, ConditionedBatches, PromptedBatches, WeightedBatches
     from policy.models import candidates, family_of
+    from policy.teaching import MEMBERS, Labels, Lesson
     from recap.training.runtime import Runtime
 
     tasks = tasks_of(facts.tasks)
@@ -60,20 +63,32 @@ def train_policy(
     model = config.model
     family = family_of(model)
     packed = view_at(store, ids.ids, cache, facts.tasks, journal, image_size=family.image_size(model))
-    positive = None
+    rows, lesson = store.rows(packed.episode_ids), Lesson()
     if table is not None:
         table.check_same_frames(packed.episode_ids, packed.offsets, where="labels of the policy's experience")
-        positive = table.arrays["positive"]
+        arrays = {name: table.arrays[name] for name in ("advantage", "positive", "forced", "value")}
+        task_of = np.unique([row.task for row in rows], return_inverse=True)[1]
+        known = Labels(**arrays, task=np.repeat(task_of, np.diff(packed.offsets)))
+        lesson = MEMBERS[config.conditioning](known, config.temperature, config.value_bins)
     relative = family.relative_dims(model, robot)
     batches: BatchSource = TrainingBatches(
-        packed, chunk=model.chunk, batch_size=model.batch_size, seed=facts.seed, relative_dims=relative
+        packed,
+        chunk=model.chunk,
+        batch_size=model.batch_size,
+        seed=facts.seed,
+        relative_dims=relative,
+        rows=lesson.rows,
     )
-    wordings = wordings_of(store.rows(packed.episode_ids))
+    wordings = wordings_of(rows)
     prompts = tuple(dict.fromkeys([*(task.spec.prompt for task in tasks), *sorted(wordings)]))
     if len(prompts) > 1:
         batches = PromptedBatches(batches, prompts, wordings)
-    conditions = facts.condition != "none"
-    conditioned = ConditionedBatches(batches, positive, dropout=config.dropout if conditions else 1.0, seed=facts.seed)
+    if lesson.weight is not None:
+        batches = WeightedBatches(batches, lesson.weight)
+    told = config.told and facts.condition != "none"
+    conditioned = ConditionedBatches(
+        batches, lesson.positive, level=lesson.level, dropout=config.dropout if told else 1.0, seed=facts.seed
+    )
     stats = stats_of_store(store, ids, chunk=model.chunk, relative_dims=relative)
     figures = family.train(
         model,
@@ -85,15 +100,15 @@ def train_policy(
         scratch=scratch,
         out=out,
         journal=journal,
-        data_identity=f"{ids.root}+{conditioned.identity}",
+        data_identity=f"{ids.root}+{conditioned.identity}+{lesson.identity}",
         base=None if base is None else candidates(base)[-1][1],
-        condition=POSITIVE if conditions else "",
+        condition=POSITIVE if told else "",
         seed=facts.seed,
         **family.at(Runtime.of(facts.runtime)),
     )
     return PolicyTraining(
         episodes=len(ids),
         frames=packed.num_frames,
-        positive_fraction=None if positive is None else float(positive.mean()),
+        positive_fraction=None if table is None else float(table.arrays["positive"].mean()),
         figures=figures,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.models import POLICIES, Acting, PolicyFamily
-from policy.models.pi05.checks import check
+from policy.models.pi05.checks import check, check_conditioning
 from policy.models.pi05.config import Pi05Config, base_config, relative_dims, small_preset, tiny_preset
 from recap.training.runtime import CPU, Runtime
 
@@ -50,6 +50,7 @@ POLICIES.add(
         relative_dims=relative_dims,
         image_size=lambda config: (config.network.image_size, config.network.image_size),
         check=check,
+        check_conditioning=check_conditioning,
         base=base_config,
         train=_train,
         load=_load,

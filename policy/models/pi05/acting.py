@@ -1,7 +1,7 @@
 """A trained pi0.5 bundle as a Policy: one observation and a noise seed in, a chunk of robot actions out.
 
-Deterministic on the CPU: one torch thread, float32, noise from the seed alone. The bundle says which advantage
-condition the prompt carries, how far the flow is pushed towards it (guidance beta; 1 is one pass, as without
+Deterministic on the CPU: one torch thread, float32, noise from the seed alone. The bundle says by which advantage
+condition it acts, how far the flow is pushed towards it (guidance beta; 1 is one pass, as without
 condition) and how much noise it starts from. Costs torch to load, neither transformers nor LeRobot; that LeRobot's
 factory gives the same actions from the same folder is a test.
 """
@@ -91,14 +91,18 @@ class Pi05Actor:
                 move(noise)[:, None],
                 self.info.euler_steps,
                 guidance=self.info.guidance,
+                condition=self.info.condition,
                 modulations=self._modulations_for(len(prefix.length)),
             )[:, 0]
 
     def _prefix(self, images: Tensor, prompt: str, state: FloatArray) -> Prefix:
-        """Of B observations; with guidance of 2 B, first with condition, then without, over the same image features."""
+        """Of B observations; with guidance of 2 B, first with condition, then without, over the same image features.
+
+        Of B with guidance too where the prompt carries no condition.
+        """
         network, info, move = self.network, self.info, self.runtime.move
-        if info.guidance == 1.0:
-            tokens = prompt_tokens(prompt, state, condition=info.condition)
+        if info.guidance == 1.0 or network.sizes.condition == "embedding":
+            tokens = prompt_tokens(prompt, state, condition=network.sizes.words(info.condition))
             return network.prefix(images, move(torch.from_numpy(tokens)))
         codes = np.repeat([TEXTS.index(info.condition), Condition.NONE], len(state))
         tokens, written = conditioned_prompt_tokens(prompt, np.concatenate([state, state]), codes)
@@ -112,7 +116,13 @@ class Pi05Actor:
     def _modulations_for(self, rows: int) -> EulerModulations:
         """Those of a prefix of `rows` rows, one draw each; made again for other rows, which may round otherwise."""
         if self._modulations is None or self._modulations[0] != rows:
-            self._modulations = rows, self.network.euler_modulations(rows, 1, self.info.euler_steps)
+            info = self.info
+            self._modulations = (
+                rows,
+                self.network.euler_modulations(
+                    rows, 1, info.euler_steps, guidance=info.guidance, condition=info.condition
+                ),
+            )
         return self._modulations[1]
 
     def _frames(self, observation: Observation) -> FrameArray:

@@ -57,8 +57,12 @@ def candidate_steps(config: Pi05Config) -> tuple[int, ...]:
 
 
 def base_config(config: Pi05Config, steps: int) -> Pi05Config:
-    """The training of the weights that others start from: one candidate of it is enough."""
-    return replace(config, fit=replace(config.fit, steps=steps), candidates=1)
+    """The training of the weights that others start from: one candidate of it is enough.
+
+    It hears no condition, so one base of words serves every way in: an embedding starts at zero.
+    """
+    network = replace(config.network, condition="text")
+    return replace(config, network=network, fit=replace(config.fit, steps=steps), candidates=1)
 
 
 def small_config(**changes: object) -> Pi05Config:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.pi05.configuration_pi05 import PI05Config
 
+from policy.conditioning import code_of
 from policy.models.pi05.lerobot_files import POLICY_TYPE
 from policy.models.pi05.sizes import NetworkSizes, full
 
@@ -21,7 +22,8 @@ class RecapPI05Config(PI05Config):
 
     network: NetworkSizes = field(default_factory=full)
     condition: str = ""
-    """Words of the advantage condition that the preprocessor writes into every prompt; "": none."""
+    """Words of the advantage condition that the policy acts by; "": none. As `network.condition` says, the preprocessor
+    writes them into every prompt, the network adds their embedding to its time condition, or both."""
     guidance: float = 1.0
     """beta of the mixed flow when acting; 1 is the conditioned flow alone. LeRobot's training call does not read it."""
 
@@ -32,6 +34,8 @@ class RecapPI05Config(PI05Config):
         super().__post_init__()
         if self.guidance != 1.0 and not self.condition:
             raise ValueError(f"guidance {self.guidance} without condition: there are no two flows to mix, expected 1.0")
+        if self.network.condition != "text":
+            code_of(self.condition)
         if self.network.action_dim != self.max_action_dim:
             raise ValueError(
                 f"network.action_dim {self.network.action_dim} is not max_action_dim {self.max_action_dim}"

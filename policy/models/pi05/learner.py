@@ -2,7 +2,8 @@
 
 Owns how a raw batch becomes network inputs and what the loss is. Several (time, noise) draws per observation share
 one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them). An advantage condition
-changes the words of the sample's prompt and nothing else: weight, noise and targets are those of the sample without.
+changes the words of the sample's prompt, or what is added to the expert's time condition, and nothing else: weight,
+noise and targets are those of the sample without.
 
 Letters: B observations, K draws, H action steps, A real action dimensions, F padded action width.
 """
@@ -18,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from policy.conditioning import shares_of
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import mixed_prompt_tokens, prompt_tokens
 from policy.models.pi05.scaling import PolicyStats
@@ -48,8 +50,9 @@ class Pi05Learner(LossModule):
 
         Args:
             batch: images [B, C, h, w, 3] uint8, state [B, S], action [B, H, A] (relative where configured),
-                action_is_pad [B, H] bool; optional condition [B] (codes of policy.conditioning.Condition) and prompt
-                [B] (which of `prompts`; without it the first).
+                action_is_pad [B, H] bool; optional condition [B] (codes of policy.conditioning.Condition), level [B]
+                (of the condition, in [-1, 1]), weight [B] (of the loss) and prompt [B] (which of `prompts`; without
+                it the first).
             generator: of the draws.
         """
         rows = {"images": torch.from_numpy(np.asarray(batch["images"]))}
@@ -60,6 +63,10 @@ class Pi05Learner(LossModule):
         rows["tokens"] = torch.from_numpy(tokens)
         if written is not None:
             rows["written"] = torch.from_numpy(written)
+        if self.network.condition is not None and "condition" in batch:
+            rows["told"] = torch.from_numpy(shares_of(np.asarray(batch["condition"]), batch.get("level")))
+        if "weight" in batch:
+            rows["weight"] = torch.from_numpy(np.asarray(batch["weight"], np.float32))
         rows["action"] = torch.from_numpy(self.stats.action.apply(np.asarray(batch["action"])))
         rows["real"] = ~torch.from_numpy(np.asarray(batch["action_is_pad"]))
         rows["time"] = sample_times(count, self.draws, generator)
@@ -72,15 +79,25 @@ class Pi05Learner(LossModule):
         return rows["real"].sum(1)
 
     def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the velocity over real actions; `rows` as `prepare` makes them."""
+        """Mean squared error of the velocity over real actions, each times its sample's weight; `rows` of `prepare`."""
         images, action = rows["images"], rows["action"]
         if "shifts" in rows:
             images = shift_images(images, rows["shifts"])
         padded = F.pad(action, (0, self.network.sizes.action_dim - action.shape[-1]))
         losses = self.losses(
-            float_images(images), rows["tokens"], padded, rows["noise"], rows["time"], token_valid=rows.get("written")
+            float_images(images),
+            rows["tokens"],
+            padded,
+            rows["noise"],
+            rows["time"],
+            token_valid=rows.get("written"),
+            told_B2=rows.get("told"),
         )
-        return masked_mean(losses[..., : action.shape[-1]], rows["real"]), {}
+        losses = losses[..., : action.shape[-1]]
+        if "weight" in rows:
+            # Not divided by the batch's sum of weights: a batch of bad samples is to move little.
+            losses = losses * rows["weight"][:, None, None, None]
+        return masked_mean(losses, rows["real"]), {}
 
     def losses(
         self,
@@ -91,12 +108,16 @@ class Pi05Learner(LossModule):
         time_BK: Tensor,  # noqa: N803
         *,
         token_valid: Tensor | None = None,
+        told_B2: Tensor | None = None,  # noqa: N803
     ) -> Tensor:
-        """Squared velocity errors [B, K, H, F], no action masked; `token_valid` [B, T] where prompts are padded."""
+        """Squared velocity errors [B, K, H, F], no action masked.
+
+        `token_valid` [B, T] where prompts are padded; `told_B2` shares of conditions that enter by an embedding.
+        """
         time = time_BK[..., None, None]
         action = action_BHF[:, None]
         prefix = self.network.prefix(images, tokens, token_valid=token_valid)
-        velocity = self.network.velocity(prefix, time * noise_BKHF + (1 - time) * action, time_BK)
+        velocity = self.network.velocity(prefix, time * noise_BKHF + (1 - time) * action, time_BK, told_B2)
         return (velocity - (noise_BKHF - action)).square()
 
     def _prompt(self, batch: Mapping[str, Any]) -> tuple[NDArray[np.int64], BoolArray | None]:
@@ -105,6 +126,8 @@ class Pi05Learner(LossModule):
             return prompt_tokens(self.prompts[0], state), None
         same = np.zeros(len(state), np.int64)
         which, condition = (np.asarray(batch.get(field, same)) for field in ("prompt", "condition"))
+        if self.network.sizes.condition == "embedding":
+            condition = same
         return mixed_prompt_tokens(self.prompts, which, state, condition)
 
 

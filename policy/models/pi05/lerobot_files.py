@@ -83,7 +83,7 @@ def preprocessor_files(info: BundleInfo) -> dict[str, Any]:
         {"registry_name": "pi05_prepare_state_tokenizer_processor_step", "config": {}},
         {
             "registry_name": "recap_pi05_tokenizer",
-            "config": {"max_length": info.prompt_tokens, "condition": info.condition},
+            "config": {"max_length": info.prompt_tokens, "condition": info.network.words(info.condition)},
         },
         {"registry_name": "device_processor", "config": {"device": "cpu", "float_dtype": None}},
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
 from lerobot.policies.pi05.modeling_pi05 import PI05Policy
@@ -15,6 +16,7 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_LANGUAGE_ATTENTION_MASK, OBS_LANGUAGE_TOKENS
 from torch import Tensor
 
+from policy.conditioning import code_of, shares_of
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
 from policy.models.pi05.learner import masked_mean
 from policy.models.pi05.network import Pi05Network, Prefix
@@ -57,7 +59,12 @@ class _Core(Pi05Network):
         """Squared velocity errors [B, H, A], one draw per observation."""
         at = time[:, None, None]
         noisy = at * noise + (1 - at) * actions
-        velocity = self.velocity(self._prefix(images, img_masks, tokens, masks), noisy[:, None], time[:, None])
+        told = None
+        if self.condition is not None:
+            codes = np.full(len(tokens), code_of(self.config.condition))
+            told = torch.from_numpy(shares_of(codes)).to(tokens.device)
+        prefix = self._prefix(images, img_masks, tokens, masks)
+        velocity = self.velocity(prefix, noisy[:, None], time[:, None], told)
         return (noise - actions - velocity[:, 0]).square()
 
     @torch.no_grad()
@@ -77,9 +84,11 @@ class _Core(Pi05Network):
             noise = self.sample_noise(shape, tokens.device)
         noise = config.noise_scale * noise
         steps = num_steps or config.num_inference_steps
-        if config.guidance == 1.0:
+        if config.guidance == 1.0 or config.network.condition == "embedding":
             prefix = self._prefix(images, img_masks, tokens, masks)
-            return self.sample(prefix, noise[:, None], steps)[:, 0]
+            return self.sample(prefix, noise[:, None], steps, guidance=config.guidance, condition=config.condition)[
+                :, 0
+            ]
         lengths = masks.sum(1).cpu().numpy()
         plain = torch.from_numpy(unconditioned_tokens(tokens.cpu().numpy(), lengths, condition=config.condition))
         tokens = torch.cat([tokens, plain.to(tokens.device)])
@@ -90,7 +99,7 @@ class _Core(Pi05Network):
             image_valid=torch.cat([seen, seen]),
             token_valid=tokens != PAD,
         )
-        return self.sample(prefix, noise[:, None], steps, guidance=config.guidance)[:, 0]
+        return self.sample(prefix, noise[:, None], steps, guidance=config.guidance, condition=config.condition)[:, 0]
 
     def _prefix(self, images: list[Tensor], img_masks: list[Tensor], tokens: Tensor, masks: Tensor) -> Prefix:
         return self.prefix(

@@ -15,10 +15,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from policy.conditioning import TEXTS, Condition, code_of, shares_of
 from policy.models.pi05.gemma import Layer, Modulation, RmsNorm, Rope, attend_prefix, attend_suffix, make_rope
 from policy.models.pi05.prompt import FIRST_BIN, MARKER_ID, NUM_BINS
 from policy.models.pi05.sizes import NetworkSizes
@@ -112,6 +114,21 @@ class _Slots(nn.Module):
         self.step = nn.Parameter(torch.zeros(MAX_STEPS, sizes.expert_width))
 
 
+class _Condition(nn.Module):
+    """What a condition adds to the expert's time condition: one vector if positive, one if negative, or a mixture.
+
+    No condition adds nothing. Starts at zero: weights that never were told a condition act as they did.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(len(TEXTS) - 1, width))
+
+    def forward(self, shares: Tensor) -> Tensor:
+        """[..., D] of shares [..., 2] (policy.conditioning.shares_of)."""
+        return shares @ self.table
+
+
 class Pi05Network(nn.Module):
     """pi0.5 without its tokenizer and normalisation."""
 
@@ -125,6 +142,7 @@ class Pi05Network(nn.Module):
         self.time_mlp_in = nn.Linear(width, width)
         self.time_mlp_out = nn.Linear(width, width)
         self.slots = _Slots(sizes) if sizes.slot_embeddings else None
+        self.condition = None if sizes.condition == "text" else _Condition(width)
 
     def embed_images(self, images_BCss3: Tensor) -> Tensor:  # noqa: N803
         """Tokens of all cameras, in order: float images [B, C, 3, s, s] in [-1, 1] -> [B, C * tokens, D]."""
@@ -204,9 +222,21 @@ class Pi05Network(nn.Module):
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         return Prefix(keys_values=tuple(cache), valid=valid, length=count)
 
-    def velocity(self, prefix: Prefix, noisy_BKHA: Tensor, time_BK: Tensor) -> Tensor:  # noqa: N803
-        """Velocity d x_t / d t of noisy actions [B, K, H, A] at times [B, K]: the same shape, float32."""
-        return self.flow(prefix, noisy_BKHA, self._modulations(time_BK), self._suffix_rope(prefix, noisy_BKHA.shape[2]))
+    def velocity(
+        self,
+        prefix: Prefix,
+        noisy_BKHA: Tensor,  # noqa: N803
+        time_BK: Tensor,  # noqa: N803
+        told_B2: Tensor | None = None,  # noqa: N803
+    ) -> Tensor:
+        """Velocity d x_t / d t of noisy actions [B, K, H, A] at times [B, K]: the same shape, float32.
+
+        `told_B2`: shares of the conditions (policy.conditioning.shares_of), for a network that is told them by an
+        embedding; None: no condition.
+        """
+        told = None if self.condition is None or told_B2 is None else self.condition(told_B2)[:, None]
+        made = self._modulations(time_BK, told)
+        return self.flow(prefix, noisy_BKHA, made, self._suffix_rope(prefix, noisy_BKHA.shape[2]))
 
     def flow(self, prefix: Prefix, noisy_BKHA: Tensor, modulations: Iterable[Modulation], rope: Rope) -> Tensor:  # noqa: N803
         """`velocity` where what depends on the time alone is known: one modulation per norm, in order of use."""
@@ -233,41 +263,68 @@ class Pi05Network(nn.Module):
         num_steps: int,
         *,
         guidance: float = 1.0,
+        condition: str = "",
         modulations: EulerModulations | None = None,
     ) -> Tensor:
         """Euler integration from t = 1 to 0: [B, K, H, A] noise -> [B, K, H, A] normalised actions.
 
         Args:
-            prefix: of B observations; with guidance other than 1 of 2 B, first with condition, then without.
+            prefix: of B observations. With guidance other than 1 of 2 B, first with condition, then without, unless
+                the condition is an embedding alone: then one prefix serves both flows.
             noise_BKHA: starting point.
             num_steps: Euler steps.
             guidance: beta; the flow is v_none + beta (v_condition - v_none), the mixed flow of classifier-free guidance
                 (pi*0.6, appendix): beta > 1 sharpens towards what the condition means. 1 is the conditional flow and
                 costs one pass.
-            modulations: `euler_modulations` of as many rows as `prefix` has, K draws and `num_steps`, if they are
-                known: they depend on weights and shape alone, so whoever samples often makes them once.
+            condition: words of the condition, for a network that is told it by an embedding.
+            modulations: `euler_modulations` of as many rows as `prefix` has, K draws, `num_steps` and the same
+                guidance and condition, if they are known: they depend on weights and shape alone, so whoever samples
+                often makes them once.
         """
         x, dt = noise_BKHA, -1.0 / num_steps
         if modulations is None:
-            modulations = self.euler_modulations(len(prefix.length), x.shape[1], num_steps)
+            modulations = self.euler_modulations(
+                len(prefix.length), x.shape[1], num_steps, guidance=guidance, condition=condition
+            )
+        # Two flows over one prefix are two draws of its observations; over two prefixes they are two batches.
+        both = 1 if len(prefix.length) == len(x) else 0
         rope = self._suffix_rope(prefix, x.shape[2])
         for made in modulations:
             if guidance == 1.0:
                 x = x + dt * self.flow(prefix, x, made, rope)
             else:
-                conditioned, without = self.flow(prefix, torch.cat([x, x]), made, rope).chunk(2)
+                conditioned, without = self.flow(prefix, torch.cat([x, x], both), made, rope).chunk(2, both)
                 x = x + dt * torch.lerp(without, conditioned, guidance)
         return x
 
-    def euler_modulations(self, rows: int, draws: int, num_steps: int) -> EulerModulations:
-        """Per Euler step from t = 1 to 0 the modulations of the expert's norms, for `rows` * `draws` equal times."""
-        dt, device = -1.0 / num_steps, self.time_mlp_in.weight.device
-        times = [torch.full((rows, draws), 1.0 + index * dt, device=device) for index in range(num_steps)]
-        return tuple(tuple(self._modulations(time)) for time in times)
+    def euler_modulations(
+        self, rows: int, draws: int, num_steps: int, *, guidance: float = 1.0, condition: str = ""
+    ) -> EulerModulations:
+        """Per Euler step from t = 1 to 0 the modulations of the expert's norms, for `rows` * `draws` equal times.
 
-    def _modulations(self, time_BK: Tensor) -> Iterator[Modulation]:  # noqa: N803
-        """Of every norm of the expert at times [B, K], in order of use, each made when it is asked for."""
+        `rows` of the prefix, `draws` of noise: twice as many with guidance over one prefix, those with condition first.
+        """
+        dt, device, told = -1.0 / num_steps, self.time_mlp_in.weight.device, None
+        if self.condition is not None:
+            codes = np.array([code_of(condition)] if guidance == 1.0 else [code_of(condition), Condition.NONE])
+            added = self.condition(torch.from_numpy(shares_of(codes)).to(device))
+            if guidance == 1.0:
+                told = added[None]
+            elif self.sizes.condition == "embedding":
+                told = added.repeat_interleave(draws, 0)[None]
+                draws *= 2
+            else:
+                told = added.repeat_interleave(rows // 2, 0)[:, None]
+        times = [torch.full((rows, draws), 1.0 + index * dt, device=device) for index in range(num_steps)]
+        return tuple(tuple(self._modulations(time, told)) for time in times)
+
+    def _modulations(self, time_BK: Tensor, told: Tensor | None = None) -> Iterator[Modulation]:  # noqa: N803
+        """Of every norm of the expert at times [B, K], in order of use, each made when it is asked for.
+
+        `told`: [1 or B, 1 or K, D] what the condition adds.
+        """
         cond = self._time_condition(time_BK).to(self.action_in_proj.weight.dtype)
+        cond = cond if told is None else cond + told.to(cond.dtype)
         expert = self.paligemma_with_expert.gemma_expert.model
         for layer in expert.each_layer():
             yield layer.input_layernorm.modulate(cond)

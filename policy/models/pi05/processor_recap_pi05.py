@@ -80,7 +80,9 @@ def make_recap_pi05_pre_post_processors(
             relative,
             steps.normalize,
             Pi05PrepareStateTokenizerProcessorStep(max_state_dim=config.max_state_dim),
-            RecapTokenizerStep(max_length=config.tokenizer_max_length, condition=config.condition),
+            RecapTokenizerStep(
+                max_length=config.tokenizer_max_length, condition=config.network.words(config.condition)
+            ),
             steps.to_device,
         ],
         output_steps=[

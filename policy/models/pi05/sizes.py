@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recap.config import setting, validate
 from recap.errors import ConfigError
 
 
@@ -56,8 +57,14 @@ class NetworkSizes:
     slot_embeddings: bool = True
     """Learned embeddings of image token, number slot and action step, put into the inputs. The published network has
     none (rotary positions only); from scratch they save the minutes it takes to tell one joint from another."""
+    condition: str = setting(
+        "text", choices=("text", "embedding", "both"), help="where the advantage condition enters: prompt, expert, both"
+    )
+    """"text": words in the prompt, as pi*0.6. "embedding": a learned vector added to the action expert's time
+    condition, which scales, shifts and gates every layer of it; the prompt then carries no words."""
 
     def __post_init__(self) -> None:
+        validate(self)
         if self.vision not in ("siglip", "conv"):
             raise ConfigError(f"NetworkSizes.vision = {self.vision!r}, expected 'siglip' or 'conv'")
         if self.heads % self.kv_heads:
@@ -71,6 +78,10 @@ class NetworkSizes:
                 f"NetworkSizes: a {self.image_size // self.patch_size}-cell grid cannot be halved "
                 f"{self.vision_depth} times"
             )
+
+    def words(self, condition: str) -> str:
+        """What the prompt says of a condition."""
+        return "" if self.condition == "embedding" else condition
 
     @property
     def tokens_per_view(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from policy.conditioning import TEXTS
 from policy.models.pi05.bundle import PROMPT_SEPARATOR, BundleInfo, link_folder, read_bundle, write_bundle
+from policy.models.pi05.checks import EMBEDDING as _EMBEDDING
 from policy.models.pi05.config import Pi05Config, candidate_steps, relative_dims
 from policy.models.pi05.initialise import initialise
 from policy.models.pi05.learner import Pi05Learner, check_images
@@ -115,7 +116,8 @@ def train(
     else:
         weights, start = read_bundle(base)
         _check_base(base, start, info)
-        network.load_state_dict(weights.state_dict())  # a copy, so that memory layouts are those of a fresh network
+        # A copy, so that memory layouts are those of a fresh network. What a base of text lacks starts at zero.
+        network.load_state_dict({**network.state_dict(), **weights.state_dict()})
         info = replace(info, stats=start.stats)
         fingerprint["base"] = start.policy_id
     candidates = _Candidates(folder=scratch / "candidates", network=network, info=info)
@@ -179,6 +181,8 @@ class _Candidates:
 
 def _check_base(base: Path, start: BundleInfo, wanted: BundleInfo) -> None:
     names = ("network", "cameras", "state_names", "action_names", "relative_dims", "chunk")
+    if start.network.condition == "text":  # acts the same with an embedding that adds nothing yet
+        start = replace(start, network=replace(start.network, condition=wanted.network.condition))
     for name in names:
         got, expected = getattr(start, name), getattr(wanted, name)
         if got != expected:
@@ -221,6 +225,11 @@ def _check(
         raise ConfigError(
             f'pi05: several instructions need batches with the field "prompt", got {sorted(batch)}',
             hint="wrap the batches in policy.conditioning.PromptedBatches",
+        )
+    if "level" in batch and config.network.condition != "embedding":
+        raise ConfigError(
+            f"pi05: graded conditions have no words, and network.condition = {config.network.condition!r}",
+            hint=_EMBEDDING,
         )
     if condition and "condition" not in batch:
         raise ConfigError(

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.policies import last_candidate, train_synthetic
+from tests.support.policies import last_candidate, moved, train_synthetic
 
 from policy.conditioning import POSITIVE
 from policy.models.pi05.config import tiny_config
+from policy.models.pi05.sizes import tiny
 
 
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny pi05 bundle after four gradient steps, conditioned on advantage conditions."""
+@pytest.fixture(scope="session", params=["text", "embedding", "both"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny pi05 bundle after four gradient steps with advantage conditions, in words or as an embedding."""
     folder = tmp_path_factory.mktemp("tiny")
-    train_synthetic("pi05", tiny_config(relative_actions=True), folder, condition=POSITIVE)
-    return last_candidate(folder)
+    config = tiny_config(relative_actions=True, network=replace(tiny(), condition=request.param))
+    train_synthetic("pi05", config, folder, condition=POSITIVE)
+    return last_candidate(folder) if request.param == "text" else moved(last_candidate(folder), folder / "moved")

@@ -123,3 +123,22 @@ def test_far_steps_cost_no_more_than_near_ones(packed):
     start = time.perf_counter()
     batches.batch(10**9)
     assert time.perf_counter() - start < 1.0
+
+
+def test_chosen_rows_are_visited_each_once_an_epoch_and_no_other(packed):
+    rows = np.flatnonzero(np.arange(TOTAL) % 3 == 0)
+    batches = TrainingBatches(packed, chunk=3, batch_size=1, seed=1, rows=rows)
+    assert batches.steps_per_epoch == len(rows)
+    for epoch in range(2):
+        seen = [int(batches.batch(epoch * len(rows) + step).index[0]) for step in range(len(rows))]
+        assert sorted(seen) == rows.tolist()
+        assert seen != sorted(seen)
+    everything = TrainingBatches(packed, chunk=3, batch_size=4, seed=1, rows=np.arange(TOTAL))
+    for name, value in TrainingBatches(packed, chunk=3, batch_size=4, seed=1).batch(2).items():
+        np.testing.assert_array_equal(everything.batch(2)[name], value)
+
+
+@pytest.mark.parametrize("rows", [[], [-1], [TOTAL]])
+def test_no_row_and_rows_beyond_the_view_are_refused(packed, rows):
+    with pytest.raises(ConfigError, match="expected at least one of"):
+        TrainingBatches(packed, chunk=3, batch_size=4, seed=1, rows=np.array(rows, np.int64))

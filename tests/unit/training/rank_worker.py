@@ -21,14 +21,18 @@ SEED = 3
 
 
 def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
-    """Chunks of different lengths and mixed prompts: rows weigh differently and are padded differently."""
+    """Chunks of different lengths, mixed prompts, weights: rows count differently and are padded differently."""
+    from dataclasses import replace
+
     from tests.support.policies import train_synthetic
 
     from policy.conditioning import POSITIVE
     from policy.models.pi05.config import tiny_config
+    from policy.models.pi05.sizes import tiny
 
     del data
-    train_synthetic("pi05", tiny_config(fit=fit), folder, condition=POSITIVE, seed=SEED, runtime=runtime)
+    config = tiny_config(fit=fit, network=replace(tiny(), condition="both"))
+    train_synthetic("pi05", config, folder, condition=POSITIVE, seed=SEED, runtime=runtime, weighted=True)
 
 
 def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
