@@ -245,9 +245,7 @@ def batches_of(
 ) -> ValueBatches:
     """Batches of raw images of the rows, by number."""
     numbers = np.array([inputs.prompts.index(prompt) for prompt in data.prompts])
-    return ValueBatches(
-        data, rows, views=views, prompt_numbers=numbers, batch_size=batch_size, seed=seed, latents=None
-    )
+    return ValueBatches(data, rows, views=views, prompt_numbers=numbers, batch_size=batch_size, seed=seed, latents=None)
 
 
 def write_direct(path: Path, family: str, config: DirectConfig, network: DirectNetwork, inputs: Inputs) -> None:
@@ -259,9 +257,7 @@ def write_direct(path: Path, family: str, config: DirectConfig, network: DirectN
     write_description(path, family, config=to_json(config), inputs=asdict(inputs), libraries=libraries)
 
 
-def load_direct(
-    path: Path, family: str, config_class: type[Any], build: Build, *, runtime: Runtime = CPU
-) -> Direct:
+def load_direct(path: Path, family: str, config_class: type[Any], build: Build, *, runtime: Runtime = CPU) -> Direct:
     """Reads `write_direct` back.
 
     Raises:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
 from value_model.direct import DirectNetwork, Inputs
-from value_model.models.cnn import CnnConfig
+from value_model.models.cnn.config import GROUPS, CnnConfig
 
 _CELLS = 4
 """The pictures end as _CELLS x _CELLS cells, whatever their size."""
@@ -20,8 +22,8 @@ class CnnNetwork(DirectNetwork):
         super().__init__(inputs)
         widths = [3 * len(inputs.views), *(config.channels * times for times in (1, 2, 3, 4))]
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(GROUPS, after), nn.SiLU()]
         self.see = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(_CELLS), nn.Flatten())
         self.prompt = nn.Embedding(len(inputs.prompts), _PROMPT)
         joined = widths[-1] * _CELLS**2 + inputs.state_dim + _PROMPT

@@ -37,7 +37,7 @@ class LanguageSizes:
     heads: int = setting(4, minimum=1, help="query heads")
     kv_heads: int = setting(1, minimum=1, help="key and value heads; they divide the query heads")
     head_dim: int = setting(32, minimum=2, help="width of a head")
-    ffn_dim: int = setting(256, minimum=1, help="width inside the feed-forward layers")
+    ffn_dim: int = setting(352, minimum=1, help="width inside the feed-forward layers")
     vocabulary: int = setting(64, minimum=2, help="rows of the token table; 0 is padding")
     text_tokens: int = setting(8, minimum=1, help="prompt tokens, padded")
 

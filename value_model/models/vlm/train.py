@@ -14,9 +14,7 @@ from value_model.models.vlm.config import VlmConfig
 from value_model.models.vlm.model import VlmNetwork
 
 
-def train(
-    config: VlmConfig, data: ValueData, episodes: NDArray[np.integer[Any]], **given: Any
-) -> dict[str, float]:
+def train(config: VlmConfig, data: ValueData, episodes: NDArray[np.integer[Any]], **given: Any) -> dict[str, float]:
     """See ValueFamily.train and `train_direct`.
 
     Raises:
