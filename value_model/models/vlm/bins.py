@@ -33,4 +33,6 @@ def cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
 
 def expected_value(logits: Tensor) -> Tensor:
     """[N] sum_b softmax(logits)_b v(b) of logits [N, B], float32."""
-    return logits.float().softmax(1) @ bin_values(logits.shape[1]).to(logits.device)
+    weights = logits.float().softmax(1)
+    # No matrix product: autocast would round the values of the bins.
+    return (weights * bin_values(logits.shape[1]).to(weights.device)).sum(1)

@@ -34,7 +34,7 @@ class LanguageSizes:
 
     layers: int = setting(2, minimum=1, help="transformer blocks")
     width: int = setting(128, minimum=1, help="width of a token")
-    heads: int = setting(4, minimum=1, help="query heads")
+    heads: int = setting(4, minimum=1, help="query heads; they divide the width")
     kv_heads: int = setting(1, minimum=1, help="key and value heads; they divide the query heads")
     head_dim: int = setting(32, minimum=2, help="width of a head")
     ffn_dim: int = setting(352, minimum=1, help="width inside the feed-forward layers")
@@ -45,6 +45,8 @@ class LanguageSizes:
         validate(self)
         if self.head_dim % 2:
             raise ConfigError(f"LanguageSizes.head_dim = {self.head_dim}, expected an even number (rotary positions)")
+        if self.width % self.heads:
+            raise ConfigError(f"LanguageSizes.heads = {self.heads}, expected a divisor of width = {self.width}")
         if self.heads % self.kv_heads:
             raise ConfigError(f"LanguageSizes.kv_heads = {self.kv_heads}, expected a divisor of heads = {self.heads}")
 
@@ -83,7 +85,7 @@ def tiny_config(**changes: object) -> VlmConfig:
     base = VlmConfig(
         vision=VisionSizes(layers=1, width=16, heads=2, ffn_dim=32, patch=16),
         language=LanguageSizes(
-            layers=1, width=24, heads=2, kv_heads=1, head_dim=12, ffn_dim=48, vocabulary=32, text_tokens=8
+            layers=2, width=24, heads=2, kv_heads=1, head_dim=12, ffn_dim=48, vocabulary=32, text_tokens=8
         ),
         shift_pixels=1,
         batch_size=8,

@@ -39,7 +39,12 @@ def vision_tower(sizes: VisionSizes, side: int) -> Any:
 
 
 def language_model(sizes: LanguageSizes) -> Any:
-    """Gemma 3's decoder, without a head for words."""
+    """Gemma 3's decoder, without a head for words.
+
+    Its layers differ in the base of their rotary positions: every sixth and the last have that of far-reaching ones.
+    Their windows are wider than any sequence here.
+    """
+    far = [number % 6 == 0 or number == sizes.layers for number in range(1, sizes.layers + 1)]
     return Gemma3TextModel(
         Gemma3TextConfig(
             vocab_size=sizes.vocabulary,
@@ -50,6 +55,7 @@ def language_model(sizes: LanguageSizes) -> Any:
             num_key_value_heads=sizes.kv_heads,
             head_dim=sizes.head_dim,
             query_pre_attn_scalar=sizes.head_dim,
+            layer_types=["full_attention" if each else "sliding_attention" for each in far],
             use_cache=False,
             attn_implementation="sdpa",
         )
