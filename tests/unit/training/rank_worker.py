@@ -45,8 +45,9 @@ def train_value(name: str, folder: Path, runtime: Runtime, data: Path, fit: FitC
         values = synthetic_values(data)
     family = VALUE_MODELS.get(name)
     family.train(
-        replace(family.presets["tiny"](steps=1), fit=fit), values, np.array([0, 1]), seed=SEED, scratch=folder / "scratch", out=folder / "bundle",
-        journal=MemoryJournal(), data_identity="synthetic", runtime=runtime,
+        replace(family.presets["tiny"](steps=1), fit=fit), values, np.array([0, 1]), seed=SEED,
+        scratch=folder / "scratch", out=folder / "bundle", journal=MemoryJournal(), data_identity="synthetic",
+        runtime=runtime,
     )  # fmt: skip
 
 
