@@ -234,7 +234,9 @@ def test_graded_words_are_refused_before_the_run(how: str) -> None:
     run_of(settings[0], refused.value.hint.removeprefix("--set "))
 
 
-def test_shuffled_labels_control_nothing_that_reads_advantages() -> None:
-    with pytest.raises(ConfigError, match=r"shuffle_seed: .*'weighted' reads advantages"):
-        run_of("policy.conditioning=weighted", "advantage.label.shuffle_seed=1")
-    run_of("policy.conditioning=filtered", "advantage.label.shuffle_seed=1")
+def test_arms_without_advantages_cannot_be_graded() -> None:
+    for asked in ({"labels": "outcome"}, {"arms": ("random",)}):
+        made = replace(run_of("policy.conditioning=weighted"), **asked)
+        with pytest.raises(ConfigError, match=r"'weighted' reads advantages, and arm (outcome|random) has none"):
+            build_graph(made)
+        build_graph(replace(made, policy=replace(made.policy, conditioning="filtered", temperature=0.5)))

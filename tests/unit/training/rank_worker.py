@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,7 @@ SEED = 3
 
 
 def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
-    """Chunks of different lengths, mixed prompts, weights: rows count differently and are padded differently."""
-    from dataclasses import replace
-
+    """Chunks of different lengths and mixed prompts: rows weigh differently and are padded differently."""
     from tests.support.policies import train_synthetic
 
     from policy.conditioning import POSITIVE
@@ -35,45 +35,35 @@ def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> No
     train_synthetic("pi05", config, folder, condition=POSITIVE, seed=SEED, runtime=runtime, weighted=True)
 
 
-def train_viva(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
+def train_value(name: str, folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
     """Images are shifted, so that the order of draws matters."""
-    from value_model.models.viva.config import tiny_config
-
-    train_values(tiny_config(fit=fit), folder, runtime, data)
-
-
-def train_steam(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
-    """The same of pairs, by every member."""
-    from value_model.models.steam.config import tiny_config
-
-    train_values(tiny_config(fit=fit), folder, runtime, data)
-
-
-def train_values(config: Any, folder: Path, runtime: Runtime, data: Path) -> None:
-    """Any value model, on two episodes."""
     import numpy as np
     from tests.support.fakes import MemoryJournal
     from tests.support.values import synthetic_values
 
-    from value_model.models import family_of
+    from value_model.models import VALUE_MODELS
 
     with runtime.first_rank_first():
         values = synthetic_values(data)
-    family_of(config).train(
-        config, values, np.array([0, 1]), seed=SEED, scratch=folder / "scratch", out=folder / "bundle",
-        journal=MemoryJournal(), data_identity="synthetic", runtime=runtime,
+    family = VALUE_MODELS.get(name)
+    family.train(
+        replace(family.presets["tiny"](steps=1), fit=fit), values, np.array([0, 1]), seed=SEED,
+        scratch=folder / "scratch", out=folder / "bundle", journal=MemoryJournal(), data_identity="synthetic",
+        runtime=runtime,
     )  # fmt: skip
 
 
-TRAIN: dict[str, Callable[[Path, Runtime, Path, FitConfig], None]] = {
-    "pi05": train_pi05,
-    "viva": train_viva,
-    "steam": train_steam,
-}
 MODULES = {
-    "pi05": "policy.models.pi05.train",
     "viva": "value_model.models.viva.train",
+    "vlm": "value_model.direct",
+    "cnn": "value_model.direct",
     "steam": "value_model.models.steam.train",
+    "pi05": "policy.models.pi05.train",
+}
+"""{family: the module that calls `fit`}."""
+TRAIN: dict[str, Callable[[Path, Runtime, Path, FitConfig], None]] = {
+    **{name: partial(train_value, name) for name in MODULES},
+    "pi05": train_pi05,
 }
 
 

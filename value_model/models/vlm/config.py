@@ -1,0 +1,167 @@
+"""Settings of the VLM family, and what it cannot take. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from recap.config import setting, validate
+from recap.errors import ConfigError
+from recap.specs import RobotSpec
+from recap.training.config import FitConfig
+from value_model.views import view_positions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionSizes:
+    """Sizes of the SigLIP vision tower; every view passes through the same one."""
+
+    layers: int = setting(2, minimum=1, help="transformer blocks")
+    width: int = setting(96, minimum=1, help="width of an image token")
+    heads: int = setting(4, minimum=1, help="attention heads; they divide the width")
+    ffn_dim: int = setting(384, minimum=1, help="width inside the feed-forward layers")
+    patch: int = setting(16, minimum=1, help="image pixels per token, each way")
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.width % self.heads:
+            raise ConfigError(f"VisionSizes.heads = {self.heads}, expected a divisor of width = {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageSizes:
+    """Sizes of the Gemma 3 text model."""
+
+    layers: int = setting(2, minimum=1, help="transformer blocks")
+    width: int = setting(128, minimum=1, help="width of a token")
+    heads: int = setting(4, minimum=1, help="query heads; they divide the width")
+    kv_heads: int = setting(1, minimum=1, help="key and value heads; they divide the query heads")
+    head_dim: int = setting(32, minimum=2, help="width of a head")
+    ffn_dim: int = setting(352, minimum=1, help="width inside the feed-forward layers")
+    vocabulary: int = setting(64, minimum=2, help="rows of the token table; 0 is padding")
+    text_tokens: int = setting(8, minimum=1, help="prompt tokens, padded")
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.head_dim % 2:
+            raise ConfigError(f"LanguageSizes.head_dim = {self.head_dim}, expected an even number (rotary positions)")
+        if self.width % self.heads:
+            raise ConfigError(f"LanguageSizes.heads = {self.heads}, expected a divisor of width = {self.width}")
+        if self.heads % self.kv_heads:
+            raise ConfigError(f"LanguageSizes.kv_heads = {self.kv_heads}, expected a divisor of heads = {self.heads}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VlmConfig:
+    """Settings of one VLM training.
+
+    Example:
+        >>> VlmConfig().bins
+        201
+    """
+
+    vision: VisionSizes = field(default_factory=VisionSizes)
+    language: LanguageSizes = field(default_factory=LanguageSizes)
+    bins: int = setting(201, minimum=2, help="values B on [-1, 0] that are told apart")
+    views: tuple[str, ...] = ()
+    """Cameras, in the order of their tokens; empty for all, in the order of the pack."""
+    shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way")
+    batch_size: int = setting(32, minimum=1, help="frames per gradient step")
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=1700, learning_rate=1e-3, weight_decay=0.1, ema_decay=0.995)
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def small_config(**changes: object) -> VlmConfig:
+    """For simulation on one core, with as many parameters as ViVa's; `changes` replace fields."""
+    return replace(VlmConfig(), **changes)  # type: ignore[arg-type]
+
+
+def tiny_config(**changes: object) -> VlmConfig:
+    """For tests and the `micro` preset: seconds."""
+    base = VlmConfig(
+        vision=VisionSizes(layers=1, width=16, heads=2, ffn_dim=32, patch=16),
+        language=LanguageSizes(
+            layers=2, width=24, heads=2, kv_heads=1, head_dim=12, ffn_dim=48, vocabulary=32, text_tokens=8
+        ),
+        shift_pixels=1,
+        batch_size=8,
+        fit=FitConfig(steps=12, checkpoint_every=4),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def full_config(**changes: object) -> VlmConfig:
+    """SigLIP So400m and Gemma 3 270M, as the open re-implementations of pi*0.6's value have them; 224 pixels.
+
+    Its token table has the published number of rows. Published weights are not read.
+    """
+    base = VlmConfig(
+        vision=VisionSizes(layers=27, width=1152, heads=16, ffn_dim=4304, patch=14),
+        language=LanguageSizes(
+            layers=18, width=640, heads=4, kv_heads=1, head_dim=256, ffn_dim=2048, vocabulary=262_144, text_tokens=48
+        ),
+        shift_pixels=0,
+        batch_size=16,
+        fit=FitConfig(steps=45_000, learning_rate=4e-5, warmup_steps=500, final_share=0.1, checkpoint_every=1000),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def small_preset(*, steps: int) -> VlmConfig:
+    """`small_config` trained for so many gradient steps."""
+    config = small_config()
+    return replace(config, fit=replace(config.fit, steps=steps))
+
+
+def tiny_preset(*, steps: int) -> VlmConfig:
+    """`tiny_config` trained for so many gradient steps."""
+    return tiny_config(fit=FitConfig(steps=steps))
+
+
+def image_size(config: VlmConfig, height: int, width: int) -> tuple[int, int]:
+    """The smallest square of whole patches that holds pictures of a size: SigLIP's positions are those of a square."""
+    patch = config.vision.patch
+    side = -(-max(height, width) // patch) * patch
+    return side, side
+
+
+def check(config: VlmConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
+    """Raises ConfigError if the model could not be trained for these prompts on this robot."""
+    view_positions(robot.camera_names, config.views, family="vlm")
+    prompt_numbers(prompts, tokens=config.language.text_tokens, vocabulary=config.language.vocabulary)
+
+
+def prompt_numbers(prompts: Iterable[str], *, tokens: int, vocabulary: int) -> list[list[int]]:
+    """The tokens of each prompt: each word is the row of the token table that its place among all words gives it.
+
+    Args:
+        prompts: every instruction of the training data, in words.
+        tokens: length, filled up with 0.
+        vocabulary: rows of the table.
+
+    Raises:
+        ConfigError: a prompt has too many words, or all of them together do.
+
+    Example:
+        >>> prompt_numbers(["fold the shirt", "fold the towel"], tokens=4, vocabulary=8)
+        [[1, 3, 2, 0], [1, 3, 4, 0]]
+    """
+    split = {prompt: prompt.lower().split() for prompt in prompts}
+    for prompt, words in split.items():
+        if len(words) > tokens:
+            raise ConfigError(
+                f"vlm: prompt {prompt!r} has {len(words)} words, expected at most {tokens}",
+                hint=f"--set values.vlm.language.text_tokens={len(words)}   (or a shorter prompt in the task's file)",
+            )
+    known = sorted({word for words in split.values() for word in words})
+    if len(known) >= vocabulary:
+        raise ConfigError(
+            f"vlm: the prompts have {len(known)} different words, expected fewer than language.vocabulary {vocabulary}",
+            hint=f"--set values.vlm.language.vocabulary={len(known) + 1}",
+        )
+    number = {word: place + 1 for place, word in enumerate(known)}
+    return [[number[word] for word in words] + [0] * (tokens - len(words)) for words in split.values()]

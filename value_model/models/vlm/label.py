@@ -1,0 +1,15 @@
+"""Values of whole episodes from a VLM bundle: V = sum_b p(b) v(b), in batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recap.training.runtime import CPU, Runtime
+from value_model.direct import Direct, load_direct
+from value_model.models.vlm.config import VlmConfig
+from value_model.models.vlm.model import VlmNetwork
+
+
+def load(path: Path, *, runtime: Runtime = CPU) -> Direct:
+    """The model of a bundle folder; ArtifactCorrupt if it is not whole, ConfigError if there is no such device."""
+    return load_direct(path, "vlm", VlmConfig, VlmNetwork, runtime=runtime)
