@@ -1,0 +1,14 @@
+"""micro: a study of seconds per cell, which learns nothing. For tests and a first look."""
+
+from pipelines.study.config import STUDIES, StudyConfig
+
+STUDIES.add(
+    "micro",
+    StudyConfig(
+        tasks=("shirt_folding",),
+        seeds={"imitation": 2, "viva": 2},
+        starts=2,
+        preset="micro",
+        settings=("gated=false", "evaluate.films=0"),
+    ),
+)
