@@ -64,33 +64,37 @@ def two_level_estimate(tasks: Sequence[Grid], *, confidence: float = 0.95, resam
 
 
 def two_level_difference(
-    tasks: Sequence[tuple[Grid, Grid]], *, relative: bool = False, confidence: float = 0.95, resamples: int = RESAMPLES
+    tasks: Sequence[tuple[Grid, Grid]], *, confidence: float = 0.95, resamples: int = RESAMPLES
 ) -> Estimate:
     """The figure of the first arm minus that of the second, the mean over tasks.
 
     Args:
         tasks: (first, second) of each task: row g is the same training seed in both, column i the same start.
-        relative: as a share of the second arm's figure instead.
         confidence: e.g. 0.95.
         resamples: R.
 
     Raises:
-        ConfigError: no task, the two of a task differ in shape, or `relative` to a figure that may be 0.
+        ConfigError: no task, or the two of a task differ in shape.
     """
-    for first, second in tasks:
-        if first.gain.shape != second.gain.shape:
-            raise ConfigError(
-                f"paired arms of shapes {first.gain.shape} and {second.gain.shape}: expected the same seeds and starts"
-            )
+    _check_paired(tasks)
+    return _estimate(tasks, lambda first, second: first - second, confidence, resamples)
+
+
+def two_level_change(
+    tasks: Sequence[tuple[Grid, Grid]], *, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> Estimate | None:
+    """`two_level_difference` as a share of the second arm's figure; None where that is 0 as measured or in a resample.
+
+    Raises:
+        ConfigError: no task, or the two of a task differ in shape.
+    """
+    _check_paired(tasks)
 
     def change(first: Floats, second: Floats) -> Floats:
-        if not relative:
-            return first - second
-        if not (second > 0).all():
-            raise ConfigError("a change relative to a figure that is 0, or is in a resample: it has no size")
-        return first / second - 1
+        return np.where(second > 0, first, np.nan) / np.where(second > 0, second, 1.0) - 1
 
-    return _estimate(tasks, change, confidence, resamples)
+    found = _estimate(tasks, change, confidence, resamples)
+    return found if np.isfinite([found.value, found.low, found.high]).all() else None
 
 
 def rank_correlation(
@@ -122,6 +126,14 @@ def rank_correlation(
     rhos = _spearman(a, b, drawn[:, of_cell].astype(np.float64))
     low, high = np.quantile(rhos[np.isfinite(rhos)], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value=float(rho), low=float(low), high=float(high))
+
+
+def _check_paired(tasks: Sequence[tuple[Grid, Grid]]) -> None:
+    for first, second in tasks:
+        if first.gain.shape != second.gain.shape:
+            raise ConfigError(
+                f"paired arms of shapes {first.gain.shape} and {second.gain.shape}: expected the same seeds and starts"
+            )
 
 
 def _estimate(

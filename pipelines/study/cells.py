@@ -160,5 +160,3 @@ def read_cells(study: Study) -> list[CellResult]:
 
 def _anew(study: Study) -> str:
     return f"move the file away, then recap study run {study.name}"
-
-

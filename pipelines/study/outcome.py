@@ -52,9 +52,7 @@ class CellRun:
         rest_on = {arm: _names(whole.up_to([named.evaluate])) for arm, named in nodes.items()}
         others = frozenset[str]().union(*(names for arm, names in rest_on.items() if arm != cell.arm))
         own = nodes[cell.arm]
-        return cls(
-            cell=cell, nodes=own, needs=_names(graph.up_to([own.evaluate])), own=rest_on[cell.arm] - others
-        )
+        return cls(cell=cell, nodes=own, needs=_names(graph.up_to([own.evaluate])), own=rest_on[cell.arm] - others)
 
 
 def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSummary) -> CellResult:
