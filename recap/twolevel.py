@@ -91,7 +91,8 @@ def two_level_change(
     _check_paired(tasks)
 
     def change(first: Floats, second: Floats) -> Floats:
-        return np.where(second > 0, first, np.nan) / np.where(second > 0, second, 1.0) - 1
+        relative: Floats = np.where(second > 0, first, np.nan) / np.where(second > 0, second, 1.0) - 1
+        return relative
 
     found = _estimate(tasks, change, confidence, resamples)
     return found if np.isfinite([found.value, found.low, found.high]).all() else None
@@ -183,4 +184,5 @@ def _spearman(a: Floats, b: Floats, weight: Floats) -> Floats:
 def _ranks(values: Floats, weight: Floats) -> Floats:
     """[R, C] mean rank of each cell in each sample, up to a constant."""
     below = (values[:, None] > values[None, :]) + 0.5 * (values[:, None] == values[None, :])
-    return weight @ below.T
+    ranks: Floats = weight @ below.T
+    return ranks

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pipelines.invocation import Invocation
 from pipelines.study.config import IMITATION, STANDARD, StudyConfig
 from recap.graph import NodeName
 
-VALUE_ARMS = ("viva", "vlm", "steam")
-"""Arms that are labelled with the values of the model of their name."""
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig
+
 MAIN = "viva"
 """The arm whose policy the run's own nodes train, where the study has it; the others stand beside it."""
 
@@ -19,33 +21,32 @@ MAIN = "viva"
 class ArmNodes:
     """Names of the nodes of one arm in a run."""
 
+    iteration: int
     evaluate: str
     selection: str
     advantage: str | None
-    """None: no labels."""
+    """None: it learns without labels."""
     judge: str | None
-    """None: no value model of its own."""
-    iteration: int
+    """None: it has no value model of its own."""
 
 
-def arm_nodes(arm: str, task: str, *, everyone: Sequence[str], iterations: int) -> ArmNodes:
-    """The nodes of an arm in a run of `everyone`, as pipelines/graph.py and pipelines/wiring.py name them."""
-    main = main_of(everyone)
-    k = 0 if arm == IMITATION else iterations
-    beside = "" if arm in (IMITATION, main) else arm
+def arm_nodes(arm: str, task: str, run: RunConfig) -> ArmNodes:
+    """The nodes of an arm in the last iteration of a run, as pipelines/graph.py and pipelines/wiring.py name them."""
+    k = 0 if arm == IMITATION else run.iterations
+    subject = "" if arm in (IMITATION, run.labels) else arm
     return ArmNodes(
-        evaluate=str(NodeName(k, "evaluate", f"{task}@{beside}" if beside else task)),
-        selection=str(NodeName(k, "checkpoint_selection", beside)),
-        advantage=str(NodeName(k, "advantage", beside)) if k else None,
-        judge=str(NodeName(k, "judge")) if arm in VALUE_ARMS else None,
         iteration=k,
+        evaluate=str(NodeName(k, "evaluate", f"{subject}/{task}" if subject else task)),
+        selection=str(NodeName(k, "checkpoint_selection", subject)),
+        advantage=str(NodeName(k, "advantage", subject)) if k else None,
+        judge=str(NodeName(k, "judge", "" if arm == run.judged else arm)) if arm in run.values else None,
     )
 
 
-def main_of(arms: Sequence[str]) -> str:
-    """The arm that a run of these is of."""
-    labelled = [arm for arm in arms if arm != IMITATION]
-    return MAIN if MAIN in labelled or not labelled else labelled[0]
+def belongs_to(node: str, run: RunConfig) -> str:
+    """The arm whose value model a node trains or labels with, whoever else reads its values; "" of other nodes."""
+    name = NodeName.parse(node)
+    return name.subject if name.subject in run.values else ""
 
 
 def runs_of(config: StudyConfig, variant: str, arms: Sequence[str]) -> list[tuple[str, ...]]:
@@ -71,25 +72,23 @@ def run_settings(
         config: of the study.
         task: of the run.
         variant: of the run.
-        everyone: arms of the run; their first labelled one, or viva among them, is the run's own.
+        everyone: arms of the run; viva among them, or else the first that is labelled, is the run's own.
         asked: those of them that are wanted now; by default all.
         seed: of the trainings.
         name: of the run.
     """
+    labelled = [arm for arm in everyone if arm != IMITATION]
+    main = MAIN if MAIN in labelled or not labelled else labelled[0]
     own = config.variants.get(variant)
-    main = main_of(everyone)
-    beside = [arm for arm in everyone if arm not in (IMITATION, main) and (asked is None or arm in asked)]
-    invocation = Invocation.of(task=task, preset=config.preset, seed=seed, name=name)
     return replace(
-        invocation,
+        Invocation.of(task=task, preset=config.preset, seed=seed, name=name),
         iterations=1 if own is None else own.iterations,
-        value=main if main in VALUE_ARMS else None,
-        values=tuple(arm for arm in beside if arm in VALUE_ARMS),
+        labels=main,
+        arms=tuple(arm for arm in labelled if arm != main and (asked is None or arm in asked)),
+        values=(),
         tracker="none",
         settings=(
             f"evaluate.attempts={config.starts}",
-            *([] if main in VALUE_ARMS else [f"labels={main}"]),
-            *([f"arms={','.join(beside)}"] if beside else []),
             *config.settings,
             *(() if own is None else own.settings),
         ),

@@ -77,9 +77,9 @@ class CellResult:
     dirty: bool
     """Whether files differed from it."""
     code: str
-    """sha256 (hex) over the code of every step that the cell rests on."""
+    """sha256 (hex) over the code of all steps."""
     minutes: float
-    """Of the steps that no other arm of the study needs, repeated attempts included."""
+    """Of the steps that no other arm of the run rests on, and of its value model; repeated attempts included."""
     shared_minutes: float
     """Of those that other arms rest on as well."""
     choice: Mapping[str, Any]

@@ -33,7 +33,7 @@ def claims(figures: Figures) -> Iterator[str]:
 
 
 def _gain(figures: Figures) -> str:
-    """The mean must reach it and the lower end be above 0; or imitation is high, and throughput does, success no lower."""
+    """The mean must reach it and the lower end be above 0; or, of a high imitation, throughput gains and success loses none."""
     found, imitation = figures.success_difference("viva", IMITATION), figures.success(IMITATION)
     if found is None or imitation is None:
         return _verdict(None, holds=False)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.config import RunConfig
+from pipelines.graph import build_graph
 from pipelines.steps.checkpoint_selection.outputs import Selection
 from pipelines.steps.evaluate.outputs import Evaluation, Timing
 from pipelines.steps.judge.outputs import ValueHealth
-from pipelines.study.arms import ArmNodes, arm_nodes
+from pipelines.study.arms import ArmNodes, arm_nodes, belongs_to
 from pipelines.study.cells import Cell, CellResult
-from pipelines.study.config import STANDARD, StudyConfig
 from pipelines.study.frozen import Study
-from recap.code import code_fingerprint
+from recap.code import golden_of
 from recap.config import to_json
 from recap.graph import Graph
 from recap.hashing import canonical_json, sha256_hex
 from recap.provenance import attempts_at, read_run
 from recap.runner import RunSummary
 from recap.specs import TaskSpec
-from recap.step import STEPS
 from recap.types import Outcome
 from recap.workspace import Workspace
 from value_model.health import LabelHealth
@@ -34,25 +34,26 @@ class CellRun:
     needs: frozenset[str]
     """Every node that its evaluation rests on, itself among them."""
     own: frozenset[str]
-    """Those that no other arm of the run rests on."""
+    """Those that no other arm of the run rests on, and those of its own value model, whoever reads its values."""
 
     @classmethod
-    def of(cls, cell: Cell, everyone: Sequence[str], config: StudyConfig, *, graph: Graph, whole: Graph) -> CellRun:
+    def of(cls, cell: Cell, run: RunConfig, whole: RunConfig, everyone: Sequence[str]) -> CellRun:
         """Finds a cell in a run.
 
         Args:
             cell: which.
-            everyone: arms of the run.
-            config: of the study.
-            graph: of the run with the arms that were asked for.
-            whole: of the run with all arms.
+            run: with the arms that were asked for.
+            whole: with all arms.
+            everyone: all arms.
         """
-        iterations = 1 if cell.variant == STANDARD else config.variants[cell.variant].iterations
-        nodes = {arm: arm_nodes(arm, cell.task, everyone=everyone, iterations=iterations) for arm in everyone}
-        rest_on = {arm: _names(whole.up_to([named.evaluate])) for arm, named in nodes.items()}
+        graph = build_graph(whole)
+        rest_on = {arm: names_of(graph.up_to([arm_nodes(arm, cell.task, whole).evaluate])) for arm in everyone}
         others = frozenset[str]().union(*(names for arm, names in rest_on.items() if arm != cell.arm))
-        own = nodes[cell.arm]
-        return cls(cell=cell, nodes=own, needs=_names(graph.up_to([own.evaluate])), own=rest_on[cell.arm] - others)
+        nodes = arm_nodes(cell.arm, cell.task, run)
+        needs = names_of(build_graph(run).up_to([nodes.evaluate]))
+        own = {name for name in needs if (belongs_to(name, whole) or cell.arm) == cell.arm and name not in others}
+        own |= {name for name in needs if belongs_to(name, whole) == cell.arm}
+        return cls(cell=cell, nodes=nodes, needs=needs, own=frozenset(own))
 
 
 def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSummary) -> CellResult:
@@ -67,8 +68,6 @@ def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSumm
     tries = {name: attempts_at(workspace, summary.steps[name], keys[name]) for name in sorted(run.needs)}
     minutes = {name: sum(one.get("seconds", 0.0) for one in each) / 60 for name, each in tries.items()}
     git = tries[nodes.evaluate][-1]["git"] or {}
-    steps = sorted({summary.steps[name] for name in run.needs})
-    code = {step: code_fingerprint(STEPS.get(step).function.__module__) for step in steps}
     return CellResult(
         digest=study.digest,
         task=cell.task,
@@ -84,8 +83,8 @@ def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSumm
         key=keys[nodes.evaluate],
         commit=git.get("commit") or "",
         dirty=bool(git.get("dirty")),
-        code=sha256_hex(canonical_json(code)),
-        minutes=round(sum(minutes[name] for name in run.own & run.needs), 3),
+        code=sha256_hex(canonical_json(golden_of())),
+        minutes=round(sum(minutes[name] for name in run.own), 3),
         shared_minutes=round(sum(minutes[name] for name in run.needs - run.own), 3),
         choice=to_json(made[nodes.selection]["selection"].read(Selection).choice),
         share_positive=_share_positive(nodes, summary, cell.task),
@@ -101,7 +100,8 @@ def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSumm
     )
 
 
-def _names(graph: Graph) -> frozenset[str]:
+def names_of(graph: Graph) -> frozenset[str]:
+    """Of every node of a graph."""
     return frozenset(node.name for node in graph.order())
 
 

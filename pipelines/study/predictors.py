@@ -20,8 +20,8 @@ def predictor_lines(results: Sequence[CellResult]) -> list[str]:
             "Not enough cells of value models beside imitation of the same training seed: 3 seeds or tasks at least."
         ]
     return [
-        "Spearman's rank correlation of the figure (on held-out episodes) with success minus imitation's, over cells of "
-        "arms that have a value model. Cells of one task and training seed share their imitation and are resampled "
+        "Spearman's rank correlation of the figure (on held-out episodes) with success minus imitation's, over cells "
+        "of arms that have a value model. Cells of one task and training seed share their imitation and are resampled "
         "together. Lower is better of errors, so that theirs is expected below 0. Each interval stands alone: among "
         f"{len(rows)} figures one or two leave 0 outside by chance.",
         "",

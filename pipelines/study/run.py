@@ -169,12 +169,12 @@ def _run(
         return replace(made, executor=asked.executor)
 
     invocation = settings([cell.arm for cell in cells])
-    config = invocation.config()
-    graph, whole = build_graph(config), build_graph(settings(everyone).config())
+    config, whole = invocation.config(), settings(everyone).config()
+    graph = build_graph(config)
     check_ahead(config, root)
     workspace = Workspace.open(root)
     failures = _Failures()
-    runs = [CellRun.of(cell, everyone, study.config, graph=graph, whole=whole) for cell in cells]
+    runs = [CellRun.of(cell, config, whole, everyone) for cell in cells]
     again = _again(root, study.name, study.folder.parent, asked)
     with running(workspace, config, invocation, say, again=again, observers=[failures]) as (runner, _):
         done: list[str] = []

@@ -84,7 +84,7 @@ def _head(study: Study, results: Sequence[CellResult]) -> str:
         "within each, the same for both arms of a difference. Pooled: the mean over tasks, each with equal weight. "
         "In brackets behind an interval: training seeds per task. Throughput: successes per hour of all attempts, a "
         "failure at its time limit, the reset of the scene included; its pooled change is the mean of the tasks' "
-        "relative changes.",
+        "relative changes. An interval without width means that nothing differed, not that all is known.",
     ]
     if len(results) < planned:
         lines += ["", f"**Incomplete**: {planned - len(results)} cells are missing (`recap study list {study.name}`)."]

@@ -6,7 +6,7 @@ STUDIES.add(
     "micro",
     StudyConfig(
         tasks=("shirt_folding",),
-        seeds={"imitation": 2, "viva": 2},
+        seeds={"imitation": 2, "viva": 2, "random": 2},
         starts=2,
         preset="micro",
         settings=("gated=false", "evaluate.films=0"),
