@@ -83,7 +83,7 @@ def list_cells(name: Name, results: Results = DEFAULT_RESULTS, as_json: AsJson =
     from pipelines.study.frozen import Study
     from pipelines.study.plan import plan_of
 
-    study = Study.frozen(name, results) or Study.current(name, results)
+    study = Study.planned(name, results)
     plans = plan_of(study, read_cells(study))
     if as_json:
         _json(plans)

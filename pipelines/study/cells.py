@@ -42,7 +42,7 @@ def cells_of(study: Study) -> Iterator[Cell]:
     """Every cell of a study, what the claims rest on first; within a training seed all tasks and arms."""
     config = study.config
     for variant in (STANDARD, *config.variants):
-        for seed in range(max(config.seeds.values())):
+        for seed in range(config.seeds):
             for task in config.tasks:
                 for arm in config.arms_of(variant, seed):
                     yield Cell(task=task, arm=arm, variant=variant, seed=seed)

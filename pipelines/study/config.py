@@ -39,8 +39,10 @@ class StudyConfig:
 
     tasks: tuple[str, ...]
     """They weigh equally in what is pooled."""
-    seeds: Mapping[str, int]
-    """{arm: training seeds, counted from 0}."""
+    arms: tuple[str, ...]
+    seeds: int = setting(5, minimum=1, maximum=1000, help="training seeds of every arm, counted from 0")
+    fewer: Mapping[str, int] = field(default_factory=dict)
+    """{arm: training seeds of those that have fewer}."""
     starts: int = setting(100, minimum=1, maximum=1_000_000, help="TEST starts per cell")
     preset: str = "sim"
     settings: tuple[str, ...] = ()
@@ -49,16 +51,22 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         validate(self)
-        if not self.tasks or set(self.seeds) <= {IMITATION}:
-            raise ConfigError(f"a study of tasks {self.tasks} and arms {tuple(self.seeds)}: expected some of both")
-        for arm, count in self.seeds.items():
-            if count < 1:
-                raise ConfigError(f"study: arm {arm} has {count} training seeds, expected at least 1")
+        if not self.tasks or set(self.arms) <= {IMITATION}:
+            raise ConfigError(f"a study of tasks {self.tasks} and arms {self.arms}: expected some of both")
+        for arm, count in self.fewer.items():
+            if arm not in self.arms or not 1 <= count < self.seeds:
+                raise ConfigError(
+                    f"StudyConfig.fewer: {arm} has {count} of {self.seeds} seeds, expected an arm with fewer"
+                )
         for name, variant in self.variants.items():
             check_name("variant", name)
             for arm in variant.arms:
-                if arm not in self.seeds or arm == IMITATION:
+                if arm not in self.arms or arm == IMITATION:
                     raise ConfigError(f"variant '{name}' of arm '{arm}': expected arms of the study beside imitation")
+
+    def seeds_of(self, arm: str) -> int:
+        """How many training seeds an arm has."""
+        return self.fewer.get(arm, self.seeds)
 
     def arms_of(self, variant: str, seed: int) -> tuple[str, ...]:
         """Arms that a variant has at a training seed, imitation first where it has that.
@@ -67,12 +75,12 @@ class StudyConfig:
             UnknownName: no such variant.
         """
         if variant == STANDARD:
-            listed = sorted(self.seeds, key=lambda arm: arm != IMITATION)
+            listed = sorted(self.arms, key=lambda arm: arm != IMITATION)
         elif variant in self.variants:
             listed = list(self.variants[variant].arms)
         else:
             raise UnknownName.among("variant", variant, (STANDARD, *self.variants))
-        return tuple(arm for arm in listed if seed < self.seeds[arm])
+        return tuple(arm for arm in listed if seed < self.seeds_of(arm))
 
 
 STUDIES: Registry[StudyConfig] = Registry("study", packages=("pipelines.study.presets",))

@@ -96,7 +96,7 @@ class Figures:
             if not shared:
                 return None
             seeds[one] = len(shared)
-            planned += min(self.config.seeds[arm] for arm in arms)
+            planned += min(self.config.seeds_of(arm) for arm in arms)
             grids.append([_grid([self._cells[one, arm, seed] for seed in shared], hours=hours) for arm in arms])
         found = estimate(grids)
         if found is None:

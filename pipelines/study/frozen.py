@@ -74,6 +74,16 @@ class Study:
                 runs[f"{task} {variant}"] = {key: value for key, value in run.items() if key != "seed"}
         return cls(name=name, config=config, runs=runs, folder=results / name)
 
+    @classmethod
+    def planned(cls, name: str, results: Path) -> Study:
+        """The study as it was frozen, else what its name stands for, with no cell and no settings looked at.
+
+        Raises:
+            UnknownName: no such study.
+        """
+        fixed = cls.frozen(name, results)
+        return fixed or cls(name=name, config=STUDIES.get(name), runs={}, folder=results / name)
+
     def freeze(self) -> Study:
         """Writes the study down, or finds it written with the same settings; returns it as written.
 

@@ -88,7 +88,7 @@ def _head(study: Study, results: Sequence[CellResult]) -> str:
     ]
     if len(results) < planned:
         lines += ["", f"**Incomplete**: {planned - len(results)} cells are missing (`recap study list {study.name}`)."]
-    if results and min(study.config.seeds.values()) <= FEW_SEEDS:
+    if results and min(map(study.config.seeds_of, study.config.arms)) <= FEW_SEEDS:
         lines += [
             "",
             f"Few seeds: with {FEW_SEEDS} trainings or fewer an interval of this kind tends to be too narrow, and one "

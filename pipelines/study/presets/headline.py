@@ -2,13 +2,14 @@
 
 from pipelines.study.config import STUDIES, StudyConfig, Variant
 
-_ARMS = ("random", "outcome", "viva", "all", "vlm", "steam", "flaw")
+_ARMS = ("all", "random", "outcome", "vlm", "steam", "viva", "flaw")
 
 STUDIES.add(
     "headline",
     StudyConfig(
         tasks=("shirt_folding", "box_assembly", "toilet_paper_organization"),
-        seeds={"imitation": 5, "random": 5, "outcome": 5, "viva": 5, "all": 3, "vlm": 3, "steam": 3, "flaw": 3},
+        arms=("imitation", *_ARMS),
+        fewer={"all": 3, "vlm": 3, "steam": 3, "flaw": 3},
         starts=100,
         # A study reports how a model that misses a bound does; the loop itself would refuse to label with it.
         settings=("evaluate.films=0", "gated=false", "judge.bounds.enforce=false"),

@@ -6,7 +6,8 @@ STUDIES.add(
     "micro",
     StudyConfig(
         tasks=("shirt_folding",),
-        seeds={"imitation": 2, "viva": 2, "random": 2},
+        arms=("imitation", "viva", "random"),
+        seeds=2,
         starts=2,
         preset="micro",
         settings=("gated=false", "evaluate.films=0"),
