@@ -106,7 +106,7 @@ def _head(study: Study, results: Sequence[CellResult]) -> str:
 def _longest(results: Sequence[CellResult]) -> str:
     if not results:
         return "no cell"
-    longest = max(results, key=lambda one: one.minutes)
+    longest = max(results, key=lambda one: (one.minutes, str(one.cell)))
     return f"the longest {longest.minutes:.1f} ({longest.cell})"
 
 

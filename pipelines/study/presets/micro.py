@@ -6,7 +6,7 @@ STUDIES.add(
     "micro",
     StudyConfig(
         tasks=("shirt_folding",),
-        arms=("imitation", "viva", "random"),
+        arms=("imitation", "all", "viva"),
         seeds=2,
         starts=2,
         preset="micro",
