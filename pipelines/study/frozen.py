@@ -102,7 +102,7 @@ class Study:
             shown = ", ".join(different[:5]) + (f" and {len(different) - 5} more" if len(different) > 5 else "")
             raise ConfigError(
                 f"study '{self.name}' was frozen with other settings than this recap would run it with: {shown}",
-                hint=f"give the study another name, or run it with the recap that froze {self.folder / _FILE}",
+                hint=f"give the study another name, or go back to the settings in {self.folder / _FILE}",
             )
         return written
 

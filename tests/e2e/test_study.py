@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from runs import TASK, recap
 
-pytestmark = pytest.mark.timeout(280)
 ARMS = ("--arm", "imitation", "--arm", "all")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_study_is_killed_stopped_resumed_and_told_from_its_files(tmp_path: Path) -> None:
     workspace, results = tmp_path / "w", tmp_path / "results"
 
