@@ -24,6 +24,7 @@ from cli.data import data_app
 from cli.gc import gc
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
 from cli.schedule import schedule_app
+from cli.study import study_app
 
 app = typer.Typer(
     name="recap",
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")
+app.add_typer(study_app, name="study")
 app.command()(gc)
 app.command()(annotate)
 

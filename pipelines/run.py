@@ -11,7 +11,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ if TYPE_CHECKING:  # protocols imports numpy, which a run of cached steps never 
     from pipelines.steps.evaluate.summary import PairedDifference
     from pipelines.trackers import Tracker
     from recap.gate import GateDecision
-    from recap.protocols import Executor
+    from recap.protocols import Executor, RunObserver
 
 Say = Callable[[str], None]
 
@@ -108,25 +109,14 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
     if task_file is not None:
         keep_task_file(root, task_file)
     workspace = Workspace.open(root)
-    folder = workspace.run_dir(invocation.name)
-    with workspace.lock(f"run {invocation.name}"):
-        invocation.save(workspace)
-        journal = FileJournal(folder / "journal.jsonl", "")
-        with Watch(journal.path, lambda: _tracker(workspace, config, invocation, say), say) as watch:
-            runner = Runner(
-                workspace,
-                lambda: _executor(config, invocation, watch.on_event, say),
-                [JournalObserver(journal), ChampionObserver(workspace, invocation.name), watch],
-                journal_factory=journal.at,
-                resume_command=invocation.command(root),
-            )
-            began = time.monotonic()
-            summary = runner.run(graph, invocation.name)
-            seconds = time.monotonic() - began
-            report = folder / "report" / "report.html"
-            if summary.executed or not report.exists():
-                report = report_of(root, invocation.name)
-                watch.finished(report)
+    with running(workspace, config, invocation, say, again=invocation.command(root)) as (runner, watch):
+        began = time.monotonic()
+        summary = runner.run(graph, invocation.name)
+        seconds = time.monotonic() - began
+        report = workspace.run_dir(invocation.name) / "report" / "report.html"
+        if summary.executed or not report.exists():
+            report = report_of(root, invocation.name)
+            watch.finished(report)
     return RunResult(
         run=invocation.name,
         executed=tuple(summary.executed),
@@ -140,6 +130,45 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
         open_loop={node: made["open_loop"].read(OpenLoopEval) for node, made in summary.of("open_loop_eval").items()},
         policy=_final_policy(summary),
     )
+
+
+@contextmanager
+def running(
+    workspace: Workspace,
+    config: RunConfig,
+    invocation: Invocation,
+    say: Say,
+    *,
+    again: str,
+    observers: Iterable[RunObserver] = (),
+) -> Iterator[tuple[Runner, Watch]]:
+    """The runner of a run, with the workspace locked and journal, champion, terminal and tracker listening.
+
+    Args:
+        workspace: where it runs.
+        config: its configuration.
+        invocation: what was asked for; kept beside it.
+        say: prints one line for a person.
+        again: the command that goes on after a failure.
+        observers: who else is told of events.
+
+    Raises:
+        WorkspaceLocked: another run writes this workspace.
+    """
+    with workspace.lock(f"run {invocation.name}"):
+        invocation.save(workspace)
+        journal = FileJournal(workspace.run_dir(invocation.name) / "journal.jsonl", "")
+        with Watch(journal.path, lambda: _tracker(workspace, config, invocation, say), say) as watch:
+            yield (
+                Runner(
+                    workspace,
+                    lambda: _executor(config, invocation, watch.on_event, say),
+                    [JournalObserver(journal), ChampionObserver(workspace, invocation.name), watch, *observers],
+                    journal_factory=journal.at,
+                    resume_command=again,
+                ),
+                watch,
+            )
 
 
 def report_of(root: Path, run: str) -> Path:

@@ -11,7 +11,7 @@ Example:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,6 +208,25 @@ class Graph:
                 raise GraphError(f"these nodes wait for each other: {', '.join(waiting)}")
             ordered[first.name] = waiting.pop(first.name)
         return list(ordered.values())
+
+    def up_to(self, names: Iterable[str]) -> Graph:
+        """The part of the graph that some nodes need: themselves and all before them.
+
+        Raises:
+            UnknownName: no such node.
+        """
+        wanted: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in self._nodes:
+                raise UnknownName.among("node", name, self._nodes)
+            if name not in wanted:
+                wanted.add(name)
+                waiting += [ref.node for ref in self._nodes[name].inputs.values()]
+        part = Graph(steps=self._steps)
+        part._nodes = {name: node for name, node in self._nodes.items() if name in wanted}
+        return part
 
     def _keep(self, node: Node) -> NodeHandle:
         if not _NODE_NAME.fullmatch(node.name):

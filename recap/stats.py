@@ -144,7 +144,7 @@ def throughput_per_hour(attempts: Sequence[Attempt], *, max_steps: int, rate_hz:
     Raises:
         ConfigError: no attempts, or figures that cannot be.
     """
-    won, hours = _won_and_hours(attempts, max_steps=max_steps, rate_hz=rate_hz, reset_s=reset_s)
+    won, hours = won_and_hours(attempts, max_steps=max_steps, rate_hz=rate_hz, reset_s=reset_s)
     return float(won.sum() / hours.sum())
 
 
@@ -159,7 +159,7 @@ def throughput_estimate(
     resamples: int = _RESAMPLES,
 ) -> Estimate:
     """`throughput_per_hour` with a percentile bootstrap interval over attempts."""
-    won, hours = _won_and_hours(attempts, max_steps=max_steps, rate_hz=rate_hz, reset_s=reset_s)
+    won, hours = won_and_hours(attempts, max_steps=max_steps, rate_hz=rate_hz, reset_s=reset_s)
     rng = np.random.default_rng(seed)
     n = won.size
     drawn = np.empty(resamples)
@@ -171,7 +171,7 @@ def throughput_estimate(
     return _percentiles(float(won.sum() / hours.sum()), drawn, confidence)
 
 
-def _won_and_hours(
+def won_and_hours(
     attempts: Sequence[Attempt], *, max_steps: int, rate_hz: float, reset_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[n] 1.0 where an attempt counts, and [n] hours each cost."""

@@ -56,6 +56,7 @@ NOTATION = {
     "docs/loop.md": ["0/TASK/record ", "G_t = ", "loss = ", "A_t = "],
     "docs/offline.md": ["0/TASK/record "],
     "docs/policy.md": ["Task: fold the shirt"],
+    "docs/study.md": ["results/study/NAME/study.json"],
 }
 """{page: beginnings of blocks that hold formulas, layouts and node names}: nothing to type."""
 
@@ -388,6 +389,7 @@ HANDLERS: dict[str, dict[str, Handler]] = {
         "TASKS.add(": a_task_in_a_package,
     },
     "docs/schedule.md": {"recap schedule add": scheduled, "# >>> recap schedule": an_entry, "recap gc": lines()},
+    "docs/study.md": {"recap study run": lines()},
     "docs/tasks.md": {"from data.rollout": a_demonstration},
     "docs/tracking.md": {"mlflow ui": mlflow_ui},
 }

@@ -1,0 +1,139 @@
+"""A study whose settings are fixed: by the first cell that is run.
+
+It is a file beside its cells, `study.json`: the study, and the settings of every run in it. Its digest stands in every
+cell. What this recap would run otherwise is refused by name, so that all cells are of one study.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.study.arms import run_settings, runs_of
+from pipelines.study.config import STANDARD, STUDIES, StudyConfig
+from recap.config import from_json, semantic_dict, to_json
+from recap.errors import ConfigError
+from recap.files import write_atomic
+from recap.hashing import canonical_json, sha256_hex
+from recap.workspace import check_name
+
+_FILE = "study.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """A study whose settings are fixed, and the folder of its cells."""
+
+    name: str
+    config: StudyConfig
+    runs: Mapping[str, Any]
+    """{"TASK VARIANT": settings that decide the result of its runs, but for the seed}."""
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        """Stands in every cell: sha256 (hex)."""
+        return sha256_hex(canonical_json(self._content()))
+
+    def _content(self) -> dict[str, Any]:
+        return {"name": self.name, "study": to_json(self.config), **self.runs}
+
+    @classmethod
+    def frozen(cls, name: str, results: Path) -> Study | None:
+        """The study as it was frozen; None if no cell of it was ever run.
+
+        Raises:
+            ConfigError: its file cannot be read.
+        """
+        file = results / check_name("study", name) / _FILE
+        if not file.is_file():
+            return None
+        try:
+            content = json.loads(file.read_bytes())
+            config = from_json(StudyConfig, content.pop("study"))
+            return cls(name=content.pop("name"), config=config, runs=content, folder=file.parent)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"{file} is not a frozen study: {error}") from error
+
+    @classmethod
+    def current(cls, name: str, results: Path) -> Study:
+        """The study as this recap would run it.
+
+        Raises:
+            UnknownName: no such study.
+        """
+        config = STUDIES.get(name)
+        runs = {}
+        for task in config.tasks:
+            for variant in (STANDARD, *config.variants):
+                everyone = runs_of(config, variant, config.arms_of(variant, 0))[0]
+                run = semantic_dict(run_settings(config, task, variant, everyone=everyone).config())
+                runs[f"{task} {variant}"] = {key: value for key, value in run.items() if key != "seed"}
+        return cls(name=name, config=config, runs=runs, folder=results / name)
+
+    @classmethod
+    def planned(cls, name: str, results: Path) -> Study:
+        """The study as it was frozen, else what its name stands for, with no cell and no settings looked at.
+
+        Raises:
+            UnknownName: no such study.
+        """
+        fixed = cls.frozen(name, results)
+        return fixed or cls(name=name, config=STUDIES.get(name), runs={}, folder=results / name)
+
+    def freeze(self) -> Study:
+        """Writes the study down, or finds it written with the same settings; returns it as written.
+
+        A setting that did not exist then, and stands at its default now, is no difference.
+
+        Raises:
+            ConfigError: it was frozen with other settings; names them.
+        """
+        written = Study.frozen(self.name, self.folder.parent)
+        if written is None:
+            write_atomic(self.folder / _FILE, lines_of(self._content()))
+            return self
+        before, now = written._content(), self._content()
+        different = sorted(_different(_today(before, now), now))
+        if different:
+            shown = ", ".join(different[:5]) + (f" and {len(different) - 5} more" if len(different) > 5 else "")
+            raise ConfigError(
+                f"study '{self.name}' was frozen with other settings than this recap would run it with: {shown}",
+                hint=f"give the study another name, or go back to the settings in {self.folder / _FILE}",
+            )
+        return written
+
+
+def lines_of(content: Mapping[str, Any]) -> bytes:
+    """JSON with one line per key: small, and readable in a diff."""
+    rows = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
+    return ("{\n" + ",\n".join(rows) + "\n}\n").encode()
+
+
+def _today(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was frozen, with the defaults of settings that came since."""
+    from pipelines.config import RunConfig
+
+    today = dict(before)
+    for key in before.keys() & now.keys() - {"name", "study"}:
+        try:
+            run = semantic_dict(from_json(RunConfig, {**before[key], "seed": 0}))
+        except ConfigError:  # a setting that is gone or means something else: the comparison names it
+            continue
+        today[key] = {name: value for name, value in run.items() if name != "seed"}
+    return today
+
+
+def _different(a: Any, b: Any, path: str = "") -> Iterator[str]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in {**a, **b}:
+            inner = f"{path}.{key}" if path else str(key)
+            if key not in a or key not in b:
+                yield inner
+            else:
+                yield from _different(a[key], b[key], inner)
+    elif canonical_json(a) != canonical_json(b):
+        yield path
