@@ -18,6 +18,7 @@ from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 from value_model.advantage import LabelConfig
 from value_model.arms import ARMS, BY_ADVANTAGE, Labeller
+from value_model.gae import N_STEP
 from value_model.health import LabelHealthConfig
 
 BASE_SEED = 1_000_003
@@ -168,6 +169,12 @@ def _judge(
     graph: Graph, config: RunConfig, k: int, name: str, values: Mapping[str, OutputRef], annotations: OutputRef
 ) -> OutputRef:
     """Whether the values of a model are fit to label with, beside those of the others given."""
+    horizon = config.advantage.label.horizon
+    if horizon != N_STEP and _gives_advantages(config.values[name]):
+        raise ConfigError(
+            f"advantage.label.horizon = {horizon}: '{name}' gives its advantages itself, a look-ahead apart",
+            hint="--set advantage.label.horizon=n_step",
+        )
     facts = JudgeFacts(
         tasks=config.tasks,
         name=name,
@@ -180,6 +187,12 @@ def _judge(
         NodeName(k, "judge", subject), "judge", config.judge, facts, values=values, annotations=annotations
     )
     return node["value_health"]
+
+
+def _gives_advantages(model: Any) -> bool:
+    from value_model.models import family_of
+
+    return family_of(model).gives_advantages
 
 
 def _read_by(labeller: Labeller, config: AdvantageConfig) -> AdvantageConfig:
@@ -228,7 +241,7 @@ def add_values(
                 workers=config.workers,
                 runtime=config.runtime,
                 model=model,
-                lookahead=lookaheads(config),
+                lookahead=label_lookaheads(config) if _gives_advantages(model) else {},
                 noise_seed=config.seed,
                 again=name == config.judged,
             ),

@@ -136,6 +136,8 @@ class ValueFamily:
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
     check_files: Callable[[Any], None] = lambda config: None
     """The same for weights that it starts from, by names and shapes. May import torch."""
+    gives_advantages: bool = False
+    """Its models are GivesAdvantages."""
     privileged: bool = False
     """Reads the simulator's truth: a control, never a contender."""
 

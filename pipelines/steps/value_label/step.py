@@ -7,7 +7,7 @@ goes on from its finished shards.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.attempts import play_missing
@@ -36,12 +36,12 @@ class ValueLabelFacts(ComputeFacts):
 
     model: Any
     """Settings of the model, which say how its pictures are packed."""
-    lookahead: Mapping[str, int]
-    """{task: K}, control steps: of models that give advantages."""
     noise_seed: int = setting(0, minimum=0)
     """Of the labelling noise."""
     again: bool = True
     """Label the sample again; False for a model that only stands beside."""
+    lookahead: Mapping[str, int] = field(default_factory=dict)
+    """{task: K}, control steps, of the advantages of a model that gives them; of any other no look-ahead is asked."""
 
 
 @step(
@@ -81,7 +81,7 @@ def value_label(
         model=facts.model,
         runtime=facts.runtime,
         draws=config.draws,
-        lookahead=tuple(facts.lookahead[row.task] for row in store.rows(ids)),
+        lookahead=tuple(facts.lookahead[row.task] for row in store.rows(ids)) if facts.lookahead else (),
         episodes=ctx.workspace.episodes,
         cache=ctx.workspace.cache,
         scratch=ctx.scratch,

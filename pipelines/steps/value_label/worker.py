@@ -30,11 +30,11 @@ class LabelPlan:
     """Settings of the model."""
     runtime: RuntimeConfig
     draws: int
-    lookahead: tuple[int, ...]
-    """[E] K of each episode's task."""
     episodes: Path
     cache: Path
     scratch: Path
+    lookahead: tuple[int, ...] = ()
+    """[E] K of each episode's task, if the model is to give advantages."""
 
     def shard(self, key: str) -> Path:
         """[2 or 3, n] float32: KINDS of the frames of one shard, advantages only of a model that gives them."""
@@ -75,7 +75,7 @@ class Labeller:
         parts = []
         for episode in episodes:
             part = [*model.label(data, episode, draws=plan.draws, noise_seed=noise_seed)]
-            if isinstance(model, GivesAdvantages):
+            if plan.lookahead and isinstance(model, GivesAdvantages):
                 part.append(model.advantage(data, episode, lookahead=plan.lookahead[episode]))
             parts.append(np.stack(part))
         shard = np.concatenate(parts, axis=1)

@@ -14,7 +14,7 @@ from tests.support.values import synthetic_values, train_synthetic
 
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import digest_tree
-from value_model.models import VALUE_MODELS, Experience, ValueData, family_of, load_value_model
+from value_model.models import VALUE_MODELS, Experience, GivesAdvantages, ValueData, family_of, load_value_model
 
 FAMILIES = VALUE_MODELS.names()
 LEARNING = [name for name in FAMILIES if name not in ("oracle", "random")]
@@ -57,6 +57,16 @@ def test_labels_depend_on_neither_order_nor_worker_nor_returns(trained: Path, da
     for e, (value, spread) in ahead.items():
         np.testing.assert_array_equal(value, back[e][0])
         np.testing.assert_array_equal(spread, back[e][1])
+
+
+def test_only_families_that_say_so_give_advantages(trained: Path, data: ValueData) -> None:
+    model, family = load_value_model(trained), VALUE_MODELS.get(trained.parent.name.rstrip("0123456789"))
+    assert isinstance(model, GivesAdvantages) == family.gives_advantages
+    if isinstance(model, GivesAdvantages):
+        for episode, length in enumerate(np.diff(data.packed.offsets)):
+            found = model.advantage(data, episode, lookahead=3)
+            assert (found.shape, found.dtype) == ((length,), np.float32)
+            assert np.isfinite(found).all()
 
 
 def test_one_draw_has_no_spread(trained: Path, data: ValueData) -> None:

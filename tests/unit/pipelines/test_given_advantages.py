@@ -13,11 +13,12 @@ from tests.support.synthetic import synthetic_draft, synthetic_truth
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
+from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
 from pipelines.steps.annotate.step import AnnotateConfig
 from pipelines.steps.judge.outputs import ValueHealth
-from pipelines.steps.judge.step import ValuesFacts
-from pipelines.wiring import add_values, lookaheads
+from pipelines.wiring import add_training
+from recap.errors import ConfigError
 from recap.graph import Graph
 from recap.runner import Runner
 from recap.types import Outcome, Source
@@ -39,19 +40,9 @@ def ran(workspace: Workspace, value: str) -> Any:
     experience = graph.constant("experience", EpisodeSet.of([*made[Source.DEMO], *made[Source.ROLLOUT]]).to_json())
     episodes = graph.constant("episodes", EpisodeSet.of(made[Source.ROLLOUT]).to_json())
     annotations = graph.add("1/annotate", "annotate", AnnotateConfig(), experience=experience)["annotations"]
-    values = add_values(graph, config, 1, experience=experience, annotations=annotations)
-    facts = ValuesFacts(tasks=config.tasks, name=value, lookahead=lookaheads(config), returns=config.returns)
-    judged = graph.add("1/judge", "judge", config.judge, facts, values=values, annotations=annotations)
-    graph.add(
-        "1/advantage",
-        "advantage",
-        config.advantage,
-        facts,
-        values=values[value],
-        value_health=judged["value_health"],
-        annotations=annotations,
-        episodes=episodes,
-    )
+    base = graph.constant("base", {})
+    next(add_training(graph, config, 1, episodes=episodes, experience=experience, annotations=annotations, base=base))
+    del graph._nodes["1/policy"]  # labels are the end here
     return Runner(workspace, InlineExecutor).run(graph, "r").outputs
 
 
@@ -72,3 +63,19 @@ def test_given_advantages_reach_labels_and_judgement(tmp_path: Path, value: str)
     np.testing.assert_array_equal(labels.arrays["positive"][free], above[free])
     assert flips.value is None
     assert "gives its advantages itself" in flips.note
+
+
+def test_a_horizon_that_such_a_model_does_not_read_is_refused() -> None:
+    asked = {"task": TASK, "preset": "micro", "settings": ["advantage.label.horizon=episode"]}
+    build_graph(Invocation.of(value="viva", **asked).config())
+    with pytest.raises(ConfigError, match="horizon = episode: 'steam' gives its advantages itself"):
+        build_graph(Invocation.of(value="steam", **asked).config())
+
+
+def test_its_look_ahead_is_that_of_the_labels_and_of_no_other_model() -> None:
+    settings = ["advantage.label.lookahead_s=4"]
+    graph = build_graph(Invocation.of(task=TASK, preset="micro", value="steam", settings=settings).config())
+    nodes = {node.name: node.facts for node in graph.order()}
+    assert nodes["1/steam/value_label"].lookahead == nodes["1/advantage"].lookahead
+    assert nodes["1/steam/value_label"].lookahead != nodes["1/steam/value_train"].lookahead
+    assert nodes["1/clock/value_label"].lookahead == {}

@@ -16,7 +16,7 @@ from tests.support.values import synthetic_values, train_synthetic
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime
-from value_model.models import GivesAdvantages, ValueData, load_value_model
+from value_model.models import ValueData
 from value_model.models.steam import tiny_config
 from value_model.models.steam.bundle import read_bundle
 from value_model.models.steam.label import Steam, load
@@ -121,14 +121,6 @@ def test_bfloat16_labels_nearly_alike(bundle: Path, data: ValueData) -> None:
     whole, rounded = (load(bundle, runtime=Runtime(dtype=dtype)) for dtype in ("float32", "bfloat16"))
     gap = np.abs(rounded.advantage(data, 1, lookahead=3) - whole.advantage(data, 1, lookahead=3))
     assert 0 < gap.max() < 0.05
-
-
-def test_only_families_that_say_so_give_advantages(bundle: Path, data: ValueData, tmp_path: Path) -> None:
-    assert isinstance(load_value_model(bundle), GivesAdvantages)
-    from value_model.models.viva import tiny_config as tiny_viva
-
-    train_synthetic(tiny_viva(fit=FitConfig(steps=0)), data, tmp_path)
-    assert not isinstance(load_value_model(tmp_path / "bundle"), GivesAdvantages)
 
 
 def test_a_reloaded_ensemble_gives_equal_values(bundle: Path, data: ValueData) -> None:

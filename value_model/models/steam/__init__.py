@@ -41,6 +41,7 @@ VALUE_MODELS.add(
         train=_train,
         load=_load,
         networks=True,
+        gives_advantages=True,
         image_size=image_size,
         check=check,
     ),
