@@ -173,7 +173,7 @@ def _judge(
     if horizon != N_STEP and _gives_advantages(config.values[name]):
         raise ConfigError(
             f"advantage.label.horizon = {horizon}: '{name}' gives its advantages itself, a look-ahead apart",
-            hint="--set advantage.label.horizon=n_step",
+            hint="recap run --set advantage.label.horizon=n_step",
         )
     facts = JudgeFacts(
         tasks=config.tasks,
