@@ -47,10 +47,15 @@ def with_run_options(**defaults: Any) -> Callable[[Callable[..., None]], Callabl
     Args:
         defaults: by field, where a command's differ from those of `run`.
     """
+    from pipelines.invocation import Invocation
+
+    return with_options(Invocation, **defaults)
+
+
+def with_options(declared: type[Any], **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same with the options that the fields of another class are (pipelines.invocation.option)."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        from pipelines.invocation import Invocation
-
         own = inspect.signature(command, eval_str=True)
         options = [
             inspect.Parameter(
@@ -61,7 +66,7 @@ def with_run_options(**defaults: Any) -> Callable[[Callable[..., None]], Callabl
                     item.metadata["kind"], typer.Option(item.metadata["flag"], help=item.metadata["help"])
                 ],
             )
-            for item in fields(Invocation)
+            for item in fields(declared)
         ]
         names = {option.name for option in options}
 

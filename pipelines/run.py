@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,8 @@ if TYPE_CHECKING:  # protocols imports numpy, which a run of cached steps never 
     from pipelines.steps.evaluate.summary import PairedDifference
     from pipelines.trackers import Tracker
     from recap.gate import GateDecision
-    from recap.protocols import Executor
+    from recap.graph import Graph
+    from recap.protocols import Executor, RunObserver
 
 Say = Callable[[str], None]
 
@@ -108,38 +109,81 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
     if task_file is not None:
         keep_task_file(root, task_file)
     workspace = Workspace.open(root)
-    folder = workspace.run_dir(invocation.name)
+    report = workspace.run_dir(invocation.name) / "report" / "report.html"
     with workspace.lock(f"run {invocation.name}"):
         invocation.save(workspace)
-        journal = FileJournal(folder / "journal.jsonl", "")
-        with Watch(journal.path, lambda: _tracker(workspace, config, invocation, say), say) as watch:
-            runner = Runner(
-                workspace,
-                lambda: _executor(config, invocation, watch.on_event, say),
-                [JournalObserver(journal), ChampionObserver(workspace, invocation.name), watch],
-                journal_factory=journal.at,
-                resume_command=invocation.command(root),
-            )
-            began = time.monotonic()
-            summary = runner.run(graph, invocation.name)
-            seconds = time.monotonic() - began
-            report = folder / "report" / "report.html"
-            if summary.executed or not report.exists():
-                report = report_of(root, invocation.name)
-                watch.finished(report)
+        summary, seconds = bring_up_to_date(
+            workspace,
+            graph,
+            config,
+            invocation.name,
+            command=invocation.command(root),
+            params={"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed},
+            observers=[ChampionObserver(workspace, invocation.name)],
+            say=say,
+            page=report,
+            write_page=lambda _: report_of(root, invocation.name),
+        )
     return RunResult(
         run=invocation.name,
         executed=tuple(summary.executed),
         cached=tuple(summary.cached),
         seconds=seconds,
         report=report,
-        tracking_uri=_tracking_uri(workspace) if config.tracker == "mlflow" else None,
+        tracking_uri=tracking_uri(workspace) if config.tracker == "mlflow" else None,
         evaluations=_evaluations(summary),
         decisions={node: made["decision"].read(GateResult).decision for node, made in summary.of("gate").items()},
         command=invocation.command(root),
         open_loop={node: made["open_loop"].read(OpenLoopEval) for node, made in summary.of("open_loop_eval").items()},
         policy=_final_policy(summary),
     )
+
+
+def bring_up_to_date(
+    workspace: Workspace,
+    graph: Graph,
+    config: RunConfig,
+    name: str,
+    *,
+    command: str,
+    params: Mapping[str, Any],
+    observers: Sequence[RunObserver] = (),
+    say: Say,
+    page: Path,
+    write_page: Callable[[RunSummary], Path],
+) -> tuple[RunSummary, float]:
+    """Runs what is missing of a graph, watched by terminal, journal and tracker; then its page, if anything changed.
+
+    Args:
+        workspace: locked by the caller.
+        graph: of steps.
+        config: executor, tracker and settings.
+        name: of the run.
+        command: that issues it again.
+        params: of the run in the tracker.
+        observers: told of every event, beside the journal.
+        say: prints one line for a person.
+        page: where the page is.
+        write_page: writes it.
+
+    Returns:
+        What was run, and the seconds that the steps took.
+    """
+    journal = FileJournal(workspace.run_dir(name) / "journal.jsonl", "")
+    with Watch(journal.path, lambda: _tracker(workspace, config, name, params, say), say) as watch:
+        runner = Runner(
+            workspace,
+            lambda: _executor(config, name, watch.on_event, say),
+            [JournalObserver(journal), *observers, watch],
+            journal_factory=journal.at,
+            resume_command=command,
+        )
+        began = time.monotonic()
+        summary = runner.run(graph, name)
+        seconds = time.monotonic() - began
+        if summary.executed or not page.exists():
+            watch.finished(write_page(summary))
+    return summary, seconds
 
 
 def report_of(root: Path, run: str) -> Path:
@@ -150,9 +194,7 @@ def report_of(root: Path, run: str) -> Path:
     return write_pages(workspace, run, workspace.run_dir(run) / "report")
 
 
-def _executor(
-    config: RunConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None], say: Say
-) -> Executor:
+def _executor(config: RunConfig, name: str, on_event: Callable[[Mapping[str, Any]], None], say: Say) -> Executor:
     from pipelines.executors import EXECUTORS, ExecutorSettings
 
     asked = config.executor
@@ -160,7 +202,7 @@ def _executor(
         for line in not_used(os.environ, OF_RAY, "a run starts its own Ray on this machine"):
             say(line)
     settings = ExecutorSettings(
-        namespace=invocation.name,
+        namespace=name,
         address=asked.address,
         num_cpus=asked.num_cpus,
         role_resources=asked.role_resources,
@@ -170,7 +212,7 @@ def _executor(
     return EXECUTORS.get(asked.name)(settings)
 
 
-def _tracker(workspace: Workspace, config: RunConfig, invocation: Invocation, say: Say) -> Tracker:
+def _tracker(workspace: Workspace, config: RunConfig, name: str, params: Mapping[str, Any], say: Say) -> Tracker:
     from pipelines.trackers import TRACKERS, TrackerSettings
     from recap.config import to_json
 
@@ -180,16 +222,17 @@ def _tracker(workspace: Workspace, config: RunConfig, invocation: Invocation, sa
     return TRACKERS.get(config.tracker)(
         TrackerSettings(
             workspace=workspace.root,
-            run_name=invocation.name,
-            uri=_tracking_uri(workspace),
-            params={"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed},
+            run_name=name,
+            uri=tracking_uri(workspace),
+            params=params,
             tags={"command": shlex.join(sys.argv), "config": json.dumps(to_json(config))},
             warn=say,
         )
     )
 
 
-def _tracking_uri(workspace: Workspace) -> str:
+def tracking_uri(workspace: Workspace) -> str:
+    """Where MLflow keeps what is mirrored from a workspace."""
     from pipelines.trackers import sqlite_uri
 
     return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(workspace.root / "mlflow.db")

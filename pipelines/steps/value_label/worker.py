@@ -33,6 +33,8 @@ class LabelPlan:
     episodes: Path
     cache: Path
     scratch: Path
+    prompts: tuple[str, ...] | None = None
+    """E instructions that the models are told; None: those of the episodes' tasks."""
 
     def shard(self, key: str) -> Path:
         """[2, n] float32: value and spread of the frames of one shard."""
@@ -88,7 +90,7 @@ def _data(plan: LabelPlan, journal: Journal) -> Experience:
     store = EpisodeStore(plan.episodes)
     return Experience(
         packed=view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model),
-        prompts=prompts_of(store.rows(plan.ids)),
+        prompts=prompts_of(store.rows(plan.ids)) if plan.prompts is None else plan.prompts,
         truth=(lambda episode: store.truth(episode).progress) if VALUE_MODELS.get(plan.family).privileged else None,
     )
 
