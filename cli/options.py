@@ -67,6 +67,7 @@ def with_options(declared: type[Any], **defaults: Any) -> Callable[[Callable[...
                 ],
             )
             for item in fields(declared)
+            if "flag" in item.metadata
         ]
         names = {option.name for option in options}
 

@@ -121,7 +121,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
             params={"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed},
             observers=[ChampionObserver(workspace, invocation.name)],
             say=say,
-            page=report,
+            is_shown=lambda summary: not summary.executed and report.exists(),
             write_page=lambda _: report_of(root, invocation.name),
         )
     return RunResult(
@@ -149,7 +149,7 @@ def bring_up_to_date(
     params: Mapping[str, Any],
     observers: Sequence[RunObserver] = (),
     say: Say,
-    page: Path,
+    is_shown: Callable[[RunSummary], bool],
     write_page: Callable[[RunSummary], Path],
 ) -> tuple[RunSummary, float]:
     """Runs what is missing of a graph, watched by terminal, journal and tracker; then its page, if anything changed.
@@ -163,7 +163,7 @@ def bring_up_to_date(
         params: of the run in the tracker.
         observers: told of every event, beside the journal.
         say: prints one line for a person.
-        page: where the page is.
+        is_shown: the page there is shows this already.
         write_page: writes it.
 
     Returns:
@@ -181,7 +181,7 @@ def bring_up_to_date(
         began = time.monotonic()
         summary = runner.run(graph, name)
         seconds = time.monotonic() - began
-        if summary.executed or not page.exists():
+        if not is_shown(summary):
             watch.finished(write_page(summary))
     return summary, seconds
 

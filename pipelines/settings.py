@@ -86,9 +86,7 @@ _STEPS = (
 """What had settings of its own in an older recap."""
 
 
-def set_all(
-    config: RunConfig, texts: Sequence[str], build: Callable[[RunConfig], Graph] | None = None
-) -> RunConfig:
+def set_all(config: RunConfig, texts: Sequence[str], build: Callable[[RunConfig], Graph] | None = None) -> RunConfig:
     """A copy of `config` with settings changed, in their order.
 
     Args:

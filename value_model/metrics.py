@@ -189,9 +189,7 @@ class Bootstrap:
             kept[name, figure.value, figure.low, figure.high] = drawn
         return figure
 
-    def _with_interval(
-        self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None
-    ) -> Figure:
+    def _with_interval(self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None) -> Figure:
         count = episodes if count is None else count
         if episodes < 2 or len(drawn) < self.resamples / 2:
             why = "no interval: one episode" if episodes < 2 else "no interval: undefined in most resamples"

@@ -104,7 +104,9 @@ def build_comparison(
             values[name] = made["values"]
             labelled[name].append(made["values"].node)
             if shown is not None and unseen is not None:
-                foreign[name] = _label_unseen(graph, own, NodeName(k, "label_unseen", subject), entry, made, shown, unseen)
+                foreign[name] = _label_unseen(
+                    graph, own, NodeName(k, "label_unseen", subject), entry, made, shown, unseen
+                )
                 elsewhere[name].append(foreign[name].node)
         judges.append(_judge(graph, own, NodeName(k, "judge", f"seed{seed}"), usual, values, annotations))
         for steps, nodes in ahead.items():
