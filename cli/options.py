@@ -61,7 +61,7 @@ def with_options(declared: type[Any], **defaults: Any) -> Callable[[Callable[...
             inspect.Parameter(
                 item.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=defaults.get(item.name, None if item.name == "settings" else item.default),
+                default=defaults.get(item.name, item.default if item.default != () else None),
                 annotation=Annotated[
                     item.metadata["kind"], typer.Option(item.metadata["flag"], help=item.metadata["help"])
                 ],

@@ -83,20 +83,19 @@ def judge_again(workspace: Workspace, node: Node, summary: RunSummary) -> Judgem
     return Judgement(health=summary.outputs[node.name]["value_health"].read(ValueHealth), drawn=drawn)
 
 
-def compare(judgements: Sequence[Judgement], *, confidence: float, seed: int) -> list[Compared]:
+def compare(judgements: Sequence[Judgement], models: Sequence[str], *, confidence: float, seed: int) -> list[Compared]:
     """Every figure there is, of every task and model.
 
     Args:
         judgements: [S] of the same models on the same episodes.
+        models: in their order; the others are compared with the first.
         confidence: of the intervals.
         seed: of the resampling of seeds.
     """
-    models = list(judgements[0].health.models)
+    judged = judgements[0].health.models
     rows: list[Compared] = []
     for task in judgements[0].health.own.tasks:
-        names = dict.fromkeys(
-            name for model in models for name in judgements[0].health.models[model].tasks[task].figures
-        )
+        names = dict.fromkeys(name for model in models for name in judged[model].tasks[task].figures)
         for name in names:
             first: _Measured | None = None
             for model in models:
@@ -154,7 +153,9 @@ def _row(own: _Measured, first: _Measured | None, model: str, task: str, name: s
     difference = difference_low = difference_high = None
     if first is not None and own.value is not None and first.value is not None:
         difference = own.value - first.value
-        if own.resampled is not None and first.resampled is not None and _paired(own, first):
+        if own.resampled is None or first.resampled is None:
+            pass
+        elif _paired(own, first):
             difference_low, difference_high = _ends(own.resampled - first.resampled, confidence)
         else:
             note = "; ".join(filter(None, (note, "difference without interval: not of the same episodes")))

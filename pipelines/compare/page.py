@@ -51,7 +51,7 @@ def write_comparison(
     for names in (judged.judges, judged.unseen_judges):
         if names:
             made = [judge_again(workspace, nodes[name], summary) for name in names]
-            rows += compare(made, confidence=evaluation.confidence, seed=evaluation.seed)
+            rows += compare(made, list(judged.entries), confidence=evaluation.confidence, seed=evaluation.seed)
     horizons = over_horizons({steps: [_health(summary, name) for name in at] for steps, at in judged.horizons.items()})
     missing: list[str] = []
     shown = _pictures(workspace, judged, episodes, nodes, summary, missing)

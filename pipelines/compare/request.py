@@ -35,7 +35,7 @@ class Comparison:
     seeds: int = option("--seeds", "Training seeds of every model.", kind=int, default=1)
     demos: str | None = option(
         "--demos",
-        "Compare on these recordings and not on a run's: a workspace, a store, a LeRobotDataset.",
+        "Compare on these recordings, not a run's: a workspace, a store, a LeRobotDataset.",
         kind=Path | None,
     )
     rollouts: str | None = option("--rollouts", "With --demos: rollouts and corrections.", kind=Path | None)
