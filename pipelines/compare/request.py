@@ -63,7 +63,7 @@ class Comparison:
                 if getattr(self, item) is not None:
                     raise ConfigError(
                         f"--{item} without --demos: the episodes, their task and the sizes are those of a run",
-                        hint=f"leave --{item} out, or recap compare --demos DIR --{item} {getattr(self, item)}",
+                        hint=f"leave --{item} out, or say where the recordings are: --demos DIR",
                     )
         elif self.run is not None:
             raise ConfigError(

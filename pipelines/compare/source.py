@@ -160,7 +160,8 @@ def _of_lerobot(root: Path, asked: Comparison, say: Say) -> Episodes:
     if assumed:
         say(
             f"{len(assumed)} of {len(ids)} episodes of {folder.name} carry no outcome: as demonstrations they count as "
-            "successes here (nothing is written to the labels; recap data import --outcomes FILE says otherwise)"
+            "successes here (nothing is written to the labels; to say otherwise: "
+            "recap data import DIR --task NAME --outcomes FILE)"
         )
     by_id = {**said.by_id, **{one: Annotation(episode_id=one, outcome=Outcome.SUCCESS) for one in assumed}}
     annotations = replace(said, by_id=dict(sorted(by_id.items())), missing=(), counts=None).to_json()
