@@ -124,7 +124,9 @@ def flaw_difference(own: ScoredSegments | None, other: ScoredSegments | None, bo
         return Figure(value=None, note=_too_few(own))
     weights = boot.weights("flaw_auc_difference", own.episodes)
     values, drawn = zip(*(_over_groups(one, groups, weights) for one in (own, other)), strict=True)
-    return boot.figure("flaw_auc_difference", values[0] - values[1], drawn[0] - drawn[1], _judged(own), _named(own, groups))
+    return boot.figure(
+        "flaw_auc_difference", values[0] - values[1], drawn[0] - drawn[1], _judged(own), _named(own, groups)
+    )
 
 
 def _mean_auc(name: str, scored: ScoredSegments, who: Sequence[str], boot: Bootstrap) -> Figure:

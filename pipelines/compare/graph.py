@@ -17,11 +17,12 @@ from typing import Any
 from pipelines.compare.entries import Entry, entries
 from pipelines.compare.source import Episodes
 from pipelines.config import RunConfig
-from pipelines.steps.judge.step import JudgeConfig, ValuesFacts
+from pipelines.steps.judge.step import JudgeConfig, JudgeFacts
 from pipelines.steps.label_unseen.step import LabelUnseenFacts
 from pipelines.steps.record.step import RecordFacts
-from pipelines.wiring import add_value, lookaheads
+from pipelines.wiring import add_value, label_lookaheads, lookaheads
 from recap.graph import Graph, NodeName, OutputRef
+from value_model.gae import Horizon
 
 HORIZONS = (10, 18, 25, 50, 75)
 """N of the horizon figure, control steps."""
@@ -108,16 +109,22 @@ def build_comparison(
                     graph, own, NodeName(k, "label_unseen", subject), entry, made, shown, unseen
                 )
                 elsewhere[name].append(foreign[name].node)
-        judges.append(_judge(graph, own, NodeName(k, "judge", f"seed{seed}"), usual, values, annotations))
+        judges.append(
+            _judge(graph, own, NodeName(k, "judge", f"seed{seed}"), label_lookaheads(own), values, annotations)
+        )
         for steps, nodes in ahead.items():
             fast = replace(own.judge.evaluation, resamples=_HORIZON_RESAMPLES)
             changed = replace(own, judge=replace(own.judge, evaluation=fast))
             at = NodeName(k, "judge", f"seed{seed}-ahead{steps}")
-            nodes.append(_judge(graph, changed, at, dict.fromkeys(usual, steps), values, annotations))
+            nodes.append(
+                _judge(graph, changed, at, dict.fromkeys(usual, steps), values, annotations, horizon=Horizon())
+            )
         if shown is not None and unseen is not None:
             of_unseen = replace(own, tasks=(unseen,))
             at = NodeName(k, "judge", f"seed{seed}-unseen")
-            unseen_judges.append(_judge(graph, of_unseen, at, lookaheads(of_unseen), foreign, shown["annotations"]))
+            unseen_judges.append(
+                _judge(graph, of_unseen, at, label_lookaheads(of_unseen), foreign, shown["annotations"])
+            )
     return Judged(
         graph=graph,
         entries=models,
@@ -206,8 +213,16 @@ def _judge(
     lookahead: Mapping[str, int],
     values: Mapping[str, OutputRef],
     annotations: OutputRef,
+    *,
+    horizon: Horizon | None = None,
 ) -> str:
     settings: JudgeConfig = config.judge
-    facts = ValuesFacts(tasks=config.tasks, name=next(iter(values)), lookahead=lookahead, returns=config.returns)
+    facts = JudgeFacts(
+        tasks=config.tasks,
+        name=next(iter(values)),
+        lookahead=lookahead,
+        returns=config.returns,
+        horizon=config.advantage.label.looks if horizon is None else horizon,
+    )
     inputs: dict[str, Any] = {"values": values, "annotations": annotations}
     return graph.add(name, "judge", settings, facts, **inputs).name

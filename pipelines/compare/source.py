@@ -193,4 +193,4 @@ def _recorded_config(asked: Comparison, task: str) -> RunConfig:
 
 
 def _with_values(config: RunConfig, models: Mapping[str, Any]) -> RunConfig:
-    return replace(config, value=next(iter(models)), values=models)
+    return replace(config, labels=next(iter(models)), arms=(), values=models)
