@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.annotate import annotate
+from cli.compare import compare
 from cli.data import data_app
 from cli.gc import gc
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
@@ -39,6 +40,7 @@ app.add_typer(schedule_app, name="schedule")
 app.add_typer(study_app, name="study")
 app.command()(gc)
 app.command()(annotate)
+app.command()(compare)
 
 _INTERRUPTED = 130
 

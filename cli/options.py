@@ -47,21 +47,27 @@ def with_run_options(**defaults: Any) -> Callable[[Callable[..., None]], Callabl
     Args:
         defaults: by field, where a command's differ from those of `run`.
     """
+    from pipelines.invocation import Invocation
+
+    return with_options(Invocation, **defaults)
+
+
+def with_options(declared: type[Any], **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same with the options that the fields of another class are (pipelines.invocation.option)."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        from pipelines.invocation import Invocation
-
         own = inspect.signature(command, eval_str=True)
         options = [
             inspect.Parameter(
                 item.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=defaults.get(item.name, None if item.name == "settings" else item.default),
+                default=defaults.get(item.name, item.default if item.default != () else None),
                 annotation=Annotated[
                     item.metadata["kind"], typer.Option(item.metadata["flag"], help=item.metadata["help"])
                 ],
             )
-            for item in fields(Invocation)
+            for item in fields(declared)
+            if "flag" in item.metadata
         ]
         names = {option.name for option in options}
 

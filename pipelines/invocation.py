@@ -24,7 +24,7 @@ _FILE = "invocation.json"
 DEFAULT_TASK = "shirt_folding"
 
 
-def _option(flag: str, text: str, *, kind: Any = str | None, default: Any = None) -> Any:
+def option(flag: str, text: str, *, kind: Any = str | None, default: Any = None) -> Any:
     """A field that is an option: how it is typed, and its help. Of tuples the parts are typed with commas between."""
     return field(default=default, metadata={"flag": flag, "help": text, "kind": kind})
 
@@ -33,38 +33,38 @@ def _option(flag: str, text: str, *, kind: Any = str | None, default: Any = None
 class Invocation:
     """One `recap run` command line. None: the preset's."""
 
-    task: tuple[str, ...] = _option(
+    task: tuple[str, ...] = option(
         "--task", f"What to learn; several, with commas between, share one policy.  [default: {DEFAULT_TASK}]"
     )
-    preset: str = _option("--preset", "Size of the run: sim, smoke or micro.", kind=str, default="sim")
-    name: str = _option("--name", "Name of the run; by default made from task, preset and seed.")
-    seed: int = _option("--seed", "Training seed.", kind=int, default=0)
-    iterations: int | None = _option(
+    preset: str = option("--preset", "Size of the run: sim, smoke or micro.", kind=str, default="sim")
+    name: str = option("--name", "Name of the run; by default made from task, preset and seed.")
+    seed: int = option("--seed", "Training seed.", kind=int, default=0)
+    iterations: int | None = option(
         "--iterations", "RECAP iterations after imitation; by default the preset's.", kind=int | None
     )
-    policy: str | None = _option("--policy", "Policy family; by default pi05.")
-    value: str | None = _option("--value", "Value model whose values label; by default viva.")
-    values: tuple[str, ...] | None = _option(
+    policy: str | None = option("--policy", "Policy family; by default pi05.")
+    value: str | None = option("--value", "Value model whose values label; by default viva.")
+    values: tuple[str, ...] | None = option(
         "--values", "Value models that stand beside it, with commas between; none: no other.  [clock,state_only]"
     )
-    labels: str | None = _option(
+    labels: str | None = option(
         "--labels",
         "Arm whose labels train the challenger; by default the value model.  [all, outcome, random, flaw, ...]",
     )
-    arms: tuple[str, ...] | None = _option(
+    arms: tuple[str, ...] | None = option(
         "--arms", "Arms beside it, with commas between: trained and evaluated on the same data, never gated."
     )
-    unlabelled: str | None = _option("--unlabelled", "stop (and wait for labels) or skip episodes without a label.")
-    collect: str | None = _option(
+    unlabelled: str | None = option("--unlabelled", "stop (and wait for labels) or skip episodes without a label.")
+    collect: str | None = option(
         "--collect", "simulation, or none: learn from the recorded episodes of --demos and --rollouts."
     )
-    demos: str | None = _option(
+    demos: str | None = option(
         "--demos", "With --collect none: demonstrations (a workspace or an episode store).", kind=Path | None
     )
-    rollouts: str | None = _option("--rollouts", "With --collect none: rollouts and corrections.", kind=Path | None)
-    executor: str | None = _option("--executor", "ray or local; by default the preset's.")
-    tracker: str | None = _option("--tracker", "mlflow, none, or by default the preset's.")
-    settings: tuple[str, ...] = _option(
+    rollouts: str | None = option("--rollouts", "With --collect none: rollouts and corrections.", kind=Path | None)
+    executor: str | None = option("--executor", "ray or local; by default the preset's.")
+    tracker: str | None = option("--tracker", "mlflow, none, or by default the preset's.")
+    settings: tuple[str, ...] = option(
         "--set", "One setting, e.g. --set policy.model.fit.steps=500. Repeatable.", kind=list[str] | None, default=()
     )
 

@@ -25,11 +25,11 @@ def build_offline_graph(config: RunConfig) -> Graph:
         ConfigError: a folder is not there or holds no episode.
     """
     graph = Graph()
-    demos = _import(graph, config, 0)
+    demos = import_recorded(graph, config, 0)
     experience, annotations, rollouts = demos, None, None
     # Added before the training of iteration 0: a swapped folder or missing labels should not come after hours.
     if config.iterations:
-        rollouts = _import(graph, config, 1)
+        rollouts = import_recorded(graph, config, 1)
         experience = join(graph, 1, "experience", {"demos": demos, "rollouts": rollouts})
         annotate = graph.add(NodeName(1, "annotate"), "annotate", config.annotate, experience=experience)
         annotations = annotate["annotations"]
@@ -50,7 +50,8 @@ def import_facts(config: RunConfig, role: str) -> RecordFacts:
     return RecordFacts(tasks=config.tasks, env=EnvConfig(), workers=config.workers, role=role, folder=folder)
 
 
-def _import(graph: Graph, config: RunConfig, k: int) -> OutputRef:
+def import_recorded(graph: Graph, config: RunConfig, k: int) -> OutputRef:
+    """The episodes of --demos (k = 0) or --rollouts (1), taken over; ConfigError if there are none."""
     facts = import_facts(config, "demos" if k == 0 else "rollouts")
     found = contents(open_recorded(facts.folder, option=facts.option), option=facts.option)
     source = graph.constant(NodeName(k, "source"), found)

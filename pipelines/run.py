@@ -157,18 +157,39 @@ def running(
     """
     with workspace.lock(f"run {invocation.name}"):
         invocation.save(workspace)
-        journal = FileJournal(workspace.run_dir(invocation.name) / "journal.jsonl", "")
-        with Watch(journal.path, lambda: _tracker(workspace, config, invocation, say), say) as watch:
-            yield (
-                Runner(
-                    workspace,
-                    lambda: _executor(config, invocation, watch.on_event, say),
-                    [JournalObserver(journal), ChampionObserver(workspace, invocation.name), watch, *observers],
-                    journal_factory=journal.at,
-                    resume_command=again,
-                ),
-                watch,
-            )
+        params = {"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed}
+        told = [ChampionObserver(workspace, invocation.name), *observers]
+        with watched(workspace, config, invocation.name, params, say, again=again, observers=told) as pair:
+            yield pair
+
+
+@contextmanager
+def watched(
+    workspace: Workspace,
+    config: RunConfig,
+    name: str,
+    params: Mapping[str, Any],
+    say: Say,
+    *,
+    again: str,
+    observers: Iterable[RunObserver] = (),
+) -> Iterator[tuple[Runner, Watch]]:
+    """The runner of steps under a name, with journal, terminal and tracker (told `params`) listening.
+
+    The workspace is locked by the caller; the other arguments are those of `running`.
+    """
+    journal = FileJournal(workspace.run_dir(name) / "journal.jsonl", "")
+    with Watch(journal.path, lambda: _tracker(workspace, config, name, params, say), say) as watch:
+        yield (
+            Runner(
+                workspace,
+                lambda: _executor(config, name, watch.on_event, say),
+                [JournalObserver(journal), *observers, watch],
+                journal_factory=journal.at,
+                resume_command=again,
+            ),
+            watch,
+        )
 
 
 def report_of(root: Path, run: str) -> Path:
@@ -179,9 +200,7 @@ def report_of(root: Path, run: str) -> Path:
     return write_pages(workspace, run, workspace.run_dir(run) / "report")
 
 
-def _executor(
-    config: RunConfig, invocation: Invocation, on_event: Callable[[Mapping[str, Any]], None], say: Say
-) -> Executor:
+def _executor(config: RunConfig, name: str, on_event: Callable[[Mapping[str, Any]], None], say: Say) -> Executor:
     from pipelines.executors import EXECUTORS, ExecutorSettings
 
     asked = config.executor
@@ -189,7 +208,7 @@ def _executor(
         for line in not_used(os.environ, OF_RAY, "a run starts its own Ray on this machine"):
             say(line)
     settings = ExecutorSettings(
-        namespace=invocation.name,
+        namespace=name,
         address=asked.address,
         num_cpus=asked.num_cpus,
         role_resources=asked.role_resources,
@@ -199,7 +218,7 @@ def _executor(
     return EXECUTORS.get(asked.name)(settings)
 
 
-def _tracker(workspace: Workspace, config: RunConfig, invocation: Invocation, say: Say) -> Tracker:
+def _tracker(workspace: Workspace, config: RunConfig, name: str, params: Mapping[str, Any], say: Say) -> Tracker:
     from pipelines.trackers import TRACKERS, TrackerSettings
     from recap.config import to_json
 
@@ -209,9 +228,9 @@ def _tracker(workspace: Workspace, config: RunConfig, invocation: Invocation, sa
     return TRACKERS.get(config.tracker)(
         TrackerSettings(
             workspace=workspace.root,
-            run_name=invocation.name,
+            run_name=name,
             uri=_tracking_uri(workspace),
-            params={"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed},
+            params=params,
             tags={"command": shlex.join(sys.argv), "config": json.dumps(to_json(config))},
             warn=say,
         )

@@ -6,7 +6,7 @@ given anything else, the setting is refused and not swallowed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recap.config import content_settings, semantic_dict
@@ -15,6 +15,7 @@ from recap.overrides import is_semantic, override
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
+    from recap.graph import Graph
 
 MOVED: Mapping[str, str] = {
     "task": "--task",
@@ -85,12 +86,13 @@ _STEPS = (
 """What had settings of its own in an older recap."""
 
 
-def set_all(config: RunConfig, texts: Sequence[str]) -> RunConfig:
+def set_all(config: RunConfig, texts: Sequence[str], build: Callable[[RunConfig], Graph] | None = None) -> RunConfig:
     """A copy of `config` with settings changed, in their order.
 
     Args:
         config: of the run.
         texts: "policy.model.fit.steps=500" each.
+        build: makes the graph in which a setting must have an effect; None: that of `recap run`.
 
     Raises:
         UnknownName: no such setting; names the nearest, or what it is called now.
@@ -99,14 +101,14 @@ def set_all(config: RunConfig, texts: Sequence[str]) -> RunConfig:
     changed = _folded(config, texts)
     if not texts:
         return changed
-    given = _given(changed)
+    given = _given(changed, build)
     for place, text in enumerate(texts):
         path = text.partition("=")[0].strip()
         try:
             without = _folded(config, [*texts[:place], *texts[place + 1 :]])
             if without == changed or not is_semantic(changed, path):
                 continue
-            same = _given(without) == given
+            same = _given(without, build) == given
         except ConfigError:  # it is what makes the others possible
             continue
         if same:
@@ -148,10 +150,11 @@ def _called_now(path: str) -> str | None:
     return None
 
 
-def _given(config: RunConfig) -> list[Any]:
+def _given(config: RunConfig, build: Callable[[RunConfig], Graph] | None) -> list[Any]:
     """What every step of the run is given."""
     from pipelines.graph import build_graph
 
+    graph = build_graph(config) if build is None else build(config)
     return [
         (
             node.name,
@@ -162,7 +165,7 @@ def _given(config: RunConfig) -> list[Any]:
             sorted((name, str(ref)) for name, ref in node.inputs.items()),
             node.value,
         )
-        for node in build_graph(config).order()
+        for node in graph.order()
     ]
 
 

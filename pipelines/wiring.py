@@ -218,37 +218,73 @@ def add_values(
     values = {}
     # That which labels comes first, whatever stands beside it.
     for name, model in sorted(config.values.items(), key=lambda item: item[0] != config.judged):
-        trained = graph.add(
-            NodeName(k, "value_train", name),
-            "value_train",
-            ValueTrainConfig(model=model, cross_fit=config.cross_fit, returns=config.returns),
-            ValueTrainFacts(
-                tasks=config.tasks,
-                workers=config.workers,
-                runtime=config.runtime,
-                lookahead=lookaheads(config),
-                seed=config.seed,
-            ),
+        values[name] = add_value(
+            graph,
+            config,
+            (NodeName(k, "value_train", name), NodeName(k, "value_label", name)),
+            model,
+            again=name == config.judged,
+            lookahead=lookaheads(config),
             experience=experience,
             annotations=annotations,
-        )
-        values[name] = graph.add(
-            NodeName(k, "value_label", name),
-            "value_label",
-            config.value_label,
-            ValueLabelFacts(
-                tasks=config.tasks,
-                workers=config.workers,
-                runtime=config.runtime,
-                model=model,
-                lookahead=label_lookaheads(config) if _gives_advantages(model) else {},
-                noise_seed=config.seed,
-                again=name == config.judged,
-            ),
-            models=trained["models"],
-            training=trained["training"],
         )["values"]
     return values
+
+
+def add_value(
+    graph: Graph,
+    config: RunConfig,
+    names: tuple[NodeName, NodeName],
+    model: Any,
+    *,
+    again: bool,
+    lookahead: Mapping[str, int],
+    experience: OutputRef,
+    annotations: OutputRef,
+) -> dict[str, OutputRef]:
+    """One value model, trained and labelling: {"models", "training", "values"}.
+
+    Args:
+        graph: to add to.
+        config: of the run.
+        names: of the training and of the labelling.
+        model: its settings.
+        again: label the sample again.
+        lookahead: {task: K}, control steps.
+        experience: all.
+        annotations: of all experience.
+    """
+    trained = graph.add(
+        names[0],
+        "value_train",
+        ValueTrainConfig(model=model, cross_fit=config.cross_fit, returns=config.returns),
+        ValueTrainFacts(
+            tasks=config.tasks,
+            workers=config.workers,
+            runtime=config.runtime,
+            lookahead=lookahead,
+            seed=config.seed,
+        ),
+        experience=experience,
+        annotations=annotations,
+    )
+    labelled = graph.add(
+        names[1],
+        "value_label",
+        config.value_label,
+        ValueLabelFacts(
+            tasks=config.tasks,
+            workers=config.workers,
+            runtime=config.runtime,
+            model=model,
+            lookahead=label_lookaheads(config) if _gives_advantages(model) else {},
+            noise_seed=config.seed,
+            again=again,
+        ),
+        models=trained["models"],
+        training=trained["training"],
+    )
+    return {"models": trained["models"], "training": trained["training"], "values": labelled["values"]}
 
 
 def foreign_policy(config: RunConfig) -> Any:

@@ -124,7 +124,9 @@ def flaw_difference(own: ScoredSegments | None, other: ScoredSegments | None, bo
         return Figure(value=None, note=_too_few(own))
     weights = boot.weights("flaw_auc_difference", own.episodes)
     values, drawn = zip(*(_over_groups(one, groups, weights) for one in (own, other)), strict=True)
-    return boot.figure(values[0] - values[1], drawn[0] - drawn[1], _judged(own), _named(own, groups))
+    return boot.figure(
+        "flaw_auc_difference", values[0] - values[1], drawn[0] - drawn[1], _judged(own), _named(own, groups)
+    )
 
 
 def _mean_auc(name: str, scored: ScoredSegments, who: Sequence[str], boot: Bootstrap) -> Figure:
@@ -132,7 +134,7 @@ def _mean_auc(name: str, scored: ScoredSegments, who: Sequence[str], boot: Boots
     if not groups:
         return Figure(value=None, note=_too_few(scored))
     value, drawn = _over_groups(scored, groups, boot.weights(name, scored.episodes))
-    return boot.figure(value, drawn, _judged(scored), _named(scored, groups))
+    return boot.figure(name, value, drawn, _judged(scored), _named(scored, groups))
 
 
 def _over_groups(scored: ScoredSegments, groups: Sequence[int], weights: Floats) -> tuple[float, Floats]:

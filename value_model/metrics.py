@@ -8,6 +8,9 @@ Letters: n points, E episodes (the unit that is resampled), R resamples.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +20,24 @@ from numpy.typing import ArrayLike, NDArray
 from recap.errors import ConfigError
 
 Floats = NDArray[np.float64]
+Drawn = dict[tuple[str, float | None, float | None, float | None], Floats]
+"""{(name, value, low, high) of a figure: the figure of every resample [R], NaN where it is undefined}"""
 _MIN_POINTS = 3
+_DRAWN: ContextVar[Drawn | None] = ContextVar("drawn", default=None)
+
+
+@contextmanager
+def keeping_draws() -> Iterator[Drawn]:
+    """Within it, what every interval was taken from is kept: draws of one name and as many episodes belong together.
+
+    So the difference of two models' figures has an interval of its own: the episodes are drawn alike for both.
+    """
+    drawn: Drawn = {}
+    token = _DRAWN.set(drawn)
+    try:
+        yield drawn
+    finally:
+        _DRAWN.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +124,7 @@ class Bootstrap:
         if not len(values):
             return Figure(value=None, note=note or "no episodes")
         drawn = self._rng(name).integers(0, len(values), size=(self.resamples, len(values)))
-        return self.figure(float(np.median(values)), np.median(values[drawn], axis=1), len(values), note)
+        return self.figure(name, float(np.median(values)), np.median(values[drawn], axis=1), len(values), note)
 
     def ratio(self, name: str, top: Floats, bottom: Floats, *, note: str = "", count: int | None = None) -> Figure:
         """sum(top) / sum(bottom) over episodes [E]: a mean over all frames or events, with episodes resampled."""
@@ -113,7 +133,7 @@ class Bootstrap:
         weight = self.weights(name, len(top))
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn = (weight @ top) / (weight @ bottom)
-        return self.figure(float(top.sum() / bottom.sum()), drawn, len(top), note, count=count)
+        return self.figure(name, float(top.sum() / bottom.sum()), drawn, len(top), note, count=count)
 
     def pooled_pearson(self, name: str, x: Floats, y: Floats, episode: NDArray[np.int64], *, note: str = "") -> Figure:
         """Pearson's correlation of all points [n] together; the episodes that the points belong to are resampled."""
@@ -126,7 +146,7 @@ class Bootstrap:
         n, sx, sy, sxx, syy, sxy = (self.weights(name, len(moments)) @ moments).T
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn = (n * sxy - sx * sy) / np.sqrt((n * sxx - sx * sx) * (n * syy - sy * sy))
-        return self.figure(value, drawn, len(moments), note)
+        return self.figure(name, value, drawn, len(moments), note)
 
     def auc(self, name: str, positive: Floats, negative: Floats, *, note: str = "") -> Figure:
         """`auc` of one score per episode; positives and negatives are resampled apart."""
@@ -139,7 +159,7 @@ class Bootstrap:
         wins = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
         up = self.weights(f"{name}/positive", len(positive))
         down = self.weights(f"{name}/negative", len(negative))
-        return self.figure(value, np.sum((up @ wins) * down, axis=1) / wins.size, count, note)
+        return self.figure(name, value, np.sum((up @ wins) * down, axis=1) / wins.size, count, note)
 
     def pooled_auc(
         self, name: str, score: Floats, positive: NDArray[np.bool_], episode: NDArray[np.int64], *, note: str = ""
@@ -150,7 +170,7 @@ class Bootstrap:
             return Figure(value=None, note="no point is positive, or every point is")
         _, place = np.unique(episode, return_inverse=True)
         count = int(place.max()) + 1
-        return self.figure(value, weighted_auc(score, positive, place, self.weights(name, count)), count, note)
+        return self.figure(name, value, weighted_auc(score, positive, place, self.weights(name, count)), count, note)
 
     def _rng(self, name: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
@@ -159,10 +179,18 @@ class Bootstrap:
         """[R, E] how often each episode is drawn: the same for the same name and count."""
         return self._rng(name).multinomial(count, np.full(count, 1 / count), size=self.resamples).astype(np.float64)
 
-    def figure(self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None = None) -> Figure:
+    def figure(
+        self, name: str, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None = None
+    ) -> Figure:
         """The interval of `drawn` [R], one number per resample of so many episodes, around the figure itself."""
+        figure = self._with_interval(value, drawn[np.isfinite(drawn)], episodes, note, count=count)
+        kept = _DRAWN.get()
+        if kept is not None and figure.low is not None:
+            kept[name, figure.value, figure.low, figure.high] = drawn
+        return figure
+
+    def _with_interval(self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None) -> Figure:
         count = episodes if count is None else count
-        drawn = drawn[np.isfinite(drawn)]
         if episodes < 2 or len(drawn) < self.resamples / 2:
             why = "no interval: one episode" if episodes < 2 else "no interval: undefined in most resamples"
             return Figure(value=value, count=count, note=f"{note}; {why}" if note else why)

@@ -58,10 +58,16 @@ def write_page(data: ReportData, sections: Sequence[Section], out_dir: Path) -> 
 
 def render(data: ReportData, sections: Sequence[Section] = SECTIONS) -> str:
     """The page as text; by default of every section."""
-    environment = _environment()
+    environment = page_environment()
     parts = [part for section in sections if (part := _part(environment, section, data)) is not None]
+    return environment.get_template("page.html").render(data=data, sections=parts, style=page_style())
+
+
+def page_style() -> Markup:
+    """What stands in the style element of a page."""
+    environment = page_environment()
     style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    return environment.get_template("page.html").render(data=data, sections=parts, style=Markup(style))
+    return Markup(style)
 
 
 def _part(environment: jinja2.Environment, section: Section, data: ReportData) -> Mapping[str, Any] | None:
@@ -89,7 +95,8 @@ def edge(marks: Sequence[Mark]) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Where the templates of pages are, with what they may call."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.report", "templates"),
         autoescape=True,

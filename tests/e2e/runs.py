@@ -38,7 +38,7 @@ finally:
 def recap(
     *arguments: str, workspace: Path | None, fault: str = "", timeout_s: float = 280
 ) -> subprocess.CompletedProcess[str]:
-    """`recap ARGUMENTS --workspace WORKSPACE`, dying at the fault point if one is named; None: a command without one."""
+    """`recap ARGUMENTS --workspace WORKSPACE`, dying at the fault point if one is named; None: no workspace."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RECAP_FAULT": fault}
     return subprocess.run(
         [sys.executable, "-c", _DRIVER, *arguments, *(["--workspace", str(workspace)] if workspace else [])],

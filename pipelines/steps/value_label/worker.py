@@ -35,6 +35,8 @@ class LabelPlan:
     scratch: Path
     lookahead: tuple[int, ...] = ()
     """[E] K of each episode's task, if the model is to give advantages."""
+    prompts: tuple[str, ...] | None = None
+    """E instructions that the models are told; None: those of the episodes' tasks."""
 
     def shard(self, key: str) -> Path:
         """[2 or 3, n] float32: KINDS of the frames of one shard, advantages only of a model that gives them."""
@@ -96,7 +98,7 @@ def _data(plan: LabelPlan, journal: Journal) -> Experience:
     store = EpisodeStore(plan.episodes)
     return Experience(
         packed=view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model),
-        prompts=prompts_of(store.rows(plan.ids)),
+        prompts=prompts_of(store.rows(plan.ids)) if plan.prompts is None else plan.prompts,
         truth=(lambda episode: store.truth(episode).progress) if VALUE_MODELS.get(plan.family).privileged else None,
     )
 

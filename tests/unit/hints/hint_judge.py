@@ -28,6 +28,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "data/robots/gym.py": RUN,
     "data/sim/backend.py": RUN,
     "pipelines/attempts.py": RUN,
+    "pipelines/compare/": ("compare",),
     "pipelines/config.py": RUN,
     "pipelines/datasets/export.py": ("data export",),
     "pipelines/datasets/importing.py": ("data import",),
