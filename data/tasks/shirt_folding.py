@@ -35,6 +35,7 @@ SPEC = TaskSpec(
         "fold (sleeves in, hem on the shoulders) after the best rigid alignment, with no part left unfolded, for half "
         "a second"
     ),
+    revision=2,  # most demonstrators share a habit
 )
 
 
@@ -107,4 +108,8 @@ def shirt() -> Garment:
     )
 
 
-TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=lambda: GarmentScenario(shirt()), planner=FoldPlanner))
+# Novices: most share the habit of putting parts down short, so that a policy which plays the majority has it too.
+TASKS.add(
+    SPEC.id,
+    BimanualTask(SPEC, scenario=lambda: GarmentScenario(shirt()), planner=FoldPlanner, flawed_share=0.75),
+)

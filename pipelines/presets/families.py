@@ -23,10 +23,10 @@ def policy_model(name: str, size: str, **asked: Any) -> Any:
 
 
 def noise_scales(policy: str) -> tuple[float, ...]:
-    """The noise scales that a preset tries: of a policy that can act with any, quiet ones first."""
+    """The noise scales that a preset tries: of a policy that can act with any, a quiet one first."""
     from policy.models import POLICIES
 
-    return (0.3, 0.0, 1.0) if "noise_scale" in POLICIES.get(policy).acts_by else (1.0,)
+    return (0.3, 1.0) if "noise_scale" in POLICIES.get(policy).acts_by else (1.0,)
 
 
 def value_models(models: Models, size: str, **asked: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ NEEDS = {
 
 @PRESETS.register("sim")
 def sim(tasks: tuple[str, ...], models: Models) -> RunConfig:
-    """200 demonstrations, a small policy, 200 attempts of its own per iteration, a small value model, 120 test starts.
+    """200 demonstrations, a small policy, 160 attempts of its own per iteration, a small value model, 120 test starts.
 
     With several tasks that many of each, and as many gradient steps for each; of pictures and take-overs what the most
     demanding of them needs.
@@ -51,8 +51,8 @@ def sim(tasks: tuple[str, ...], models: Models) -> RunConfig:
         tasks=tasks,
         pretrain=PretrainConfig(steps=sum(one.base_steps for one in needs)),
         policy=PolicyConfig(model=model),
-        checkpoint_selection=CheckpointSelectionConfig(attempts=40, noise_scale=noise_scales(models.policy)),
-        rollouts=RolloutsConfig(attempts=140, corrections=60, correction=correction),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=32, noise_scale=noise_scales(models.policy)),
+        rollouts=RolloutsConfig(attempts=120, corrections=40, correction=correction),
         labels=models.labels or models.value,
         values=value_models(models, "small", steps=sum(one.value_steps for one in needs)),
     )

@@ -17,9 +17,7 @@ def smoke(tasks: tuple[str, ...], models: Models) -> RunConfig:
         iterations=2,
         demos=replace(base.demos, episodes=16),
         rollouts=replace(base.rollouts, attempts=4, corrections=2),
-        checkpoint_selection=CheckpointSelectionConfig(
-            attempts=2, noise_scale=base.checkpoint_selection.noise_scale[:2]
-        ),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=2, noise_scale=base.checkpoint_selection.noise_scale),
         gate=replace(base.gate, block=4, cap=4, min_pairs=2),
         evaluate=EvaluateConfig(attempts=8, films=2),
         executor=ExecutorConfig(dashboard=False),

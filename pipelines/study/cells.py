@@ -133,10 +133,11 @@ def read_cell(study: Study, cell: Cell) -> CellResult | None:
         digest = content["digest"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file} is not the result of a cell: {error!r}", hint=_anew(study)) from error
-    if digest != study.digest:
+    expected = study.digest_of(cell.task, cell.variant)
+    if digest != expected:
         raise ConfigError(
             f"{file} is a cell of other settings: its study has digest {digest[:12]}, '{study.name}' as it is frozen "
-            f"has {study.digest[:12]}",
+            f"has {expected[:12]}",
             hint=_anew(study),
         )
     found = from_json(CellResult, content)

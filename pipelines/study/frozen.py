@@ -1,14 +1,15 @@
 """A study whose settings are fixed: by the first cell that is run.
 
-It is a file beside its cells, `study.json`: the study, and the settings of every run in it. Its digest stands in every
-cell. What this recap would run otherwise is refused by name, so that all cells are of one study.
+It is a file beside its cells, `study.json`: the study, and the settings of every run in it. A digest of what decides a
+cell stands in the cell. What this recap would run otherwise is refused by name, so that all cells are of one study;
+only a further task may join, which concerns no cell of the others.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ class Study:
     """{"TASK VARIANT": settings that decide the result of its runs, but for the seed}."""
     folder: Path
 
-    @property
-    def digest(self) -> str:
-        """Stands in every cell: sha256 (hex)."""
-        return sha256_hex(canonical_json(self._content()))
+    def digest_of(self, task: str, variant: str) -> str:
+        """Stands in the cells of a task in a variant: sha256 (hex) of what decides them."""
+        study = {name: value for name, value in to_json(self.config).items() if name != "tasks"}
+        run = self.runs.get(f"{task} {variant}")
+        return sha256_hex(canonical_json({"name": self.name, "study": study, "run": run}))
 
     def _content(self) -> dict[str, Any]:
         return {"name": self.name, "study": to_json(self.config), **self.runs}
@@ -87,7 +89,7 @@ class Study:
     def freeze(self) -> Study:
         """Writes the study down, or finds it written with the same settings; returns it as written.
 
-        A setting that did not exist then, and stands at its default now, is no difference.
+        A setting that did not exist then, and stands at its default now, is no difference; a further task is added.
 
         Raises:
             ConfigError: it was frozen with other settings; names them.
@@ -96,6 +98,11 @@ class Study:
         if written is None:
             write_atomic(self.folder / _FILE, lines_of(self._content()))
             return self
+        joined = [task for task in self.config.tasks if task not in written.config.tasks]
+        new = {key: run for key, run in self.runs.items() if key.partition(" ")[0] in joined}
+        if joined:
+            tasks = (*written.config.tasks, *joined)
+            written = replace(written, config=replace(written.config, tasks=tasks), runs={**written.runs, **new})
         before, now = written._content(), self._content()
         different = sorted(_different(_today(before, now), now))
         if different:
@@ -104,6 +111,8 @@ class Study:
                 f"study '{self.name}' was frozen with other settings than this recap would run it with: {shown}",
                 hint=f"give the study another name, or go back to the settings in {self.folder / _FILE}",
             )
+        if joined:
+            write_atomic(self.folder / _FILE, lines_of(written._content()))
         return written
 
 

@@ -69,7 +69,7 @@ def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSumm
     minutes = {name: sum(one.get("seconds", 0.0) for one in each) / 60 for name, each in tries.items()}
     git = tries[nodes.evaluate][-1]["git"] or {}
     return CellResult(
-        digest=study.digest,
+        digest=study.digest_of(cell.task, cell.variant),
         task=cell.task,
         arm=cell.arm,
         variant=cell.variant,

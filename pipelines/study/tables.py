@@ -77,7 +77,7 @@ def _head(study: Study, results: Sequence[CellResult]) -> str:
     commits = sorted({f"{one.commit[:12] or 'none'}{'+' if one.dirty else ''}" for one in results})
     codes = sorted({one.code[:12] for one in results})
     lines = [
-        f"Study `{study.name}`, digest `{study.digest[:12]}`: {len(results)} of {planned} cells, "
+        f"Study `{study.name}`: {len(results)} of {planned} cells, "
         f"{study.config.starts} starts each (simulated). Made by `recap study tables {study.name}`.",
         "",
         "Intervals: 95 % percentiles of 10,000 two-level bootstrap resamples, training seeds first, then the starts "

@@ -27,7 +27,7 @@ def made_cell(
     rng = np.random.default_rng([start_seed, cell.seed, *cell.label.encode(), *cell.task.encode()])
     won = rng.random(study.config.starts) < rate
     return CellResult(
-        digest=study.digest,
+        digest=study.digest_of(cell.task, cell.variant),
         task=cell.task,
         arm=cell.arm,
         variant=cell.variant,

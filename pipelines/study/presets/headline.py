@@ -7,7 +7,8 @@ _ARMS = ("all", "random", "outcome", "vlm", "steam", "viva", "flaw")
 STUDIES.add(
     "headline",
     StudyConfig(
-        tasks=("shirt_folding", "box_assembly", "toilet_paper_organization"),
+        # A task joins once its difficulty is frozen (docs/tasks.md); box and rolls are not yet in the band.
+        tasks=("shirt_folding",),
         arms=("imitation", *_ARMS),
         fewer={"all": 3, "vlm": 3, "steam": 3, "flaw": 3},
         starts=100,

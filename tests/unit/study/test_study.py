@@ -114,11 +114,26 @@ def test_a_study_is_frozen_once_and_settings_that_differ_are_named(tmp_path: Pat
     run = content["shirt_folding standard"]
     del run["cross_fit"]
     file.write_text(json.dumps(content))
-    assert Study.current(name, tmp_path).freeze().digest != frozen.digest, "a setting that came since is at its default"
+    again = Study.current(name, tmp_path).freeze()
+    assert again.runs != frozen.runs, "a setting that came since is at its default"
     run["demos"]["episodes"] = 4
     file.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=r"other settings .*: shirt_folding standard.demos.episodes\n"):
         Study.current(name, tmp_path).freeze()
+
+
+def test_a_task_joins_a_frozen_study_and_leaves_its_cells_alone(tmp_path: Path) -> None:
+    first = Study.current("micro", tmp_path).freeze()
+    joined = replace(
+        first,
+        config=replace(first.config, tasks=(*first.config.tasks, "another")),
+        runs={**first.runs, "another standard": {"cross_fit": 2}},
+    )
+    assert joined.freeze() == Study.frozen("micro", tmp_path)
+    assert joined.digest_of("shirt_folding", STANDARD) == first.digest_of("shirt_folding", STANDARD)
+    assert joined.digest_of("another", STANDARD) != first.digest_of("shirt_folding", STANDARD)
+    with pytest.raises(ConfigError, match="other settings"):
+        first.freeze()
 
 
 def test_a_cell_comes_back_as_it_was_written(study: Study) -> None:
