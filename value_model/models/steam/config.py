@@ -9,6 +9,7 @@ from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 from recap.training.config import FitConfig
+from value_model.views import view_positions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,19 +94,4 @@ def image_size(config: SteamConfig, height: int, width: int) -> tuple[int, int]:
 def check(config: SteamConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
     """Raises ConfigError if the model could not be trained on this robot; it takes any prompt."""
     del prompts
-    view_positions(robot.camera_names, config.views)
-
-
-def view_positions(cameras: Sequence[str], views: Sequence[str]) -> list[int]:
-    """Where each of `views` stands among `cameras`; all of them for no views.
-
-    Raises:
-        ConfigError: a camera is not there.
-    """
-    missing = sorted(set(views) - set(cameras))
-    if missing:
-        raise ConfigError(
-            f"steam: views {missing} are not among the cameras {tuple(cameras)}",
-            hint=f"--set values.steam.views={','.join(cameras)}",
-        )
-    return [cameras.index(view) for view in views or cameras]
+    view_positions(robot.camera_names, config.views, family="steam")

@@ -27,7 +27,7 @@ from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray
 from value_model.models import Experience
 from value_model.models.steam.bundle import Parts, read_bundle
-from value_model.models.steam.config import view_positions
+from value_model.views import view_positions
 
 
 class Steam:
@@ -92,7 +92,7 @@ class Steam:
         """What each member makes of each frame, [M, T, D], on the device; kept for the episode asked for last."""
         if self._encoded is None or self._encoded[0] is not data or self._encoded[1] != episode:
             packed, inputs = data.packed, self.parts.inputs
-            views = np.array(view_positions(packed.cameras, self.parts.views), dtype=np.int64)
+            views = np.array(view_positions(packed.cameras, self.parts.views, family="steam"), dtype=np.int64)
             own = (inputs.height, inputs.width)
             if packed.image_size != own or packed.state.shape[1] != inputs.state_dim:
                 raise ConfigError(

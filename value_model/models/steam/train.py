@@ -25,9 +25,10 @@ from recap.training.runtime import CPU, Runtime
 from recap.types import IntArray
 from value_model.models import ValueData, training_rows
 from value_model.models.steam.bundle import Goals, Parts, write_bundle
-from value_model.models.steam.config import SteamConfig, view_positions
+from value_model.models.steam.config import SteamConfig
 from value_model.models.steam.model import Ensemble, Inputs, two_hot
 from value_model.models.steam.pairs import PairBatches, successful_rows
+from value_model.views import view_positions
 
 
 class SteamLearner(LossModule):
@@ -85,7 +86,7 @@ def train(
     """
     packed = data.packed
     rows = successful_rows(data, training_rows(data, episodes, "steam"))
-    views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
+    views = np.array(view_positions(packed.cameras, config.views, family="steam"), dtype=np.int64)
     teachers = np.unique(packed.episode_of[rows])
     prompts = sorted({data.prompts[int(e)] for e in teachers})
     height, width = packed.image_size
