@@ -25,7 +25,7 @@ from tests.support.policies import (
     train_synthetic,
 )
 
-from policy.conditioning import NEGATIVE, POSITIVE, ConditionedBatches, code_of
+from policy.conditioning import NEGATIVE, POSITIVE, ConditionedBatches, code_of, shares_of
 from policy.models import Acting, load_policy, with_acting
 from policy.models.pi05.acting import Pi05Actor, chunk_noise
 from policy.models.pi05.acting import load_policy as load_actor
@@ -94,10 +94,9 @@ def test_no_condition_stays_where_it_is_while_the_others_learn() -> None:
     network = network_of("embedding")
     assert network.condition is not None
     network.condition.table.data.normal_()
-    told = network.condition(torch.tensor([[0, 1], [2, 0]]))
-    assert not told[0, 0].any()
-    assert not told[1, 1].any()
-    assert torch.equal(torch.stack([told[0, 1], told[1, 0]]), network.condition.table)
+    told = network.condition(torch.from_numpy(shares_of(np.array([0, 1, 2]))))
+    assert not told[0].any()
+    assert torch.equal(told[1:], network.condition.table)
 
 
 def by_hand(actor: Pi05Actor, beta: float, seed: int) -> Any:
@@ -110,7 +109,9 @@ def by_hand(actor: Pi05Actor, beta: float, seed: int) -> Any:
     def flow(condition: str, x: Any, time: float) -> Any:
         words = condition if network.sizes.condition == "both" else ""
         prefix = network.prefix(images, torch.from_numpy(prompt_tokens(TASK, state, condition=words)))
-        return network.velocity(prefix, x, torch.full((1, 1), time), torch.tensor([code_of(condition)]))
+        return network.velocity(
+            prefix, x, torch.full((1, 1), time), torch.from_numpy(shares_of(np.array([code_of(condition)])))
+        )
 
     x = chunk_noise(seed, actor.chunk, 14)[None, None]
     with torch.inference_mode():
@@ -213,12 +214,12 @@ def test_a_prompt_without_words_is_that_of_no_condition() -> None:
     rows = learner_of(network_of("embedding")).prepare(batch, step_generator(0, 0))
     bare = learner_of(network_of("text")).prepare({**batch, "condition": np.zeros(3, np.int8)}, step_generator(0, 0))
     assert torch.equal(rows["tokens"], bare["tokens"])
-    assert rows["condition"].tolist() == [0, 1, 2]
+    assert rows["told"].tolist() == [[0, 0], [1, 0], [0, 1]]
     assert "written" not in rows
     both = learner_of(network_of("both")).prepare(batch, step_generator(0, 0))
     words = learner_of(network_of("text")).prepare(batch, step_generator(0, 0))
     assert torch.equal(both["tokens"], words["tokens"])
-    assert both["condition"].tolist() == [0, 1, 2]
+    assert torch.equal(both["told"], rows["told"])
 
 
 def test_a_bundle_says_where_its_condition_enters(conditioned: Path) -> None:
