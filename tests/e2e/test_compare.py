@@ -12,7 +12,7 @@ from runs import TASK, files, recap
 from tests.support.synthetic_lerobot import synthetic_dataset
 
 CAN = Path(__file__).parents[3] / "shared" / "datasets" / "g1_yellow_can_v30"
-pytestmark = pytest.mark.xdist_group("e2e-micro")
+pytestmark = [pytest.mark.xdist_group("e2e-micro"), pytest.mark.timeout(600)]
 
 
 def test_it_shares_the_steps_of_a_run_and_shows_every_model(finished_micro: Path, tmp_path: Path) -> None:
