@@ -59,7 +59,7 @@ class PolicyConfig:
     def _refuse(self, name: str, why: str) -> None:
         raise ConfigError(
             f"PolicyConfig.{name}: conditioning = '{self.conditioning}' {why}",
-            hint=f"--set policy.{name}={_default(name)}",
+            hint="leave that setting out",
         )
 
 

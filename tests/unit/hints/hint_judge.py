@@ -36,6 +36,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/invocation.py": RUN,
     "pipelines/graph.py": RUN,
     "pipelines/preflight/ahead.py": RUN,
+    "pipelines/preflight/models.py": RUN,
     "pipelines/preflight/recorded.py": RUN,
     "pipelines/settings.py": RUN,
     "pipelines/steps/": RUN,

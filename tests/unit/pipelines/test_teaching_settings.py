@@ -216,12 +216,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED)
 def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as refused:
+    with pytest.raises(ConfigError, match=message):
         PolicyConfig(model=tiny_config(), **settings)
-    if "value" not in message:
-        return
-    name, _, text = refused.value.hint.removeprefix("--set policy.").partition("=")
-    assert PolicyConfig(model=tiny_config(), **{**settings, name: int(text)})
 
 
 @pytest.mark.parametrize("how", ["text", "both"])
