@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipelines.invocation import Invocation
 from pipelines.study.config import IMITATION, STANDARD, StudyConfig
 from recap.graph import NodeName
+from value_model.arms import ARMS
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -79,6 +80,8 @@ def run_settings(
     """
     labelled = [arm for arm in everyone if arm != IMITATION]
     main = MAIN if MAIN in labelled or not labelled else labelled[0]
+    # Nobody judges values in a run without any, and its settings are refused there.
+    valued = not set(labelled) <= set(ARMS.names())
     own = config.variants.get(variant)
     return replace(
         Invocation.of(task=task, preset=config.preset, seed=seed, name=name),
@@ -89,7 +92,7 @@ def run_settings(
         tracker="none",
         settings=(
             f"evaluate.attempts={config.starts}",
-            *config.settings,
+            *(one for one in config.settings if valued or not one.startswith("judge.")),
             *(() if own is None else own.settings),
         ),
     )

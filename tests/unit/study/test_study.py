@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.study_cells import made_cell, made_cells, made_study
 
+from pipelines.graph import build_graph
 from pipelines.study.arms import arm_nodes, run_settings, runs_of
 from pipelines.study.cells import Cell, cells_of, read_cell, read_cells
 from pipelines.study.claims import claims
@@ -322,3 +323,11 @@ def test_a_study_that_cannot_be_is_refused(wrong: dict[str, object], said: str) 
         replace(CONFIG, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UnknownName):
         CONFIG.arms_of("bar", 0)
+
+
+def test_every_run_of_a_named_study_is_one_that_recap_would_run(tmp_path: Path) -> None:
+    for name in STUDIES.names():
+        planned = Study.current(name, tmp_path)
+        for variant in (STANDARD, *planned.config.variants):
+            for everyone in runs_of(planned.config, variant, planned.config.arms_of(variant, 0)):
+                build_graph(run_settings(planned.config, planned.config.tasks[0], variant, everyone=everyone).config())
