@@ -57,6 +57,12 @@ def _check_probe(config: RunConfig) -> None:
             f"{config.condition_probe.attempts}, expected 0",
             hint="--set condition_probe.attempts=0",
         )
+    if config.condition_probe.attempts and not config.policy.told:
+        raise ConfigError(
+            f"policy.conditioning = '{config.policy.conditioning}': the policy hears no condition, and "
+            f"condition_probe.attempts = {config.condition_probe.attempts}, expected 0",
+            hint="--set condition_probe.attempts=0",
+        )
 
 
 def check_world(config: RunConfig) -> None:

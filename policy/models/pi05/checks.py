@@ -14,16 +14,13 @@ _OF_BASE = ("network", "chunk", "relative_actions")
 """Settings that a training shares with the base it starts from; train.py asks the same of the bundle."""
 
 
-EMBEDDING = "--set policy.model.network.condition=embedding"
-
-
 def check_conditioning(config: Pi05Config, conditioning: str) -> None:
     """Raises ConfigError for a way of conditioning (policy.teaching) that the network has no place for."""
     if conditioning == "continuous" and config.network.condition != "embedding":
         raise ConfigError(
             f"pi05: policy.conditioning = 'continuous': graded conditions have no words, and network.condition = "
             f"{config.network.condition!r}",
-            hint=EMBEDDING,
+            hint="--set policy.model.network.condition=embedding",
         )
 
 

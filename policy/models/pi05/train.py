@@ -16,7 +16,6 @@ import numpy as np
 
 from policy.conditioning import TEXTS
 from policy.models.pi05.bundle import PROMPT_SEPARATOR, BundleInfo, link_folder, read_bundle, write_bundle
-from policy.models.pi05.checks import EMBEDDING as _EMBEDDING
 from policy.models.pi05.config import Pi05Config, candidate_steps, relative_dims
 from policy.models.pi05.initialise import initialise
 from policy.models.pi05.learner import Pi05Learner, check_images
@@ -229,7 +228,7 @@ def _check(
     if "level" in batch and config.network.condition != "embedding":
         raise ConfigError(
             f"pi05: graded conditions have no words, and network.condition = {config.network.condition!r}",
-            hint=_EMBEDDING,
+            hint="--set policy.model.network.condition=embedding",
         )
     if condition and "condition" not in batch:
         raise ConfigError(

@@ -236,3 +236,9 @@ def test_arms_without_advantages_cannot_be_graded() -> None:
         with pytest.raises(ConfigError, match=r"'weighted' reads advantages, and arm (outcome|random) has none"):
             build_graph(made)
         build_graph(replace(made, policy=replace(made.policy, conditioning="filtered", temperature=0.5)))
+
+
+def test_the_conditions_of_a_policy_that_hears_none_are_not_probed() -> None:
+    run_of("condition_probe.attempts=2")
+    with pytest.raises(ConfigError, match=r"'filtered': the policy hears no condition, and condition_probe"):
+        run_of("policy.conditioning=filtered", "condition_probe.attempts=2")
