@@ -77,19 +77,23 @@ def run_settings(
         seed: of the trainings.
         name: of the run.
     """
+    from value_model.arms import ARMS
+
     labelled = [arm for arm in everyone if arm != IMITATION]
     main = MAIN if MAIN in labelled or not labelled else labelled[0]
+    beside = tuple(arm for arm in labelled if arm != main and (asked is None or arm in asked))
+    valued = any(arm not in ARMS.names() for arm in (main, *beside))
     own = config.variants.get(variant)
     return replace(
         Invocation.of(task=task, preset=config.preset, seed=seed, name=name),
         iterations=1 if own is None else own.iterations,
         labels=main,
-        arms=tuple(arm for arm in labelled if arm != main and (asked is None or arm in asked)),
+        arms=beside,
         values=(),
         tracker="none",
         settings=(
             f"evaluate.attempts={config.starts}",
-            *config.settings,
+            *(text for text in config.settings if valued or not text.startswith("judge.")),
             *(() if own is None else own.settings),
         ),
     )
