@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pipelines.invocation import Invocation
 from pipelines.study.config import IMITATION, STANDARD, StudyConfig
 from recap.graph import NodeName
-from value_model.arms import ARMS
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -78,21 +77,23 @@ def run_settings(
         seed: of the trainings.
         name: of the run.
     """
+    from value_model.arms import ARMS
+
     labelled = [arm for arm in everyone if arm != IMITATION]
     main = MAIN if MAIN in labelled or not labelled else labelled[0]
-    # Nobody judges values in a run without any, and its settings are refused there.
-    valued = not set(labelled) <= set(ARMS.names())
+    beside = tuple(arm for arm in labelled if arm != main and (asked is None or arm in asked))
+    valued = any(arm not in ARMS.names() for arm in (main, *beside))
     own = config.variants.get(variant)
     return replace(
         Invocation.of(task=task, preset=config.preset, seed=seed, name=name),
         iterations=1 if own is None else own.iterations,
         labels=main,
-        arms=tuple(arm for arm in labelled if arm != main and (asked is None or arm in asked)),
+        arms=beside,
         values=(),
         tracker="none",
         settings=(
             f"evaluate.attempts={config.starts}",
-            *(one for one in config.settings if valued or not one.startswith("judge.")),
+            *(text for text in config.settings if valued or not text.startswith("judge.")),
             *(() if own is None else own.settings),
         ),
     )

@@ -132,17 +132,21 @@ def read_cell(study: Study, cell: Cell) -> CellResult | None:
         content = json.loads(file.read_bytes())
         digest = content["digest"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{file} is not the result of a cell: {error!r}", hint=_anew(study)) from error
+        raise ConfigError(
+            f"{file} is not the result of a cell: {error!r}", hint=f"move it away, then recap study run {study.name}"
+        ) from error
     expected = study.digest_of(cell.task, cell.variant)
     if digest != expected:
         raise ConfigError(
             f"{file} is a cell of other settings: its study has digest {digest[:12]}, '{study.name}' as it is frozen "
             f"has {expected[:12]}",
-            hint=_anew(study),
+            hint=f"move it away, then recap study run {study.name}",
         )
     found = from_json(CellResult, content)
     if found.cell != cell:
-        raise ConfigError(f"{file} holds cell {found.cell}, expected {cell}", hint=_anew(study))
+        raise ConfigError(
+            f"{file} holds cell {found.cell}, expected {cell}", hint=f"move it away, then recap study run {study.name}"
+        )
     return found
 
 
@@ -155,9 +159,7 @@ def read_cells(study: Study) -> list[CellResult]:
     found = [result for cell in cells_of(study) if (result := read_cell(study, cell)) is not None]
     strays = set(study.folder.glob("*/*/*.json")) - {result.cell.file(study) for result in found}
     if strays:
-        raise ConfigError(f"{min(strays)} is no cell of study '{study.name}'", hint=_anew(study))
+        raise ConfigError(
+            f"{min(strays)} is no cell of study '{study.name}'", hint=f"move it away, then recap study run {study.name}"
+        )
     return found
-
-
-def _anew(study: Study) -> str:
-    return f"move the file away, then recap study run {study.name}"

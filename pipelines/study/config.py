@@ -46,7 +46,7 @@ class StudyConfig:
     starts: int = setting(100, minimum=1, maximum=1_000_000, help="TEST starts per cell")
     preset: str = "sim"
     settings: tuple[str, ...] = ()
-    """--set of every run."""
+    """--set of every run; those of the judge only where a value model is judged."""
     variants: Mapping[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

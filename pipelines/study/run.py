@@ -131,7 +131,7 @@ def run_study(root: Path, name: str, results: Path, asked: Asked, say: Say) -> D
         first, why = next(iter(failed.items()))
         raise StepFailed(
             f"{len(failed)} of {len(missing)} cells failed, {len(written)} were written; {first}: {why}",
-            hint=_again(root, name, results, asked),
+            hint=again_of(root, name, results, asked),
         )
     return Done(written=tuple(written), skipped=len(wanted) - len(missing), left=len(missing) - len(written))
 
@@ -175,7 +175,7 @@ def _run(
     workspace = Workspace.open(root)
     failures = _Failures()
     runs = [CellRun.of(cell, config, whole, everyone) for cell in cells]
-    again = _again(root, study.name, study.folder.parent, asked)
+    again = again_of(root, study.name, study.folder.parent, asked)
     with running(workspace, config, invocation, say, again=again, observers=[failures]) as (runner, _):
         done: list[str] = []
         for run in runs:
@@ -195,8 +195,10 @@ def _run(
             yield run.cell, ""
 
 
-def _again(root: Path, name: str, results: Path, asked: Asked) -> str:
+def again_of(root: Path, name: str, results: Path, asked: Asked) -> str:
+    """The command that goes on with what was asked for."""
     words = ["recap", "study", "run", name, "--results", str(results), "--workspace", str(root)]
-    for flag, values in (("task", asked.tasks), ("seed", asked.seeds), ("arm", asked.arms)):
-        words += [part for value in values for part in (f"--{flag}", str(value))]
+    given = {"task": asked.tasks, "seed": asked.seeds, "arm": asked.arms, "variant": asked.variants}
+    for option, values in given.items():
+        words += [part for value in values for part in (f"--{option}", str(value))]
     return shlex.join(words)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.study_cells import made_cell, made_cells, made_study
@@ -20,6 +22,7 @@ from pipelines.study.frozen import Study
 from pipelines.study.outcome import CellRun
 from pipelines.study.plan import plan_of
 from pipelines.study.predictors import correlations
+from pipelines.study.run import Asked, again_of
 from pipelines.study.tables import tables_of
 from pipelines.study.write import write_tables
 from recap.errors import ConfigError, UnknownName
@@ -82,6 +85,14 @@ def test_every_arm_and_variant_has_its_nodes_in_the_graph_of_its_run() -> None:
                 assert (named.judge is not None) == (arm == "viva")
             assert len({arm_nodes(arm, TASKS[0], config).evaluate for arm in everyone}) == len(everyone)
     assert runs_of(CONFIG, "second", ("viva", "random")) == [("viva",), ("random",)]
+
+
+def test_settings_of_the_judge_are_left_out_where_no_value_model_is_judged() -> None:
+    config = replace(CONFIG, settings=("judge.bounds.enforce=false",))
+    for everyone in runs_of(config, "second", ("viva", "random")):
+        made = run_settings(config, TASKS[0], "second", everyone=everyone).config()
+        assert bool(made.values) == (everyone == ("viva",))
+        assert made.judge.bounds.enforce != bool(made.values)
 
 
 def test_a_cell_needs_its_own_arm_alone_and_counts_what_others_share_apart() -> None:
@@ -306,6 +317,27 @@ def test_tables_go_between_the_marks_of_a_page(tmp_path: Path) -> None:
     assert page.read_text().endswith("after\n")
     with pytest.raises(ConfigError, match=r"expected the lines '<!-- study other -->'"):
         write_tables(page, "other", "x\n")
+
+
+def test_the_command_that_goes_on_asks_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    import typer
+
+    from cli import options
+    from cli.main import app
+
+    asked = Asked(tasks=("shirt_folding",), seeds=(0, 2), arms=("viva",), variants=("bare",))
+    words = shlex.split(again_of(Path("a b"), "made", Path("r"), asked))
+    monkeypatch.setattr(options, "_chosen", [options.DEFAULT_WORKSPACE])
+    assert words[:3] == ["recap", "study", "run"]
+    command: Any = typer.main.get_command(app)
+    given = command.commands["study"].commands["run"].make_context("run", words[3:]).params
+    assert (given["task"], given["seed"], given["arm"], given["variant"]) == (
+        ["shirt_folding"],
+        [0, 2],
+        ["viva"],
+        ["bare"],
+    )
+    assert (given["workspace"], given["results"]) == (Path("a b"), Path("r"))
 
 
 @pytest.mark.parametrize(
