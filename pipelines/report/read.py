@@ -56,8 +56,7 @@ Outputs = Mapping[str, Artifact]
 
 _PRETRAINING = "pretrain"
 _LOSS = "loss"
-_CLEAN = "clean"
-"""What a demonstration without a flaw says."""
+_CLEAN = "clean"  # what a demonstration without a flaw says
 _UNFINISHED = {
     NodeState.PENDING: "not begun",
     NodeState.RUNNING: "still running",
