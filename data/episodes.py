@@ -208,10 +208,11 @@ class EpisodeStore:
         content = encode_truth(episode_id, truth)
         if path.is_file() and path.read_bytes() != content:
             try:
-                read_truth(path, episode_id)
+                stored = read_truth(path, episode_id)
             except EpisodeCorrupt:
-                pass  # replaced below by the good one
-            else:
+                stored = None  # replaced below by the good one
+            # What a recap before this one did not note (neutral events) does not make it another verdict.
+            if stored is not None and _verdict(episode_id, stored) != _verdict(episode_id, truth):
                 raise ConfigError(
                     f"episode {episode_id} is already stored with another truth ({path}): one recording, two verdicts",
                     hint=f"recap data show {episode_id[:12]}",
@@ -219,3 +220,8 @@ class EpisodeStore:
         elif path.is_file():
             return
         write_atomic(path, content)
+
+
+def _verdict(episode_id: str, truth: PrivilegedTruth) -> bytes:
+    """What a truth says but for its neutral events."""
+    return encode_truth(episode_id, replace(truth, events=tuple(event for event in truth.events if event.kind)))

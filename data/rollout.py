@@ -6,24 +6,30 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from data.attempt import Actor, ChunkPlayer, ExpertActor, Recorder, attempt
-from data.corrections import TAKEOVER, CorrectionConfig, supervised
+from data.corrections import NEUTRAL, TAKEOVER, CorrectionConfig, supervised
 from data.sim.flaws import FlawConfig
-from data.tasks import SimTask
+from data.tasks import SimTask, flaws_of
 from recap.protocols import PolicyClient, SimulatedEnv
 from recap.types import Attempt, EpisodeDraft, Event, PrivilegedTruth
+
+FLAW = "flaw:"
+"""Of the event that names an expert's injected flaw."""
 
 
 def record_demo(task: SimTask, env: SimulatedEnv, seed: int, flaws: FlawConfig) -> tuple[EpisodeDraft, PrivilegedTruth]:
     """The demonstration that the scripted expert gives from the start state of `seed`.
 
     Ends with the verdict, or when the expert has nothing left to do (then a FAILURE). Bit-identical on one machine
-    for the same task, seed, flaws and renderer.
+    for the same task, seed, flaws and renderer. The truth says how the expert erred (neutral event "flaw:MODE").
     """
     recorder = Recorder()
     attempt(env, _demonstrating(task, env, seed, flaws), recorder, seed)
     draft = recorder.draft(task.spec, env, seed, policy_id=None)
     assert draft is not None, "no expert is done before its first step"
-    return draft, env.truth()
+    truth, injected = env.truth(), flaws_of(task, flaws, seed)
+    if injected.flawed:
+        truth = replace(truth, events=(Event(t=0, name=f"{FLAW}{injected.mode}", kind=NEUTRAL), *truth.events))
+    return draft, truth
 
 
 def rollout(

@@ -36,6 +36,8 @@ _NO_GAINS: Gains = MappingProxyType({})
 _TAKEOVER, _HAND_BACK = "takeover:", "hand_back"
 _GRASPED, _MISSED, _RELEASED, _DROPPED = "grasped_", "missed_grasp_", "released_", "premature_release_"
 _CLOSED, _LET_GO = "closed", "released"
+_BIASED = "flaw:biased"
+"""Noted of a demonstrator who puts everything down beside its place."""
 _STALL, _TIMEOUT, _SUCCESS, _UNDONE = "stall", "timeout", "success", "_undone"
 
 
@@ -93,8 +95,9 @@ def action_segments(truth: PrivilegedTruth, usual: Gains = _NO_GAINS) -> tuple[A
     """The approaches and carries of an attempt, in order, and whether each was clean.
 
     A carry is clean if a milestone is reached until `SETTLE_STEPS` after its end (success: until the next closing)
-    that still stands when the next gripper closes, no error falls into it, and true progress gains at least
-    `GOOD_SHARE` of what it usually does; else flawed. An approach is clean if it
+    that still stands when the next gripper closes, no error falls into it, true progress gains at least
+    `GOOD_SHARE` of what it usually does, and it is not one of a demonstrator made to put things down beside their
+    place; else flawed. An approach is clean if it
     ends in a grasp without a miss or another error and its carry gains true progress or a milestone; flawed if
     something is missed or undone in it, or if it stalls (`STALL_STEPS` up to the time limit, or taken over for a
     stall). Neither: what the end or a change of hands cut off, an approach to a carry that led nowhere, and whatever
@@ -145,6 +148,8 @@ def _cuts(truth: PrivilegedTruth) -> Iterator[_Cut]:
 
 
 def _judge_carry(truth: PrivilegedTruth, cut: _Cut, following: tuple[_Cut, ...], usual: Gains) -> int:
+    if any(event.name == _BIASED for event in truth.events):
+        return FLAWED
     closing = _next_closing(truth, following)
     until = _until(cut, closing)
     # A miss of the other arm just after the grasp is the approach's.

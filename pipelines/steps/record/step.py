@@ -124,7 +124,7 @@ def _context(facts: RecordFacts) -> Mapping[str, Any]:
 
 @step(
     name="record",
-    version=1,
+    version=2,
     config=DemosConfig | RolloutsConfig | ImportedConfig,
     facts=RecordFacts,
     optional=("policy", "source"),

@@ -14,7 +14,7 @@ from data.episode_file import header_of, read_header
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from recap.errors import ConfigError, UnknownName
-from recap.types import Outcome, Source
+from recap.types import Event, Outcome, Source
 
 
 @pytest.fixture
@@ -185,6 +185,16 @@ def test_two_verdicts_on_one_recording_are_refused(store):
     with pytest.raises(ConfigError, match="another truth"):
         store.commit(DRAFT, synthetic_truth(DRAFT, Outcome.FAILURE))
     assert store.truth(episode_id).outcome is Outcome.SUCCESS
+
+
+def test_a_neutral_event_that_was_not_noted_before_is_no_other_verdict(store):
+    before = synthetic_truth(DRAFT)
+    episode_id = store.commit(DRAFT, before)
+    more = replace(before, events=(Event(t=0, name="flaw:biased", kind=0), *before.events))
+    assert store.commit(DRAFT, more) == episode_id
+    assert store.truth(episode_id).events == more.events
+    with pytest.raises(ConfigError, match="another truth"):
+        store.commit(DRAFT, replace(more, events=(Event(t=0, name="object_lost", kind=-1), *before.events)))
 
 
 def test_unknown_ids_answer_with_the_nearest(store):

@@ -3,13 +3,14 @@ import time
 import numpy as np
 import pytest
 
-from data.rollout import record_demo, rollout
+from data.rollout import FLAW, record_demo, rollout
 from data.sim.bimanual_task import BimanualTask, TaskEnv
-from data.sim.flaws import CLEAN
+from data.sim.flaws import CLEAN, FlawConfig
 from data.sim.garment import GarmentScenario
 from policy.client import LocalClient
 from recap.errors import ConfigError, RecapError
 from recap.types import FloatArray, Observation, Outcome, Source
+from value_model.segments import action_segments
 
 Task, Robot = BimanualTask[GarmentScenario], TaskEnv[GarmentScenario]
 
@@ -43,6 +44,19 @@ class Replaying:
         chunk = self.actions[self.at : self.at + 8]
         self.at += 8
         return np.concatenate([chunk, np.repeat(self.actions[-1:], 8 - len(chunk), axis=0)])
+
+
+def test_the_truth_of_a_demonstration_says_how_the_expert_erred(task: Task, robot: Robot) -> None:
+    biased = FlawConfig(flawed_share=1.0, skipping_weight=0, hesitant_weight=0, fumbling_weight=0)
+    _, truth = record_demo(task, robot, 4, biased)
+    assert [(event.t, event.name, event.kind) for event in truth.events if event.name.startswith(FLAW)] == [
+        (0, "flaw:biased", 0)
+    ]
+    carries = [segment.quality for segment in action_segments(truth) if segment.kind == "carry"]
+    assert len(carries) >= 2
+    assert set(carries) == {-1}
+    _, truth = record_demo(task, robot, 4, CLEAN)
+    assert not [event for event in truth.events if event.name.startswith(FLAW)]
 
 
 def test_a_demo_is_bit_identical_and_aligned(task: Task, robot: Robot) -> None:
