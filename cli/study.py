@@ -55,7 +55,8 @@ def run(
         _json(done)
         return
     typer.echo(f"cells written {len(done.written)}, there already {done.skipped}, no time for {done.left}")
-    typer.echo(f"tables  recap study tables {name}")
+    where = "" if results == DEFAULT_RESULTS else f" --results {results}"
+    typer.echo(f"tables  recap study tables {name}{where}")
 
 
 @study_app.command()
@@ -107,7 +108,7 @@ def _frozen(name: str, results: Path) -> Study:
 
     study = Study.frozen(name, results)
     if study is None:
-        raise ConfigError(f"no cell of study '{name}' in {results}", hint=f"recap study run {name}")
+        raise ConfigError(f"no cell of study '{name}' in {results}", hint=f"recap study run {name} --results {results}")
     return study
 
 

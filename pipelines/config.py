@@ -139,6 +139,13 @@ class RunConfig:
                     raise ConfigError(f"arm {arm} reads values, and this run has no value model", hint="--values viva")
         if len(set(every)) != len(every):
             raise ConfigError(f"arms {', '.join(every)}: one is listed twice", hint="name each arm once")
+        if self.rule(self.labels) and ARMS.get(self.labels).constant:
+            for arm in self.arms:
+                if self.rule(arm) and ARMS.get(arm).permutes:
+                    raise ConfigError(
+                        f"arm {arm} permutes the labels of {self.labels}, which may all be the same",
+                        hint="leave that arm out of --arms",
+                    )
         if self.arms and not self.iterations:
             raise ConfigError(
                 f"--arms {','.join(self.arms)} with 0 iterations: nothing would be labelled", hint="--iterations 1"

@@ -28,6 +28,7 @@ from pipelines.wiring import Arm, add_imitation, add_training, foreign_policy, j
 from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 from recap.specs import Split, start_seeds
+from value_model.arms import ARMS
 
 ROLLOUTS_FROM = 1_000_000
 """Offset of the first rollout's start within the TRAIN seeds; demonstrations have those below it."""
@@ -160,7 +161,9 @@ def _evaluate(graph: Graph, config: RunConfig, k: int, policy: OutputRef, arm: A
 def _probe(
     graph: Graph, config: RunConfig, k: int, policy: OutputRef, experience: OutputRef, arm: Arm | None = None
 ) -> None:
-    if not config.condition_probe.attempts:
+    rule = config.rule(arm.name if arm else config.labels)
+    # Who was never told "negative" has no condition to be asked about.
+    if not config.condition_probe.attempts or (rule and ARMS.get(rule).constant):
         return
     _check_starts(Split.VALIDATION, config.condition_probe.attempts, 0, "condition_probe.attempts")
     facts = ProbeFacts(tasks=config.tasks, arm=arm.name if arm else config.labels, **_env(config))

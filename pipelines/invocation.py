@@ -102,12 +102,12 @@ class Invocation:
         from pipelines.config import Models
 
         usual = Models()
+        main = self.labels or self.value or usual.value
         parts = [
             "-and-".join(self.task),
             *([self.preset] if self.preset != "sim" else []),
             *([self.policy] if self.policy not in (None, usual.policy) else []),
-            *([self.value] if self.value not in (None, usual.value) else []),
-            *([self.labels] if self.labels not in (None, self.value, usual.value) else []),
+            *([main] if main != usual.value else []),
             *(["offline"] if self.collect == "none" else []),
             *([f"seed{self.seed}"] if self.seed else []),
         ]

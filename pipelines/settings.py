@@ -38,7 +38,7 @@ MOVED: Mapping[str, str] = {
     "value.seed": "--seed",
     "values.viva.label_batch": "runtime.label_batch",
     "value.shard_episodes": "value_label.shard_episodes",
-    "advantage.label.shuffle_seed": "--arms random",
+    "advantage.label.shuffle_seed": "--labels random",
     "replay.seed": "open_loop_eval.seed",
     "dashboard": "executor.dashboard",
     "policy.tags": "nothing: the graph derives the condition",

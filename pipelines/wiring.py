@@ -143,7 +143,7 @@ def add_training(
                 tasks=config.tasks,
                 name=arm,
                 rule=rule,
-                lookahead=label_lookaheads(config) if labeller.values else lookaheads(config),
+                lookahead=label_lookaheads(config) if labeller.values or labeller.shares else lookaheads(config),
                 returns=config.returns,
                 seed=config.seed if labeller.permutes else 0,
                 plugin=_plugin_code(labeller),

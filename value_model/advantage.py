@@ -57,7 +57,6 @@ class LabelConfig:
                 f"advantage.label.lookahead_s = {self.lookahead_s:g} has no effect with horizon {self.horizon}",
                 hint="--set advantage.label.horizon=n_step, or leave lookahead_s out",
             )
-        _ = self.looks
 
     @property
     def looks(self) -> Horizon:

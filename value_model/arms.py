@@ -89,7 +89,7 @@ def make_marks(labeller: Labeller, known: Known, *, arm: str) -> FrameLabels:
             raise ConfigError(
                 f"arm {arm}: {len(blind)} of {len(facts.ids)} episodes hold no simulator truth, {blind[0][:12]} first; "
                 "it labels by what only the simulator knows",
-                hint="--arms outcome,random   (those need no truth)",
+                hint="--labels outcome   (or leave that arm out of --arms)",
             )
     positive = labeller.positive(known)
     if positive.shape != (facts.num_frames,) or positive.dtype != np.bool_:

@@ -49,6 +49,8 @@ def decayed_sums(delta: NDArray[np.float64], offsets: IntArray, decay: float) ->
     A_t = delta_t + c_t A_{t+1} with c_t = decay, and 0 at each episode's last frame. The frames are cut in B blocks of
     about as many frames each; one loop scans all blocks at once, a second one hands on what each block begins with.
 
+    What is not finite (an aborted episode is NaN) makes NaN of the sums that hold it, in its own episode alone.
+
     Args:
         delta: [N].
         offsets: [E + 1].
@@ -59,7 +61,9 @@ def decayed_sums(delta: NDArray[np.float64], offsets: IntArray, decay: float) ->
     blocks = -(-count // size)
     goes_on, padded = np.full(blocks * size, decay), np.zeros(blocks * size)
     goes_on[offsets[1:] - 1] = 0.0
-    padded[:count] = delta
+    # 0 * NaN is NaN: it would pass the ends of episodes.
+    unknown = ~np.isfinite(delta)
+    padded[:count] = np.where(unknown, 0.0, delta)
     # [size, B]: a row holds one frame of every block.
     keep, sums = (np.ascontiguousarray(flat.reshape(blocks, size).T) for flat in (goes_on, padded))
     for row in range(size - 2, -1, -1):
@@ -69,4 +73,7 @@ def decayed_sums(delta: NDArray[np.float64], offsets: IntArray, decay: float) ->
     for block in range(blocks - 2, -1, -1):
         after[block] = sums[0, block + 1] + keep[0, block + 1] * after[block + 1]
     sums += keep * after
-    return sums.T.reshape(-1)[:count]
+    # [N + 1] how many are unknown from each frame on, to the end of the array.
+    left = np.append(np.cumsum(unknown[::-1])[::-1], 0)
+    holds_unknown = left[:-1] > np.repeat(left[offsets[1:]], np.diff(offsets))
+    return np.where(holds_unknown, np.nan, sums.T.reshape(-1)[:count])

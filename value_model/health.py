@@ -172,7 +172,7 @@ def check_marks(labels: FrameLabels, facts: EpisodeFacts, config: LabelHealthCon
     if config.enforce and problems:
         raise HealthError(
             "labels are not fit to train on:\n  - " + "\n  - ".join(problems),
-            hint="collect more attempts, of either outcome (--set rollouts.attempts=N)",
+            hint="learn from more attempts, of either outcome",
         )
     return report
 

@@ -2,6 +2,9 @@
 
 Off unless they catch a model that cannot work at all: constant values, values that fall as successes proceed, that
 belong to other frames or episodes, or that tell flawed actions from clean ones no better than chance.
+
+A model that gives its advantages itself labels with them, and nothing says on what scale its values are. Bounds that
+compare values with returns in size are not asked of it: `min_skill`, `min_value_spread`, `max_mse`, `max_gap`.
 """
 
 from __future__ import annotations
@@ -30,11 +33,16 @@ _CEILINGS = {
     "max_outside_share": "outside_share",
     "max_flip_rate": "flip_rate",
 }
+_OF_SCALE = ("min_skill", "min_value_spread", "max_mse", "max_gap")
+"""Bounds on the size of values beside that of returns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueHealthConfig:
-    """What held-out values must satisfy; none turns a check off. A figure that cannot be had fails no check."""
+    """What held-out values must satisfy; none turns a check off. A figure that cannot be had fails no check.
+
+    `min_skill`, `min_value_spread`, `max_mse` and `max_gap` are not asked of a model that gives its advantages itself.
+    """
 
     min_flaw_auc: float | None = setting(
         0.55, minimum=0, maximum=1, help="flaw AUC: clean action segments above flawed ones; simulation only"
@@ -61,11 +69,20 @@ class ValueHealthConfig:
         validate(self)
 
 
-def check_values(report: ValueReport, config: ValueHealthConfig) -> tuple[str, ...]:
-    """The bounds that the report misses, in words; none if all is well."""
+def check_values(report: ValueReport, config: ValueHealthConfig, *, given: bool = False) -> tuple[str, ...]:
+    """The bounds that the report misses, in words; none if all is well.
+
+    Args:
+        report: of one model on one task.
+        config: the bounds.
+        given: the model gives its advantages itself: no bound on the scale of its values is asked of it, those on
+            ranks, constancy and flaw AUC are.
+    """
     problems = []
     for bounds, word, wrong in ((_FLOORS, "at least", -1), (_CEILINGS, "at most", 1)):
         for name, figure_name in bounds.items():
+            if given and name in _OF_SCALE:
+                continue
             bound, figure = getattr(config, name), report.figures[figure_name]
             if bound is not None and figure.value is not None and (figure.value - bound) * wrong > 0:
                 problems.append(

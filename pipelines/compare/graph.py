@@ -21,8 +21,9 @@ from pipelines.steps.judge.step import JudgeConfig, JudgeFacts
 from pipelines.steps.label_unseen.step import LabelUnseenFacts
 from pipelines.steps.record.step import RecordFacts
 from pipelines.wiring import add_value, label_lookaheads, lookaheads
+from recap.errors import ConfigError
 from recap.graph import Graph, NodeName, OutputRef
-from value_model.gae import Horizon
+from value_model.gae import N_STEP, Horizon
 
 HORIZONS = (10, 18, 25, 50, 75)
 """N of the horizon figure, control steps."""
@@ -44,7 +45,9 @@ class Judged:
     judges: tuple[str, ...]
     """[S] a node per seed."""
     horizons: Mapping[int, tuple[str, ...]]
-    """{N: [S] nodes}"""
+    """{N: [S] nodes}; none where every model gives its advantages itself."""
+    gives_advantages: tuple[str, ...]
+    """Models that give their advantages themselves, at the look-ahead of the labels alone."""
     values: Mapping[str, tuple[str, ...]]
     """{model: [S] the node that labelled}"""
     unseen: str | None
@@ -66,7 +69,8 @@ def build_comparison(
         unseen: a simulated task with the same robot; None: none.
 
     Raises:
-        ConfigError: nothing to ablate, or a model cannot take the task's prompt or robot.
+        ConfigError: nothing to ablate, a model cannot take the task's prompt or robot, or one gives its advantages
+            itself and labels look otherwise than N steps ahead.
     """
     from data.task_list import robot_of, tasks_of
     from value_model.models import family_of
@@ -76,6 +80,8 @@ def build_comparison(
     models = entries(config.values, ablate, robot.camera_names)
     for entry in models.values():
         family_of(entry.model).check(entry.model, prompts=prompts, robot=robot)
+    given = tuple(name for name, entry in models.items() if family_of(entry.model).gives_advantages)
+    _check_horizon(config, given)
     graph, k = Graph(), episodes.iteration
     experience, annotations = episodes.attach(graph, config)
     shown = None if unseen is None else _record_unseen(graph, config, unseen)
@@ -112,13 +118,12 @@ def build_comparison(
         judges.append(
             _judge(graph, own, NodeName(k, "judge", f"seed{seed}"), label_lookaheads(own), values, annotations)
         )
-        for steps, nodes in ahead.items():
+        moved = {name: value for name, value in values.items() if name not in given}
+        for steps, nodes in ahead.items() if moved else ():
             fast = replace(own.judge.evaluation, resamples=_HORIZON_RESAMPLES)
             changed = replace(own, judge=replace(own.judge, evaluation=fast))
             at = NodeName(k, "judge", f"seed{seed}-ahead{steps}")
-            nodes.append(
-                _judge(graph, changed, at, dict.fromkeys(usual, steps), values, annotations, horizon=Horizon())
-            )
+            nodes.append(_judge(graph, changed, at, dict.fromkeys(usual, steps), moved, annotations, horizon=Horizon()))
         if shown is not None and unseen is not None:
             of_unseen = replace(own, tasks=(unseen,))
             at = NodeName(k, "judge", f"seed{seed}-unseen")
@@ -130,7 +135,8 @@ def build_comparison(
         entries=models,
         seeds=numbers,
         judges=tuple(judges),
-        horizons={steps: tuple(nodes) for steps, nodes in ahead.items()},
+        horizons={steps: tuple(nodes) for steps, nodes in ahead.items() if nodes},
+        gives_advantages=given,
         values={name: tuple(nodes) for name, nodes in labelled.items()},
         unseen=unseen,
         unseen_judges=tuple(unseen_judges),
@@ -152,7 +158,6 @@ def unseen_task(config: RunConfig, asked: str | None, *, simulated: bool) -> str
     """
     from data.task_list import tasks_of
     from data.tasks import TASKS, capabilities_of
-    from recap.errors import ConfigError
 
     if asked == "none" or (asked is None and (not simulated or UNSEEN in config.tasks)):
         return None
@@ -167,6 +172,16 @@ def unseen_task(config: RunConfig, asked: str | None, *, simulated: bool) -> str
     if problem and asked is not None:
         raise ConfigError(f"--unseen-task {asked}: {problem}", hint="--unseen-task none")
     return None if problem else task
+
+
+def _check_horizon(config: RunConfig, given: Sequence[str]) -> None:
+    """Refuses labels that look otherwise than N steps ahead beside models that give their advantages themselves."""
+    horizon = config.advantage.label.horizon
+    if given and horizon != N_STEP:
+        raise ConfigError(
+            f"advantage.label.horizon = {horizon}: '{given[0]}' gives its advantages itself, a look-ahead apart",
+            hint="recap compare --set advantage.label.horizon=n_step",
+        )
 
 
 def _record_unseen(graph: Graph, config: RunConfig, task: str) -> dict[str, OutputRef]:
@@ -192,18 +207,21 @@ def _label_unseen(
     task: str,
 ) -> OutputRef:
     from data.task_list import tasks_of
+    from value_model.models import family_of
 
+    given = family_of(entry.model).gives_advantages
     facts = LabelUnseenFacts(
         tasks=(task,),
         workers=config.workers,
         runtime=config.runtime,
         model=entry.model,
         prompt=tasks_of(config.tasks)[0].spec.prompt,
+        lookahead=label_lookaheads(replace(config, tasks=(task,))) if given else {},
         draws=config.value_label.draws,
         noise_seed=config.seed,
     )
-    given = {"models": made["models"], "training": made["training"], "episodes": shown["episodes"]}
-    return graph.add(name, "label_unseen", None, facts, **given)["values"]
+    inputs = {"models": made["models"], "training": made["training"], "episodes": shown["episodes"]}
+    return graph.add(name, "label_unseen", None, facts, **inputs)["values"]
 
 
 def _judge(

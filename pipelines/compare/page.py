@@ -64,12 +64,14 @@ def write_comparison(
         "assumed_successes": episodes.assumed,
         "seeds": list(judged.seeds),
         "folds": config.cross_fit,
+        "held_out": all(_health(summary, name).held_out for name in judged.judges),
         "unseen": judged.unseen,
         "command": command,
         "models": {
             name: {"settings": to_json(entry.model), "K": entry.lookahead} for name, entry in judged.entries.items()
         },
         "horizons": [{"task": task, "figure": name, "models": dict(lines)} for (task, name), lines in horizons.items()],
+        "horizons_without": list(judged.gives_advantages),
     }
     write_tables(rows, facts, out)
     text = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,19 @@ class Comparison:
             check_name("comparison", given["name"])
         return cls(**stored)
 
+    def resolved(self, workspace: Path) -> Comparison:
+        """The same with its run named: which one is the latest changes with every run.
+
+        Raises:
+            UnknownName: no run of that name.
+            ConfigError: no workspace there, or no run in it.
+        """
+        if self.demos is not None:
+            return self
+        return replace(self, run=Invocation.load(workspace, self.run).name)
+
     def command(self, workspace: Path) -> str:
-        """The command line that issues this comparison again."""
+        """The command line that issues this comparison again; of one that is `resolved`, whatever runs come later."""
         parts = ["recap", "compare", *([self.run] if self.run else [])]
         for item in fields(self):
             value = getattr(self, item.name)

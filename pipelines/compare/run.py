@@ -52,6 +52,7 @@ def run_comparison(root: Path, asked: Comparison, say: Callable[[str], None]) ->
     Raises:
         RecapError: see recap.errors; nothing that was finished is lost.
     """
+    asked = asked.resolved(root)
     episodes = episodes_of(root, asked, say)
     config, judged = _wired(asked, episodes)
     name = check_name("comparison", asked.name or episodes.name)

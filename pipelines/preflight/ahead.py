@@ -124,6 +124,6 @@ def _check_machine(config: RunConfig, root: Path) -> None:
             if config.iterations and blind and task.read_progress is None:
                 raise ConfigError(
                     f"{blind[0]}: the world of task '{task.spec.id}' has no measure of progress",
-                    hint="--value viva",
+                    hint="--value viva   (and no such arm in --labels or --arms)",
                 )
         renderer_here(root, (task.spec.id,), config.env.renderer)

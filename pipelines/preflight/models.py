@@ -19,13 +19,15 @@ def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[st
     from data.task_list import robot_of
     from policy.models import family_of as policy_family
     from policy.teaching import GRADED
+    from value_model.arms import ARMS
     from value_model.models import family_of as value_family
 
     robot = robot_of(config.tasks)
     family = policy_family(config.policy.model)
     family.check(config.policy.model, prompts=told, robot=robot)
     family.check_conditioning(config.policy.model, config.policy.conditioning)
-    blind = [arm for arm in (config.labels, *config.arms) if config.rule(arm)] if config.iterations else []
+    arms = (config.labels, *config.arms) if config.iterations else ()
+    blind = [arm for arm in arms if config.rule(arm) and not ARMS.get(config.rule(arm)).values]
     if blind and config.policy.conditioning in GRADED:
         raise ConfigError(
             f"policy.conditioning = '{config.policy.conditioning}' reads advantages, and arm {blind[0]} has none",

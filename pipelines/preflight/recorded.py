@@ -152,7 +152,7 @@ def _check_truths(config: RunConfig, seen: Sequence[_Seen]) -> None:
         raise ConfigError(
             f"{asked[0]}: {len(blind)} of {len(seen)} episodes hold no simulator truth with a "
             "measure of progress, which that control reads",
-            hint="--value viva",
+            hint="--value viva   (and no such arm in --labels or --arms)",
         )
 
 

@@ -84,6 +84,7 @@ def run_settings(
     beside = tuple(arm for arm in labelled if arm != main and (asked is None or arm in asked))
     valued = any(arm not in ARMS.names() for arm in (main, *beside))
     own = config.variants.get(variant)
+    asked_for = (*config.settings, *(() if own is None else own.settings))
     return replace(
         Invocation.of(task=task, preset=config.preset, seed=seed, name=name),
         iterations=1 if own is None else own.iterations,
@@ -93,7 +94,6 @@ def run_settings(
         tracker="none",
         settings=(
             f"evaluate.attempts={config.starts}",
-            *(text for text in config.settings if valued or not text.startswith("judge.")),
-            *(() if own is None else own.settings),
+            *(text for text in asked_for if valued or not text.startswith("judge.")),
         ),
     )

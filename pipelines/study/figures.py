@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,22 +44,29 @@ class Figures:
         variant: which.
 
     Raises:
-        ConfigError: cells of one task were tried on different starts.
+        ConfigError: cells of one task were tried on different starts, or were timed differently.
     """
 
     def __init__(self, config: StudyConfig, results: Sequence[CellResult], variant: str) -> None:
         self.config, self._variant = config, variant
+        self.planned = {IMITATION, *config.arms_of(variant, 0)}
+        """Arms that the variant has or is compared with."""
+        self.apart = variant != STANDARD and config.variants[variant].iterations > 1
+        """Each arm has runs of its own, with what it collected itself."""
         own = [one for one in results if one.variant == variant or (one.arm == IMITATION and one.variant == STANDARD)]
         self._cells = {(one.task, one.arm, one.seed): one for one in own}
         labelled = {one.arm for one in own if one.variant == variant}
         there = {one.arm for one in own} if labelled else set()
         self.arms = tuple(arm for arm in config.arms_of(STANDARD, 0) if arm in there)
         """Those with a cell, in the order of the study."""
-        starts: dict[str, tuple[int, ...]] = {}
+        tried: dict[str, tuple[Any, ...]] = {}
         for one in own:
-            tried = tuple(sorted(one.start_seeds))
-            if starts.setdefault(one.task, tried) != tried:
-                raise ConfigError(f"cell {one.cell} was tried on other starts than the others of {one.task}")
+            how = (tuple(sorted(one.start_seeds)), one.split, one.max_steps, one.rate_hz, one.reset_s)
+            if tried.setdefault(one.task, how) != how:
+                raise ConfigError(
+                    f"cell {one.cell} was tried on other starts, or with another time limit, control rate or reset "
+                    f"than the others of {one.task}"
+                )
 
     def success(self, arm: str, task: str = "") -> Measured | None:
         """Success rate at a task, "" for the mean over all; None if the arm has no cell of a task."""

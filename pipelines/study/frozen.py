@@ -31,17 +31,23 @@ class Study:
     name: str
     config: StudyConfig
     runs: Mapping[str, Any]
-    """{"TASK VARIANT": settings that decide the result of its runs, but for the seed}."""
+    """{"TASK": its definition; "TASK VARIANT ARMS": settings that decide the result of its runs, but for the seed}."""
     folder: Path
+    written: Mapping[str, Any] | None = None
+    """The study as its file says it; None of one that has none. A digest is of that, whatever settings came since."""
 
     def digest_of(self, task: str, variant: str) -> str:
         """Stands in the cells of a task in a variant: sha256 (hex) of what decides them."""
-        study = {name: value for name, value in to_json(self.config).items() if name != "tasks"}
-        run = self.runs.get(f"{task} {variant}")
-        return sha256_hex(canonical_json({"name": self.name, "study": study, "run": run}))
+        study = {name: value for name, value in self._study().items() if name != "tasks"}
+        runs = {key: run for key, run in self.runs.items() if key.split(" ")[:2] in ([task], [task, variant])}
+        return sha256_hex(canonical_json({"name": self.name, "study": study, "runs": runs}))
+
+    def _study(self) -> Mapping[str, Any]:
+        written: Mapping[str, Any] = to_json(self.config) if self.written is None else self.written
+        return written
 
     def _content(self) -> dict[str, Any]:
-        return {"name": self.name, "study": to_json(self.config), **self.runs}
+        return {"name": self.name, "study": self._study(), **self.runs}
 
     @classmethod
     def frozen(cls, name: str, results: Path) -> Study | None:
@@ -55,8 +61,9 @@ class Study:
             return None
         try:
             content = json.loads(file.read_bytes())
-            config = from_json(StudyConfig, content.pop("study"))
-            return cls(name=content.pop("name"), config=config, runs=content, folder=file.parent)
+            written = content.pop("study")
+            config = from_json(StudyConfig, written)
+            return cls(name=content.pop("name"), config=config, runs=content, folder=file.parent, written=written)
         except (ValueError, KeyError) as error:
             raise ConfigError(f"{file} is not a frozen study: {error}") from error
 
@@ -68,12 +75,14 @@ class Study:
             UnknownName: no such study.
         """
         config = STUDIES.get(name)
-        runs = {}
+        runs: dict[str, Any] = {}
         for task in config.tasks:
+            runs[task] = _definition(task)
             for variant in (STANDARD, *config.variants):
-                everyone = runs_of(config, variant, config.arms_of(variant, 0))[0]
-                run = semantic_dict(run_settings(config, task, variant, everyone=everyone).config())
-                runs[f"{task} {variant}"] = {key: value for key, value in run.items() if key != "seed"}
+                for everyone in runs_of(config, variant, config.arms_of(variant, 0)):
+                    run = semantic_dict(run_settings(config, task, variant, everyone=everyone).config())
+                    settings = {key: value for key, value in run.items() if key != "seed"}
+                    runs[f"{task} {variant} {','.join(everyone)}"] = settings
         return cls(name=name, config=config, runs=runs, folder=results / name)
 
     @classmethod
@@ -97,12 +106,15 @@ class Study:
         written = Study.frozen(self.name, self.folder.parent)
         if written is None:
             write_atomic(self.folder / _FILE, lines_of(self._content()))
-            return self
+            return replace(self, written=self._study())
         joined = [task for task in self.config.tasks if task not in written.config.tasks]
         new = {key: run for key, run in self.runs.items() if key.partition(" ")[0] in joined}
         if joined:
             tasks = (*written.config.tasks, *joined)
-            written = replace(written, config=replace(written.config, tasks=tasks), runs={**written.runs, **new})
+            content = {**written._study(), "tasks": list(tasks)}
+            written = replace(
+                written, config=replace(written.config, tasks=tasks), runs={**written.runs, **new}, written=content
+            )
         before, now = written._content(), self._content()
         different = sorted(_different(_today(before, now), now))
         if different:
@@ -116,6 +128,14 @@ class Study:
         return written
 
 
+def _definition(task: str) -> dict[str, Any]:
+    """What decides how hard a task is, beside code: its definition, with its revision, and its demonstrators."""
+    from data.tasks import TASKS
+
+    found = TASKS.get(task)
+    return {**to_json(found.spec), "flawed_share": getattr(found, "flawed_share", None)}
+
+
 def lines_of(content: Mapping[str, Any]) -> bytes:
     """JSON with one line per key: small, and readable in a diff."""
     rows = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
@@ -127,7 +147,9 @@ def _today(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     from pipelines.config import RunConfig
 
     today = dict(before)
-    for key in before.keys() & now.keys() - {"name", "study"}:
+    if "study" in before:
+        today["study"] = to_json(from_json(StudyConfig, before["study"]))
+    for key in before.keys() & now.keys() - {"name", "study", *now["study"]["tasks"]}:
         try:
             run = semantic_dict(from_json(RunConfig, {**before[key], "seed": 0}))
         except ConfigError:  # a setting that is gone or means something else: the comparison names it

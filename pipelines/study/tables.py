@@ -84,7 +84,9 @@ def _head(study: Study, results: Sequence[CellResult]) -> str:
         "within each, the same for both arms of a difference. Pooled: the mean over tasks, each with equal weight. "
         "In brackets behind an interval: training seeds per task. Throughput: successes per hour of all attempts, a "
         "failure at its time limit, the reset of the scene included; its pooled change is the mean of the tasks' "
-        "relative changes. An interval without width means that nothing differed, not that all is known.",
+        "relative changes. An interval without width means that nothing differed, not that all is known. Starts are "
+        "drawn anew within each seed: where arms differ from start to start, intervals over few seeds are too narrow "
+        "(docs/study.md).",
     ]
     if len(results) < planned:
         lines += ["", f"**Incomplete**: {planned - len(results)} cells are missing (`recap study list {study.name}`)."]
@@ -95,9 +97,12 @@ def _head(study: Study, results: Sequence[CellResult]) -> str:
             "training says nothing of how trainings differ.",
         ]
     if len(commits) > 1 or len(codes) > 1:
-        lines += ["", f"The cells are of commits {', '.join(commits)} and of {len(codes)} states of the steps' code."]
+        lines += [
+            "",
+            f"The cells were evaluated at commits {', '.join(commits)} and of {len(codes)} states of the steps' code.",
+        ]
     elif results:
-        lines += ["", f"All cells are of commit {commits[0]} and one state of the steps' code."]
+        lines += ["", f"All cells were evaluated at commit {commits[0]} and one state of the steps' code."]
     minutes = sum(one.minutes for one in results)
     lines += ["", f"Minutes of the cells' own steps: {minutes:.0f} in all, {_longest(results)}."]
     return "\n".join(lines)

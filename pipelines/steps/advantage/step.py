@@ -58,7 +58,7 @@ class ArmFacts(TaskFacts):
 
 @step(
     name="advantage",
-    version=3,
+    version=4,
     config=AdvantageConfig,
     facts=ArmFacts,
     inputs=("annotations", "episodes"),

@@ -57,7 +57,8 @@ class CheckpointSelectionConfig:
                 others = ", ".join(f"{number:g}" for number in listed[1:])
                 raise ConfigError(
                     f"checkpoint_selection: {name} {others} to try with 0 attempts each",
-                    hint="--set checkpoint_selection.attempts=24   (or list one number only)",
+                    hint="--set checkpoint_selection.guidance=1 --set checkpoint_selection.noise_scale=1   "
+                    "(or --set checkpoint_selection.attempts=24)",
                 )
 
 

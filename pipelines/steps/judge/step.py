@@ -60,7 +60,7 @@ class JudgeFacts(ValuesFacts):
 
 @step(
     name="judge",
-    version=2,
+    version=3,
     config=JudgeConfig,
     facts=JudgeFacts,
     inputs=("annotations",),
@@ -137,7 +137,9 @@ def judge(
             **shared,
         ),
         problems=tuple(
-            problem for report in models[facts.name].tasks.values() for problem in check_values(report, config.bounds)
+            problem
+            for report in models[facts.name].tasks.values()
+            for problem in check_values(report, config.bounds, given="advantage" in own.arrays)
         ),
         enforce=config.bounds.enforce,
     )

@@ -6,7 +6,7 @@ Nothing is trained. The model is that of the first fold: no episode was seen by 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.attempts import play_missing
@@ -27,6 +27,8 @@ class LabelUnseenFacts(ComputeFacts):
     """Settings of the model, which say how its pictures are packed."""
     prompt: str
     """Instruction that the model is told: it knows no other."""
+    lookahead: Mapping[str, int] = field(default_factory=dict)
+    """{task: K}, control steps, of the advantages of a model that gives them; of any other no look-ahead is asked."""
     draws: int = setting(1, minimum=1)
     """Noise draws per frame, averaged."""
     noise_seed: int = setting(0, minimum=0)
@@ -46,21 +48,20 @@ class LabelUnseenFacts(ComputeFacts):
 def label_unseen(
     ctx: StepContext, config: None, facts: LabelUnseenFacts, inputs: Mapping[str, Artifact]
 ) -> Mapping[str, Output]:
-    """Outputs a table with, per frame, `value` and its `spread` over noise draws."""
+    """Outputs a table with, per frame, `value`, its `spread` over noise draws, and `advantage` if a model gives it."""
     import numpy as np
 
     from data.episode_set import EpisodeSet
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
     from pipelines.experience import view_for
-    from pipelines.steps.value_label.worker import Labeller, LabelPlan, gather, shards_of
+    from pipelines.steps.value_label.worker import KINDS, Labeller, LabelPlan, gather, shards_of
 
     del config
     ids = tuple(sorted(EpisodeSet.from_json(inputs["episodes"].json())))
     family = inputs["training"].read(ValueTraining).family
-    view = view_for(
-        EpisodeStore(ctx.workspace.episodes), ids, ctx.workspace.cache, facts.tasks, ctx.journal, model=facts.model
-    )
+    store = EpisodeStore(ctx.workspace.episodes)
+    view = view_for(store, ids, ctx.workspace.cache, facts.tasks, ctx.journal, model=facts.model)
     plan = LabelPlan(
         tasks=facts.tasks,
         ids=ids,
@@ -72,6 +73,7 @@ def label_unseen(
         episodes=ctx.workspace.episodes,
         cache=ctx.workspace.cache,
         scratch=ctx.scratch,
+        lookahead=tuple(facts.lookahead[row.task] for row in store.rows(ids)) if facts.lookahead else (),
         prompts=(facts.prompt,) * len(ids),
     )
     jobs = shards_of((0,) * len(ids), size=_EPISODES_PER_JOB, noise_seed=facts.noise_seed)
@@ -86,12 +88,11 @@ def label_unseen(
         unit="shards",
         lost={key for key in jobs if not plan.shard(key).exists()},
     )
-    value, spread = gather(plan, jobs, "value", view.offsets)
     out = ctx.out / "values"
     FrameTable(
         ids=ids,
         offsets=np.asarray(view.offsets),
-        arrays={"value": value, "spread": spread},
+        arrays=dict(zip(KINDS, gather(plan, jobs, "value", view.offsets), strict=False)),
         facts={"family": family, "told": facts.prompt},
     ).write(out)
     return {"values": DirOutput(out)}

@@ -118,7 +118,9 @@ def with_acting(source: Path, out: Path, acting: Acting) -> str:
     link_folder(source, out, other=("config.json", "recap.json"))
     for name in ("config.json", "recap.json"):
         known = json.loads((source / name).read_bytes()) | numbers
-        _write_json(out / name, known | ({"format": FORMAT} if name == "recap.json" else {}))
+        if name == "recap.json":
+            known |= {"format": FORMAT, "condition": info.condition}
+        _write_json(out / name, known)
     return digest_tree(out)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tests.support.value_facts import make_facts
 
@@ -14,7 +14,7 @@ from recap.errors import HealthError
 from recap.types import Outcome, Source
 from value_model.advantage import LabelConfig, advantages, label, make_labels, positive_threshold
 from value_model.episodes import EpisodeFacts
-from value_model.gae import Horizon
+from value_model.gae import Horizon, decayed_sums
 from value_model.health import LabelHealthConfig, check_labels
 from value_model.returns import ReturnConfig, returns
 
@@ -205,17 +205,46 @@ def test_a_perfect_critic_sees_no_advantage_at_any_horizon(
     assert np.abs(advantages(returns(*shape, config), *shape, 5, config, horizon=horizon)).max() <= 1e-5
 
 
-@given(made=facts(), config=CONFIGS, seed=st.integers(0, 99), decay=st.floats(0, 1, exclude_min=True))
+@given(
+    made=facts(st.sampled_from(list(Outcome))),
+    config=CONFIGS,
+    seed=st.integers(0, 99),
+    decay=st.floats(0, 1, exclude_min=True),
+)
+@example(
+    made=make_facts([3, 2, 4], [Outcome.SUCCESS, Outcome.ABORTED, Outcome.FAILURE]),
+    config=ReturnConfig(),
+    seed=0,
+    decay=0.9,
+)
 def test_gae_is_the_decayed_sum_of_one_step_advantages_of_each_episode(
     made: EpisodeFacts, config: ReturnConfig, seed: int, decay: float
 ) -> None:
     shape, value = (made.offsets, made.success, made.max_steps), values_for(made, seed)
-    got = advantages(value, *shape, 5, config, horizon=Horizon(kind="gae", gae_lambda=decay))
-    one = advantages(value, *shape, 1, config).astype(np.float64)
-    for begin, end in zip(made.offsets, made.offsets[1:], strict=False):
+    more: dict[str, Any] = {"aborted": made.aborted}
+    got = advantages(value, *shape, 5, config, horizon=Horizon(kind="gae", gae_lambda=decay), **more)
+    np.testing.assert_array_equal(np.isnan(got), np.repeat(made.aborted, made.lengths))
+    one = advantages(value, *shape, 1, config, **more).astype(np.float64)
+    for begin, end, aborted in zip(made.offsets, made.offsets[1:], made.aborted, strict=False):
         later = 0.0
-        for row in range(end - 1, begin - 1, -1):
+        for row in range(end - 1, begin - 1, -1) if not aborted else ():
             later = one[row] + decay * later
             assert abs(got[row] - later) < 1e-4
-    whole = advantages(value, *shape, 5, config, horizon=Horizon(kind="gae", gae_lambda=1.0))
-    np.testing.assert_allclose(whole, advantages(value, *shape, 5, config, horizon=Horizon(kind="episode")), atol=1e-5)
+    whole = advantages(value, *shape, 5, config, horizon=Horizon(kind="gae", gae_lambda=1.0), **more)
+    to_end = advantages(value, *shape, 5, config, horizon=Horizon(kind="episode"), **more)
+    np.testing.assert_allclose(whole, to_end, atol=1e-5)
+
+
+@given(lengths=LENGTHS, place=st.integers(0, T_MAX - 1), decay=st.floats(0, 1, exclude_min=True))
+def test_an_unknown_frame_makes_the_sums_before_it_unknown_in_its_own_episode(
+    lengths: list[int], place: int, decay: float
+) -> None:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    at = offsets[len(lengths) // 2] + place % lengths[len(lengths) // 2]
+    delta = np.ones(offsets[-1])
+    known = decayed_sums(delta, offsets, decay)
+    delta[at] = np.nan
+    found = decayed_sums(delta, offsets, decay)
+    unknown = np.arange(offsets[len(lengths) // 2], at + 1)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found)), unknown)
+    np.testing.assert_array_equal(np.delete(found, unknown), np.delete(known, unknown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from pipelines.compare.entries import base_of, entries, named_models
 from pipelines.compare.request import ABLATIONS, Comparison
 from pipelines.config import PRESETS, Models
+from pipelines.invocation import Invocation
 from recap.errors import ConfigError, UnknownName
+from recap.workspace import Workspace
 from value_model.models.clock import ClockConfig
 from value_model.models.viva.config import tiny_config
 
@@ -98,3 +101,15 @@ def test_the_command_says_what_was_asked() -> None:
         assert words[words.index(option) + 1] == value
     assert words.count("--set") == 2
     assert "--tracker" not in words
+
+
+def test_the_command_names_the_run_that_was_the_latest(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path)
+    for place, name in enumerate(("older", "newer")):
+        Invocation.of(task="shirt_folding", preset="micro", name=name).save(workspace)
+        os.utime(next(workspace.run_dir(name).glob("*.json")), (place, place))
+    asked = Comparison.of(run=None, values="clock").resolved(tmp_path)
+    assert shlex.split(asked.command(tmp_path))[:3] == ["recap", "compare", "newer"]
+    assert Comparison.of(run="older", values="clock").resolved(tmp_path).run == "older"
+    recorded = Comparison.of(run=None, values="clock", demos="somewhere")
+    assert recorded.resolved(tmp_path / "no-workspace") == recorded

@@ -301,3 +301,10 @@ def test_the_role_says_what_is_recorded() -> None:
     nodes = _nodes(_config("micro"))
     roles = {name: node.facts.role for name, node in nodes.items() if isinstance(node.facts, RecordFacts)}
     assert roles == {f"0/{TASK}/record": "demos", f"1/{TASK}/record": "rollouts"}
+
+
+def test_an_arm_that_permutes_labels_which_are_all_the_same_is_refused() -> None:
+    made = PRESETS.get("micro")(("shirt_folding",), Models(value="", labels="all", beside=()))
+    with pytest.raises(ConfigError, match="arm random permutes the labels of all"):
+        replace(made, arms=("random",))
+    replace(made, labels="outcome", arms=("random",))

@@ -19,9 +19,9 @@ from data.annotation import Annotations
 from data.episode_set import EpisodeSet
 from data.episodes import EpisodeStore
 from data.frame_table import FrameTable
-from pipelines.steps.advantage.step import AdvantageConfig
+from pipelines.steps.advantage.step import AdvantageConfig, ArmFacts
 from pipelines.steps.judge.outputs import ValueHealth
-from pipelines.steps.judge.step import JudgeConfig, JudgeFacts, ValuesFacts
+from pipelines.steps.judge.step import JudgeConfig, JudgeFacts
 from recap.errors import HealthError
 from recap.hashing import canonical_json
 from recap.step import STEPS, Artifact, JsonOutput
@@ -77,8 +77,8 @@ class World:
         each = [0.45 * self.truths[one].progress - 0.5 + 0.02 * rng.standard_normal() for one in self.ids]
         return (np.concatenate(each) + 0.01 * rng.standard_normal(int(self.offsets[-1]))).astype(np.float32)
 
-    def judged(self, values: np.ndarray, config: JudgeConfig = CONFIG) -> ValueHealth:
-        found = self._run("judge", config, {"values/viva": self._table("viva", values)})["value_health"]
+    def judged(self, values: np.ndarray, config: JudgeConfig = CONFIG, given: np.ndarray | None = None) -> ValueHealth:
+        found = self._run("judge", config, {"values/viva": self._table("viva", values, given)})["value_health"]
         return self._json("value_health", found.value).read(ValueHealth)
 
     def label(self, values: np.ndarray) -> Any:
@@ -89,15 +89,16 @@ class World:
 
     def _run(self, step: str, config: Any, given: dict[str, Artifact]) -> Any:
         known: dict[str, Any] = {"tasks": (TASK,), "name": "viva", "lookahead": {TASK: 18}, "returns": ReturnConfig()}
-        facts = JudgeFacts(**known, horizon=Horizon()) if step == "judge" else ValuesFacts(**known)
+        facts = JudgeFacts(**known, horizon=Horizon()) if step == "judge" else ArmFacts(**known, rule="")
         workspace = SimpleNamespace(episodes=self.folder / "episodes")
         ctx = SimpleNamespace(node=f"1/{step}", workspace=workspace, journal=MemoryJournal(), out=self.folder / step)
         return STEPS.get(step).function(ctx, config, facts, {**self.given, **given})  # type: ignore[arg-type]
 
-    def _table(self, name: str, values: np.ndarray) -> Artifact:
+    def _table(self, name: str, values: np.ndarray, given: np.ndarray | None = None) -> Artifact:
         path = self.folder / name
         facts = {"family": name, "folds": [0, 1]}
-        FrameTable(ids=self.ids, offsets=self.offsets, arrays={"value": values}, facts=facts).write(path)
+        arrays = {"value": values} | ({} if given is None else {"advantage": given})
+        FrameTable(ids=self.ids, offsets=self.offsets, arrays=arrays, facts=facts).write(path)
         return Artifact(name="values", identity="a" * 64, path=path)
 
     def _json(self, name: str, value: Any) -> Artifact:
@@ -154,3 +155,13 @@ def test_a_bound_that_is_turned_off_refuses_nothing(world: World) -> None:
     off = replace(CONFIG.bounds, min_skill=None, min_flaw_auc=None, min_spearman=None)
     permuted = np.random.default_rng(2).permutation(world.good)
     assert world.judged(permuted, replace(CONFIG, bounds=off)).problems == ()
+
+
+def test_given_advantages_may_have_values_of_any_scale_and_must_tell_flaws(world: World) -> None:
+    small = (0.05 * world.good).astype(np.float32)
+    assert "min_value_spread" in "".join(world.judged(small).problems)
+    knowing = np.concatenate(
+        [np.append(np.diff(part), 0) for part in np.split(world.good, world.offsets[1:-1])]
+    ).astype(np.float32)
+    assert world.judged(small, given=knowing).problems == ()
+    assert "min_flaw_auc" in "".join(world.judged(small, given=-knowing).problems)

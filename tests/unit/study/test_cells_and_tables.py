@@ -123,15 +123,26 @@ def test_a_study_is_frozen_once_and_settings_that_differ_are_named(tmp_path: Pat
     assert Study.current(name, tmp_path).freeze() == frozen == Study.frozen(name, tmp_path)
     file = tmp_path / name / "study.json"
     content = json.loads(file.read_text())
-    run = content["shirt_folding standard"]
+    run = content["shirt_folding standard imitation,all,viva"]
     del run["cross_fit"]
     file.write_text(json.dumps(content))
     again = Study.current(name, tmp_path).freeze()
     assert again.runs != frozen.runs, "a setting that came since is at its default"
     run["demos"]["episodes"] = 4
     file.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=r"other settings .*: shirt_folding standard.demos.episodes\n"):
+    with pytest.raises(
+        ConfigError, match=r"other settings .*: shirt_folding standard imitation,all,viva.demos.episodes\n"
+    ):
         Study.current(name, tmp_path).freeze()
+
+
+def test_another_definition_of_a_task_is_another_study(tmp_path: Path) -> None:
+    frozen = Study.current("micro", tmp_path).freeze()
+    assert {"max_steps", "revision", "flawed_share"} <= frozen.runs["shirt_folding"].keys()
+    harder = replace(frozen, runs={**frozen.runs, "shirt_folding": {**frozen.runs["shirt_folding"], "revision": 99}})
+    assert harder.digest_of("shirt_folding", STANDARD) != frozen.digest_of("shirt_folding", STANDARD)
+    with pytest.raises(ConfigError, match=r"other settings .*: shirt_folding\.revision"):
+        harder.freeze()
 
 
 def test_a_task_joins_a_frozen_study_and_leaves_its_cells_alone(tmp_path: Path) -> None:
@@ -140,6 +151,7 @@ def test_a_task_joins_a_frozen_study_and_leaves_its_cells_alone(tmp_path: Path) 
         first,
         config=replace(first.config, tasks=(*first.config.tasks, "another")),
         runs={**first.runs, "another standard": {"cross_fit": 2}},
+        written=None,
     )
     assert joined.freeze() == Study.frozen("micro", tmp_path)
     assert joined.digest_of("shirt_folding", STANDARD) == first.digest_of("shirt_folding", STANDARD)

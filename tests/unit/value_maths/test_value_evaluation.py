@@ -236,6 +236,23 @@ def test_every_bound_may_be_set(setting: str, bound: float, fails: bool) -> None
     assert bool(check_values(report, config)) is fails
 
 
+def test_the_scale_of_values_is_nothing_to_a_model_that_gives_its_advantages() -> None:
+    made = facts()
+    bounds = ValueHealthConfig(max_mse=1e-4, max_gap=-1.0)
+    far = judge(1e-2 * perfect_of(made), made, train_values=perfect_of(made))
+    for name in ("min_skill", "min_value_spread", "max_mse", "max_gap"):
+        assert any(f"({name})" in problem for problem in check_values(far, bounds)), name
+    assert check_values(far, bounds, given=True) == ()
+    falling = check_values(judge(-1 - perfect_of(made), made), bounds, given=True)
+    assert len(falling) == 1
+    assert "min_spearman" in falling[0]
+    constant = check_values(judge(np.full(made.num_frames, -0.5, dtype=np.float32), made), bounds, given=True)
+    assert [name for name in ("min_value_std", "max_constant_share") if name in "".join(constant)] == [
+        "min_value_std",
+        "max_constant_share",
+    ]
+
+
 def test_given_advantages_are_judged_in_place_of_differences() -> None:
     made = facts()
     progress, values = truth(made), noisy(made, 0.05)
