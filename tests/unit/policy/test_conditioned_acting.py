@@ -210,8 +210,10 @@ def test_a_bundle_that_calls_its_condition_a_tag_still_acts(conditioned: Path, t
     (tmp_path / "old" / "recap.json").write_text(json.dumps(raw))
     assert read_info(tmp_path / "old").condition == POSITIVE
     seen = make_observation(0)
-    chunks = [load_policy(path).act(seen, noise_seed=1) for path in (conditioned, tmp_path / "old")]
-    np.testing.assert_array_equal(*chunks)
+    with_acting(tmp_path / "old", tmp_path / "again", Acting(noise_scale=1.0))
+    chunks = [load_policy(path).act(seen, noise_seed=1) for path in (conditioned, tmp_path / "old", tmp_path / "again")]
+    np.testing.assert_array_equal(chunks[0], chunks[1])
+    np.testing.assert_array_equal(chunks[0], chunks[2])
 
 
 def test_a_bundle_of_the_format_before_conditions_is_refused(conditioned: Path, tmp_path: Path) -> None:

@@ -130,9 +130,7 @@ def test_a_study_is_frozen_once_and_settings_that_differ_are_named(tmp_path: Pat
     assert again.runs != frozen.runs, "a setting that came since is at its default"
     run["demos"]["episodes"] = 4
     file.write_text(json.dumps(content))
-    with pytest.raises(
-        ConfigError, match=r"other settings .*: shirt_folding standard imitation,all,viva.demos.episodes\n"
-    ):
+    with pytest.raises(ConfigError, match=r"other settings .*: shirt_folding standard .*viva.demos.episodes\n"):
         Study.current(name, tmp_path).freeze()
 
 
