@@ -40,8 +40,8 @@ def arm_results(run: Run) -> tuple[ArmResult, ...]:
     for node in run.nodes:
         key, made = (node.name.iteration, arm_of(node)), run.outputs.get(node.name, {})
         if node.step == "advantage":
-            attempt = run.attempts.get(str(node.name))
-            names[key] = key[1] or ("labels" if attempt is None else attempt["facts"]["facts"]["name"])
+            facts = run.attempts.get(str(node.name), {}).get("facts", {}).get("facts", {})
+            names[key] = key[1] or facts.get("name", "labels")
         elif node.name.stage == "policy" and made:
             found.setdefault(key, _Found()).positive = made["training"].read(PolicyTraining).positive_fraction
         elif node.step == "evaluate" and made:

@@ -62,6 +62,6 @@ def test_a_run_says_which_it_does_not_use(tmp_path: Path, monkeypatch: pytest.Mo
     for executor, tracker in (("local", "none"), ("ray", "mlflow")):
         invocation = Invocation.of(task="shirt_folding", preset="micro", executor=executor, tracker=tracker)
         config = invocation.config()
-        run._executor(config, invocation, lambda event: None, said.append)
-        run._tracker(workspace, config, invocation, said.append)
+        run._executor(config, invocation.name, lambda event: None, said.append)
+        run._tracker(workspace, config, invocation.name, {}, said.append)
     assert [line.partition("=")[0] for line in said] == [*OF_RAY, *OF_MLFLOW]

@@ -58,7 +58,8 @@ def test_gradients_of_two_ranks_are_those_of_one_process(family: str, tmp_path: 
         found = load_file(tmp_path / "two" / f"gradients-{rank}.safetensors")
         assert set(found) == set(expected)
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+            # Sums of another order: small gradients differ by the rounding of the larger ones that they are sums of.
+            torch.testing.assert_close(found[name], value, rtol=1e-5, atol=max(1e-6, 2e-5 * largest))
 
 
 def test_two_ranks_train_resume_and_refuse_another_number(tmp_path: Path) -> None:
