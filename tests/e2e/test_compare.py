@@ -111,6 +111,7 @@ def _dataset(folder: Path, root: Path, *more: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_a_lerobot_dataset_is_a_table_of_four_folds(tmp_path: Path) -> None:
     folder = synthetic_dataset(tmp_path / "cubes", lengths=(9, 8, 7, 8, 9), size=(64, 64))
     found = _dataset(folder, tmp_path / "w", "--set", "cross_fit=4")

@@ -46,7 +46,10 @@ def run_ranks(job: str, folder: Path, world_size: int = 2) -> None:
                 rank.kill()
 
 
-@pytest.mark.parametrize("family", ["pi05", "viva", "vlm", "cnn", "steam"])
+@pytest.mark.parametrize(
+    "family",
+    ["pi05", "viva", "steam", pytest.param("vlm", marks=pytest.mark.slow), pytest.param("cnn", marks=pytest.mark.slow)],
+)
 def test_gradients_of_two_ranks_are_those_of_one_process(family: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
