@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recap.errors import ConfigError
 from recap.hashing import canonical_json, digest_array, sha256_hex
+from recap.stats import mean_ranks
 from recap.types import BoolArray, FloatArray, IntArray
 
 
@@ -79,11 +79,11 @@ def levels(labels: Labels, *, value_bins: int = 1) -> FloatArray:
     ranked = ~labels.forced & np.isfinite(labels.advantage)
     for task in np.unique(labels.task):
         rows = np.flatnonzero(ranked & (labels.task == task))
-        place = _mean_ranks(labels.value[rows])
+        place = mean_ranks(labels.value[rows])
         bin_of = np.minimum((place - 0.5) * value_bins // max(len(rows), 1), value_bins - 1)
         for number in np.unique(bin_of):
             of_bin = rows[bin_of == number]
-            level[of_bin] = (2 * _mean_ranks(labels.advantage[of_bin]) - 1) / len(of_bin) - 1
+            level[of_bin] = (2 * mean_ranks(labels.advantage[of_bin]) - 1) / len(of_bin) - 1
     return level
 
 
@@ -132,10 +132,3 @@ TOLD = ("hard", "continuous")
 """Those whose samples hear a condition: their policies act by one."""
 GRADED = ("continuous", "weighted")
 """Those that use levels."""
-
-
-def _mean_ranks(values: FloatArray) -> NDArray[np.float64]:
-    """[n] ranks 1..n in increasing order; equal values share the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (count.cumsum() - (count - 1) / 2)[place]
-    return ranks

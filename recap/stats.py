@@ -39,6 +39,13 @@ class Estimate:
     high: float
 
 
+def mean_ranks(values: ArrayLike) -> NDArray[np.float64]:
+    """[n] ranks from 1; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
+
+
 def wilson_interval(successes: int, attempts: int, *, confidence: float = 0.95) -> Interval:
     """Interval of a success rate, honest at 0 and 1 and for few attempts (Wilson score).
 

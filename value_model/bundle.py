@@ -63,6 +63,18 @@ def read_description(path: Path, *, family: str | None = None) -> dict[str, Any]
     return found
 
 
+def check_tensors(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raises ArtifactCorrupt, with names, unless `found` has just the names and shapes of `expected`."""
+    wrong = sorted(set(found) ^ set(expected)) or sorted(
+        name for name, value in expected.items() if value.shape != found[name].shape
+    )
+    if wrong:
+        raise ArtifactCorrupt(
+            f"value bundle {path}: {len(wrong)} of {len(expected)} tensors are missing, unknown or of another shape: "
+            f"{', '.join(wrong[:3])}"
+        )
+
+
 def write_arrays(path: Path, family: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """A fresh bundle at `path` that holds these arrays. The caller commits it."""
     save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, fresh_bundle(path) / _ARRAYS)

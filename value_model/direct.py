@@ -32,7 +32,7 @@ from recap.training.config import FitConfig
 from recap.training.fit import LossModule, fit
 from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, IntArray
-from value_model.bundle import fresh_bundle, read_description, write_description
+from value_model.bundle import check_tensors, fresh_bundle, read_description, write_description
 from value_model.models import Experience, ValueData, training_rows
 from value_model.models.viva.batches import ValueBatches
 from value_model.models.viva.frames import StateRange
@@ -229,8 +229,7 @@ def train_direct(
     if runtime.rank == 0:
         write_direct(out, family, config, network, inputs)
     runtime.barrier()
-    figures = {"steps": float(result.steps), "parameters": float(result.parameters), "frames": float(len(rows))}
-    return figures if result.steps == 0 else {**figures, "loss": result.loss}
+    return {**result.figures, "frames": float(len(rows))}
 
 
 def starting_network(build: Build, config: DirectConfig, inputs: Inputs, *, seed: int) -> DirectNetwork:
@@ -279,14 +278,6 @@ def load_direct(path: Path, family: str, config_class: type[Any], build: Build, 
         raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactCorrupt(f"value bundle {path}: unreadable ({type(error).__name__}: {error})") from error
-    expected = network.state_dict()
-    wrong = sorted(set(found) ^ set(expected)) or sorted(
-        name for name, value in expected.items() if value.shape != found[name].shape
-    )
-    if wrong:
-        raise ArtifactCorrupt(
-            f"value bundle {path}: {len(wrong)} of {len(expected)} tensors are missing, unknown or of another shape: "
-            f"{', '.join(wrong[:3])}"
-        )
+    check_tensors(path, found, network.state_dict())
     network.load_state_dict(found)
     return Direct(family, network.eval(), inputs, runtime)

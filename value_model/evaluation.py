@@ -229,7 +229,8 @@ def flaw_differences(
             )
             parts = [part for part, kept in zip(of_kept(segments, chosen, "segments") or (), keep, strict=True) if kept]
             scored[name] = score_segments(held.advantage, held.facts, parts)
-            scored.setdefault(EPISODE_RETURN, score_segments(held.bare_return, held.facts, parts))
+            if EPISODE_RETURN not in scored:  # the same of every model
+                scored[EPISODE_RETURN] = score_segments(held.bare_return, held.facts, parts)
         found[task] = {name: flaw_difference(scored[own], other, boot) for name, other in scored.items() if name != own}
     return found
 

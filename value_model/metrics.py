@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recap.errors import ConfigError
+from recap.stats import mean_ranks
 
 Floats = NDArray[np.float64]
 Drawn = dict[tuple[str, float | None, float | None, float | None], Floats]
@@ -58,13 +59,6 @@ class Figure:
         return {"value": self.value, "low": self.low, "high": self.high, "count": self.count, "note": self.note}
 
 
-def ranks(values: ArrayLike) -> Floats:
-    """[n] ranks from 1; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
-
-
 def pearson(x: ArrayLike, y: ArrayLike) -> float | None:
     """Pearson's correlation of two [n]; None below three points or where one of them is constant."""
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -79,7 +73,7 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float | None:
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float | None:
     """Spearman's rank correlation of two [n], ties by mean ranks; None as `pearson`."""
-    return pearson(ranks(x), ranks(y))
+    return pearson(mean_ranks(x), mean_ranks(y))
 
 
 def auc(positive: ArrayLike, negative: ArrayLike) -> float | None:
@@ -87,7 +81,7 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float | None:
     a, b = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
     if a.size == 0 or b.size == 0:
         return None
-    top = ranks(np.concatenate([a, b]))[: a.size].sum() - a.size * (a.size + 1) / 2
+    top = mean_ranks(np.concatenate([a, b]))[: a.size].sum() - a.size * (a.size + 1) / 2
     return float(top / (a.size * b.size))
 
 

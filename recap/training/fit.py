@@ -67,6 +67,12 @@ class FitResult:
     parameters: int
     """Numbers trained."""
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Steps, parameters, and the loss if a step was taken."""
+        figures = {"steps": float(self.steps), "parameters": float(self.parameters)}
+        return figures if self.steps == 0 else {**figures, "loss": self.loss}
+
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The generator of gradient step `step`: counter-based, so no state runs through training."""

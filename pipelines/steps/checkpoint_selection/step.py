@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipelines.attempts import link_tree, pin_renderer, play_missing, starts_of
+from pipelines.attempts import link_tree, pin_renderer, starts_of
 from pipelines.facts import ACTING, ActingFacts, task_context
 from pipelines.ledger import Ledger
 from pipelines.steps.checkpoint_selection.outputs import Candidate, Selection
@@ -146,24 +146,21 @@ def _play(
 ) -> Sequence[_Option]:
     from data.task_list import tasks_of
     from pipelines.steps.evaluate.summary import attempt_of, count_by_task
-    from pipelines.steps.evaluate.worker import Evaluator
+    from pipelines.steps.evaluate.worker import play_policies
     from recap.stats import is_success
 
     starts = starts_of(facts.tasks, start_seeds(Split.VALIDATION, config.attempts, offset=facts.first_seed))
     max_steps = {task.spec.id: task.spec.max_steps for task in tasks_of(facts.tasks)}
-    renderer = pin_renderer(ctx, facts)
-    rows = play_missing(
+    rows = play_policies(
         ctx,
+        facts,
         Ledger(ctx.scratch / "attempts.jsonl", key="key"),
         {
             f"{o.name}/{key}": (f"{o.name}/{key}", str(o.path), start, False)
             for o in options
             for key, start in starts.items()
         },
-        role="evaluator",
-        make_worker=Evaluator,
-        worker_args=(renderer, facts.env.image_size, facts.noise_seed, facts.runtime, str(ctx.workspace.episodes)),
-        workers=facts.workers,
+        pin_renderer(ctx, facts),
     )
     for option in options:
         attempts = [attempt_of(rows[f"{option.name}/{key}"]) for key in starts]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.attempts import pin_renderer, play_missing, starts_of
+from pipelines.attempts import pin_renderer, starts_of
 from pipelines.facts import ACTING, ActingFacts, task_context
 from pipelines.ledger import Ledger
 from pipelines.steps.condition_probe.outputs import ActionDistance, ConditionProbe, Told
@@ -62,7 +62,7 @@ def condition_probe(
     """
     from pipelines.steps.condition_probe.worker import action_distance
     from pipelines.steps.evaluate.summary import attempt_of, count_by_task, success_summary
-    from pipelines.steps.evaluate.worker import Evaluator
+    from pipelines.steps.evaluate.worker import play_policies
     from policy.conditioning import NEGATIVE, POSITIVE
     from recap.stats import is_success
 
@@ -72,24 +72,16 @@ def condition_probe(
         for name, words in {"positive": POSITIVE, "negative": NEGATIVE, "absent": ""}.items()
     }
     starts = starts_of(facts.tasks, start_seeds(Split.VALIDATION, config.attempts, offset=facts.first_seed))
-    rows = play_missing(
+    rows = play_policies(
         ctx,
+        facts,
         Ledger(ctx.scratch / "attempts.jsonl", key="key"),
         {
             f"{name}/{key}": (f"{name}/{key}", str(path), start, False)
             for name, path in told.items()
             for key, start in starts.items()
         },
-        role="evaluator",
-        make_worker=Evaluator,
-        worker_args=(
-            pin_renderer(ctx, facts),
-            facts.env.image_size,
-            facts.noise_seed,
-            facts.runtime,
-            str(ctx.workspace.episodes),
-        ),
-        workers=facts.workers,
+        pin_renderer(ctx, facts),
     )
     conditions = {}
     for name in told:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from pipelines.attempts import pin_renderer, play_missing
+from pipelines.attempts import pin_renderer
 from pipelines.facts import ACTING, ActingFacts, task_context
 from pipelines.ledger import Ledger
 from pipelines.steps.evaluate.outputs import (
@@ -55,21 +55,19 @@ def evaluate(
 ) -> Mapping[str, JsonOutput]:
     """Attempts every start once; outputs the attempts and their summary (Evaluation, Timing)."""
     from data.tasks import TASKS
-    from pipelines.steps.evaluate.worker import Evaluator
+    from pipelines.steps.evaluate.worker import play_policies
 
     task = facts.tasks[0]
     seeds = start_seeds(Split[config.split.upper()], config.attempts, offset=facts.first_seed)
     filmed = set(seeds[: config.films])
     renderer = pin_renderer(ctx, facts)
     policy = str(inputs["policy"].path)
-    played = play_missing(
+    played = play_policies(
         ctx,
+        facts,
         Ledger(ctx.scratch / "attempts.jsonl", key="key"),
         {seed: (seed, policy, (task, seed), seed in filmed) for seed in seeds},
-        role="evaluator",
-        make_worker=Evaluator,
-        worker_args=(renderer, facts.env.image_size, facts.noise_seed, facts.runtime, str(ctx.workspace.episodes)),
-        workers=facts.workers,
+        renderer,
     )
     rows = list(played.values())
     attempts = [attempt_of(row) for row in rows]

@@ -1,18 +1,42 @@
-"""The long-lived worker that plays attempts of policies: for checkpoint selection, the gate and the evaluation."""
+"""The long-lived worker that plays attempts of policies: for all steps that measure how policies act."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.attempts import play_missing
+
 if TYPE_CHECKING:  # the policy model imports torch: only the worker's own process pays for it
     from pipelines.attempts import Start
+    from pipelines.facts import ActingFacts
+    from pipelines.ledger import Ledger
     from recap.protocols import PolicyClient, SimulatedEnv
+    from recap.step import StepContext
     from recap.training.config import RuntimeConfig
+
+Job = tuple[str | int, str, "Start", bool]
+"""(key, policy bundle, start, record it as an episode?)"""
+
+
+def play_policies(
+    ctx: StepContext, facts: ActingFacts, ledger: Ledger, jobs: Mapping[Any, Job], renderer: str
+) -> dict[Any, dict[str, Any]]:
+    """Plays the attempts that the ledger does not hold yet; see `play_missing`."""
+    return play_missing(
+        ctx,
+        ledger,
+        jobs,
+        role="evaluator",
+        make_worker=Evaluator,
+        worker_args=(renderer, facts.env.image_size, facts.noise_seed, facts.runtime, str(ctx.workspace.episodes)),
+        workers=facts.workers,
+    )
 
 
 class Evaluator:
-    """Plays one attempt per job. Job: (key, policy bundle, start, record it as an episode?). Result: its row."""
+    """Plays one attempt per Job. Result: its row."""
 
     def __init__(
         self, renderer: str, image_size: int, noise_seed: int, runtime: RuntimeConfig, store_root: str
@@ -26,7 +50,7 @@ class Evaluator:
         self._noise_seed, self._runtime = noise_seed, Runtime.of(runtime)
         self._store = EpisodeStore(Path(store_root))
 
-    def run(self, job: tuple[str | int, str, Start, bool]) -> dict[str, Any]:
+    def run(self, job: Job) -> dict[str, Any]:
         from data.rollout import rollout
         from data.tasks import TASKS
 

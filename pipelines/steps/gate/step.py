@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.attempts import link_tree, pin_renderer, play_missing, starts_of
+from pipelines.attempts import link_tree, pin_renderer, starts_of
 from pipelines.facts import ACTING, ActingFacts, task_context
 from pipelines.ledger import Ledger
 from pipelines.steps.gate.outputs import GateAttempt, GateResult, TaskPairs
@@ -36,7 +36,7 @@ def gate(
 ) -> Mapping[str, Output]:
     """Outputs the champion from now on, and the decision (GateResult)."""
     from pipelines.steps.evaluate.summary import attempt_of
-    from pipelines.steps.evaluate.worker import Evaluator
+    from pipelines.steps.evaluate.worker import play_policies
     from recap.gate import decide, next_block
     from recap.stats import is_success
 
@@ -57,15 +57,7 @@ def gate(
             for key in begun
             for name in _PLAYERS
         }
-        rows = play_missing(
-            ctx,
-            ledger,
-            jobs,
-            role="evaluator",
-            make_worker=Evaluator,
-            worker_args=(renderer, facts.env.image_size, facts.noise_seed, facts.runtime, str(ctx.workspace.episodes)),
-            workers=facts.workers,
-        )
+        rows = play_policies(ctx, facts, ledger, jobs, renderer)
         won = {name: [is_success(attempt_of(rows[f"{name}/{key}"])) for key in begun] for name in _PLAYERS}
         aborted = [any(rows[f"{name}/{key}"]["outcome"] == Outcome.ABORTED for name in _PLAYERS) for key in begun]
         decision = decide(won["champion"], won["challenger"], config, aborted=aborted)

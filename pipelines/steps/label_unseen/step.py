@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.attempts import play_missing
 from pipelines.facts import ComputeFacts, task_context
-from pipelines.ledger import Ledger
 from pipelines.steps.value_train.outputs import ValueTraining
 from recap.config import setting
 from recap.step import Artifact, DirOutput, Output, StepContext, step
@@ -55,7 +53,7 @@ def label_unseen(
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
     from pipelines.experience import view_for
-    from pipelines.steps.value_label.worker import KINDS, Labeller, LabelPlan, gather, shards_of
+    from pipelines.steps.value_label.worker import KINDS, LabelPlan, gather, label_missing, shards_of
 
     del config
     ids = tuple(sorted(EpisodeSet.from_json(inputs["episodes"].json())))
@@ -77,17 +75,7 @@ def label_unseen(
         prompts=(facts.prompt,) * len(ids),
     )
     jobs = shards_of((0,) * len(ids), size=_EPISODES_PER_JOB, noise_seed=facts.noise_seed)
-    play_missing(
-        ctx,
-        Ledger(ctx.scratch / "labelled.jsonl", key="key"),
-        jobs,
-        role="value",
-        make_worker=Labeller,
-        worker_args=(plan, ctx.journal),
-        workers=facts.workers,
-        unit="shards",
-        lost={key for key in jobs if not plan.shard(key).exists()},
-    )
+    label_missing(ctx, plan, jobs, facts.workers)
     out = ctx.out / "values"
     FrameTable(
         ids=ids,

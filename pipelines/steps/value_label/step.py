@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.attempts import play_missing
 from pipelines.facts import ComputeFacts, task_context
-from pipelines.ledger import Ledger
 from pipelines.steps.value_train.outputs import ValueTraining
 from recap.config import setting, validate
 from recap.step import Artifact, DirOutput, Output, StepContext, step
@@ -67,7 +65,7 @@ def value_label(
     from data.episodes import EpisodeStore
     from data.frame_table import FrameTable
     from pipelines.experience import view_for
-    from pipelines.steps.value_label.worker import KINDS, Job, Labeller, LabelPlan, gather, shards_of
+    from pipelines.steps.value_label.worker import KINDS, Job, LabelPlan, gather, label_missing, shards_of
 
     training = inputs["training"].read(ValueTraining)
     ids = training.episodes
@@ -93,17 +91,7 @@ def value_label(
         jobs[f"redrawn/{episode}"] = (f"redrawn/{episode}", fold, (episode,), facts.noise_seed + 1)
         seen = (fold + 1) % training.cross_fit
         jobs[f"seen/{episode}"] = (f"seen/{episode}", seen, (episode,), facts.noise_seed)
-    play_missing(
-        ctx,
-        Ledger(ctx.scratch / "labelled.jsonl", key="key"),
-        jobs,
-        role="value",
-        make_worker=Labeller,
-        worker_args=(plan, ctx.journal),
-        workers=facts.workers,
-        unit="shards",
-        lost={key for key in jobs if not plan.shard(key).exists()},
-    )
+    label_missing(ctx, plan, jobs, facts.workers)
     arrays: dict[str, Any] = dict(zip(KINDS, gather(plan, jobs, "value", view.offsets), strict=False))
     for kind in ("redrawn", "seen") if again else ():
         arrays[kind] = gather(plan, jobs, kind, view.offsets)[0]

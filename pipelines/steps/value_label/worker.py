@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.attempts import play_missing
+from pipelines.ledger import Ledger
 from recap.files import write_atomic
 
 if TYPE_CHECKING:
     from recap.protocols import Journal
+    from recap.step import StepContext
     from recap.training.config import RuntimeConfig
     from value_model.models import Experience, ValueModel
 
@@ -100,6 +103,21 @@ def _data(plan: LabelPlan, journal: Journal) -> Experience:
         packed=view_for(store, plan.ids, plan.cache, plan.tasks, journal, model=plan.model),
         prompts=prompts_of(store.rows(plan.ids)) if plan.prompts is None else plan.prompts,
         truth=(lambda episode: store.truth(episode).progress) if VALUE_MODELS.get(plan.family).privileged else None,
+    )
+
+
+def label_missing(ctx: StepContext, plan: LabelPlan, jobs: Mapping[str, Job], workers: int) -> None:
+    """Labels the shards that are not there yet; a killed labelling goes on from those that are."""
+    play_missing(
+        ctx,
+        Ledger(ctx.scratch / "labelled.jsonl", key="key"),
+        jobs,
+        role="value",
+        make_worker=Labeller,
+        worker_args=(plan, ctx.journal),
+        workers=workers,
+        unit="shards",
+        lost={key for key in jobs if not plan.shard(key).exists()},
     )
 
 

@@ -115,13 +115,7 @@ def with_acting(source: Path, out: Path, acting: Acting) -> str:
             f"policy bundle {source} was trained without advantage conditions: guidance {acting.guidance}, expected 1",
             hint="train it on ConditionedBatches with condition=POSITIVE",
         )
-    link_folder(source, out, other=("config.json", "recap.json"))
-    for name in ("config.json", "recap.json"):
-        known = json.loads((source / name).read_bytes()) | numbers
-        if name == "recap.json":
-            known |= {"format": FORMAT, "condition": info.condition}
-        _write_json(out / name, known)
-    return digest_tree(out)
+    return _changed(source, out, replace(info, **numbers))
 
 
 def link_folder(source: Path, out: Path, *, other: Collection[str] = ()) -> None:
@@ -247,13 +241,21 @@ def with_condition(source: Path, out: Path, words: str) -> str:
     info = read_info(source)
     if words and not info.condition:
         raise ConfigError(f"policy bundle {source} was trained without advantage conditions: {words!r} means nothing")
-    guidance = info.guidance if words else 1.0
-    heard = replace(info, condition=words, guidance=guidance)
+    heard = replace(info, condition=words, guidance=info.guidance if words else 1.0)
     processors = {name: one for name, one in preprocessor_files(heard).items() if not name.endswith(".safetensors")}
-    link_folder(source, out, other=("config.json", "recap.json", *processors))
-    for name, content in processors.items():
+    return _changed(source, out, heard, processors)
+
+
+def _changed(source: Path, out: Path, info: BundleInfo, files: Mapping[str, Any] | None = None) -> str:
+    """Writes to `out` the bundle `source` with what `info` says of acting, and other JSON files; returns its policy id.
+
+    All three fields are written whichever changed: recap.json is of today's format then, and older ones lack some.
+    """
+    acting = {name: getattr(info, name) for name in ("condition", "guidance", "noise_scale")}
+    files = files or {}
+    link_folder(source, out, other=("config.json", "recap.json", *files))
+    for name, content in files.items():
         _write_json(out / name, content)
-    for name in ("config.json", "recap.json"):
-        known = json.loads((source / name).read_bytes()) | {"condition": words, "guidance": guidance}
-        _write_json(out / name, known | ({"format": FORMAT} if name == "recap.json" else {}))
+    for name, own in (("config.json", {}), ("recap.json", {"format": FORMAT})):
+        _write_json(out / name, json.loads((source / name).read_bytes()) | acting | own)
     return digest_tree(out)

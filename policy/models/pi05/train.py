@@ -143,8 +143,7 @@ def train(
         for step in steps:
             link_folder(candidates.path(step), out / candidates.path(step).name)
     runtime.barrier()
-    figures = {"steps": float(result.steps), "parameters": float(result.parameters)}
-    return figures if result.steps == 0 else {**figures, "loss": result.loss}
+    return result.figures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

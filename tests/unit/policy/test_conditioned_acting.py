@@ -25,7 +25,7 @@ from tests.support.policies import (
 from torch import Tensor
 
 from policy.conditioning import NEGATIVE, POSITIVE
-from policy.models import Acting, candidates, load_policy, with_acting
+from policy.models import Acting, candidates, load_policy, with_acting, with_condition
 from policy.models.pi05.acting import Pi05Actor, chunk_noise
 from policy.models.pi05.acting import load_policy as load_actor
 from policy.models.pi05.bundle import read_bundle, read_info
@@ -214,6 +214,18 @@ def test_a_bundle_that_calls_its_condition_a_tag_still_acts(conditioned: Path, t
     chunks = [load_policy(path).act(seen, noise_seed=1) for path in (conditioned, tmp_path / "old", tmp_path / "again")]
     np.testing.assert_array_equal(chunks[0], chunks[1])
     np.testing.assert_array_equal(chunks[0], chunks[2])
+
+
+def test_a_bundle_that_knows_no_noise_scale_may_be_told_other_words(conditioned: Path, tmp_path: Path) -> None:
+    """Format 3."""
+    shutil.copytree(conditioned, tmp_path / "old")
+    for name in ("recap.json", "config.json"):
+        raw = json.loads((conditioned / name).read_bytes())
+        del raw["noise_scale"]
+        (tmp_path / "old" / name).write_text(json.dumps(raw | ({"format": 3} if name == "recap.json" else {})))
+    with_condition(tmp_path / "old", tmp_path / "told", NEGATIVE)
+    found = read_info(tmp_path / "told")
+    assert (found.condition, found.noise_scale) == (NEGATIVE, 1.0)
 
 
 def test_a_bundle_of_the_format_before_conditions_is_refused(conditioned: Path, tmp_path: Path) -> None:

@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recap.config import from_json, to_json
 from recap.errors import ArtifactCorrupt, RecapError
-from value_model.bundle import fresh_bundle, read_description, write_description
+from value_model.bundle import check_tensors, fresh_bundle, read_description, write_description
 from value_model.models.steam.config import SteamConfig
 from value_model.models.steam.model import Ensemble, Inputs
 
@@ -79,7 +78,9 @@ def read_bundle(path: Path) -> Parts:
         config = from_json(SteamConfig, raw["config"])
         inputs = Inputs(**raw["inputs"])
         ensemble = Ensemble(config.sizes, inputs, members=config.members, bins=config.bins, seed=0)
-        _fill(ensemble, load_file(path / "weights.safetensors"), path)
+        weights = load_file(path / "weights.safetensors")
+        check_tensors(path, weights, ensemble.state_dict())
+        ensemble.load_state_dict(weights)
         goals = Goals(**load_file(path / "goals.safetensors"))
         expected = (inputs.views, inputs.height, inputs.width, 3)
         if tuple(goals.images.shape[1:]) != expected or goals.state.shape[1] != inputs.state_dim:
@@ -96,21 +97,6 @@ def read_bundle(path: Path) -> Parts:
         raise
     except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
         raise ArtifactCorrupt(f"value bundle {path}: unreadable ({type(error).__name__}: {error})") from error
-
-
-def _fill(ensemble: Ensemble, found: Mapping[str, Tensor], path: Path) -> None:
-    expected = ensemble.state_dict()
-    wrong = sorted(set(found) ^ set(expected)) or sorted(
-        name for name, value in expected.items() if value.shape != found[name].shape
-    )
-    if wrong:
-        raise ArtifactCorrupt(
-            f"value bundle {path}: {len(wrong)} of {len(expected)} tensors are missing, unknown or of another shape: "
-            f"{', '.join(wrong[:3])}"
-        )
-    with torch.no_grad():
-        for name, value in expected.items():
-            value.copy_(found[name])
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -139,8 +139,7 @@ def train(
             ),
         )
     runtime.barrier()
-    figures = {"steps": float(result.steps), "parameters": float(result.parameters), "frames": float(len(rows))}
-    return figures if result.steps == 0 else {**figures, "loss": result.loss}
+    return {**result.figures, "frames": float(len(rows))}
 
 
 def goal_rows(data: ValueData, teachers: IntArray, prompt_numbers: IntArray, count: int) -> IntArray:

@@ -12,6 +12,7 @@ from pathlib import Path
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 from value_model.models.viva.config import EncoderConfig, VivaConfig
+from value_model.views import view_positions
 
 _ELSEWHERE = {
     "prompt_file": "--set values.viva.prompt_file=PATH",
@@ -29,7 +30,7 @@ def image_size(config: VivaConfig, height: int, width: int) -> tuple[int, int]:
 def check(config: VivaConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
     """Raises ConfigError if the model could not be trained for these prompts on this robot."""
     sizes = config.transformer
-    view_positions(robot.camera_names, config.views)
+    view_positions(robot.camera_names, config.views, family="viva")
     for name, path in (
         ("prompt_file", config.prompt_file),
         ("encoder.folder", config.encoder.folder),
@@ -128,18 +129,3 @@ def check_prompt_file(file: Path, prompts: Sequence[str], tokens: int, dim: int)
                 f"viva: prompt_file {file}: {prompt!r} has shape {shape}, expected (<= {tokens}, {dim})",
                 hint="--set values.viva.transformer.text_tokens=N --set values.viva.transformer.text_dim=N",
             )
-
-
-def view_positions(cameras: Sequence[str], views: Sequence[str]) -> list[int]:
-    """Where each of `views` stands among `cameras`; all of them for no views.
-
-    Raises:
-        ConfigError: a camera is not there.
-    """
-    missing = sorted(set(views) - set(cameras))
-    if missing:
-        raise ConfigError(
-            f"viva: views {missing} are not among the cameras {tuple(cameras)}",
-            hint=f"--set values.viva.views={','.join(cameras)}",
-        )
-    return [cameras.index(view) for view in views or cameras]

@@ -18,11 +18,11 @@ from recap.types import FloatArray
 from value_model.models import Experience
 from value_model.models.viva.batches import cached_latents
 from value_model.models.viva.bundle import Parts, read_bundle
-from value_model.models.viva.checks import view_positions
 from value_model.models.viva.encoder import ENCODE_BATCH
 from value_model.models.viva.frames import clean_frames, decode_value, gather_numbers
 from value_model.models.viva.model import velocity
 from value_model.models.viva.noise import frame_noise
+from value_model.views import view_positions
 
 
 class Viva:
@@ -58,7 +58,7 @@ class Viva:
     def encode(self, data: Experience, episode: int) -> Tensor:
         """Latents [T, V, C, H, W] of one episode, on the CPU, those that training encoded where it kept them."""
         parts, packed = self.parts, data.packed
-        views = np.array(view_positions(packed.cameras, parts.views), dtype=np.int64)
+        views = np.array(view_positions(packed.cameras, parts.views, family="viva"), dtype=np.int64)
         if packed.image_size != parts.image_size or packed.state.shape[1] != parts.layout.state_dim:
             raise ConfigError(
                 f"viva: images {packed.image_size} and {packed.state.shape[1]} state values, "

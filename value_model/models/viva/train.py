@@ -18,7 +18,7 @@ from recap.training.runtime import CPU, Runtime
 from value_model.models import ValueData, training_rows
 from value_model.models.viva.batches import ValueBatches, cached_latents
 from value_model.models.viva.bundle import Parts, write_bundle
-from value_model.models.viva.checks import check_channels, view_positions
+from value_model.models.viva.checks import check_channels
 from value_model.models.viva.config import VivaConfig
 from value_model.models.viva.encoder import make_encoder
 from value_model.models.viva.frames import Layout, StateRange
@@ -26,6 +26,7 @@ from value_model.models.viva.learner import VivaLearner
 from value_model.models.viva.model import build_transformer, initialise
 from value_model.models.viva.text import embed_prompts
 from value_model.models.viva.weights import load_weights
+from value_model.views import view_positions
 
 
 def train(
@@ -51,7 +52,7 @@ def train(
     """
     packed = data.packed
     rows = training_rows(data, episodes, "viva")
-    views = np.array(view_positions(packed.cameras, config.views), dtype=np.int64)
+    views = np.array(view_positions(packed.cameras, config.views, family="viva"), dtype=np.int64)
     encoder = runtime.place(make_encoder(config.encoder, packed.images, rows, views))
     size = packed.image_size
     channels, height, width = encoder.latent_size(*size)
@@ -127,5 +128,4 @@ def train(
         )
         write_bundle(out, parts)
     runtime.barrier()
-    figures = {"steps": float(result.steps), "parameters": float(result.parameters), "frames": float(len(rows))}
-    return figures if result.steps == 0 else {**figures, "loss": result.loss}
+    return {**result.figures, "frames": float(len(rows))}
