@@ -52,6 +52,10 @@ class ConfigError(RecapError, ValueError):
     exit_code = 2
 
 
+_NAMED = 20
+"""So many known names are listed."""
+
+
 class UnknownName(ConfigError, KeyError):
     """No such task, robot, policy, preset, step or run; the message offers the nearest name."""
 
@@ -68,7 +72,9 @@ class UnknownName(ConfigError, KeyError):
 
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        tail = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
+        # A store knows thousands of episodes.
+        more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        tail = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names[:_NAMED]) or 'none'}{more}"
         return cls(f"unknown {kind} '{name}': {tail}", hint=hint)
 
 

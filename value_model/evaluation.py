@@ -205,7 +205,7 @@ def flaw_differences(
     horizon: Horizon = _USUAL,
     given: Mapping[str, FloatArray] | None = None,
 ) -> dict[str, dict[str, Figure]]:
-    """{task: {other: flaw AUC of `own` minus that of the other}}, on the same episodes and the same resamples.
+    """{task: {"FIGURE_minus_OTHER": that figure of `own` minus the other's}}, as `flaw_difference` gives them.
 
     The others are the models of `values` ({name: [N]}) and "episode_return", the bare return of the whole episode.
     `given` holds the advantages of those models that give them. Arguments and errors as `evaluate_tasks`.
@@ -231,7 +231,12 @@ def flaw_differences(
             scored[name] = score_segments(held.advantage, held.facts, parts)
             if EPISODE_RETURN not in scored:  # the same of every model
                 scored[EPISODE_RETURN] = score_segments(held.bare_return, held.facts, parts)
-        found[task] = {name: flaw_difference(scored[own], other, boot) for name, other in scored.items() if name != own}
+        found[task] = {
+            f"{figure}_minus_{name}": difference
+            for name, other in scored.items()
+            if name != own
+            for figure, difference in flaw_difference(scored[own], other, boot).items()
+        }
     return found
 
 

@@ -4,6 +4,10 @@ One score per segment, the mean advantage of its frames; the flaw AUC of a group
 segment's score exceeds a flawed one's. Approaches and carries, demonstrations, what a policy did alone and what a
 person corrected are six groups, judged apart: figures are means over those that hold enough of both.
 
+A policy chooses among the actions of one situation, so labels teach it what they tell apart there; that late segments
+are worse than early ones it cannot use. The matched flaw AUC counts only pairs of one group that work on the same
+sub-stage and begin at about the same time.
+
 Owns the figures. It must not know which model gave the values, nor how a segment came to be clean or flawed.
 
 Letters: E episodes, N frames in all, S segments.
@@ -29,7 +33,17 @@ FEWEST = 10
 DEMOS, ROLLOUTS, CORRECTIONS = "demos", "rollouts", "corrections"
 _WHO = (DEMOS, ROLLOUTS, CORRECTIONS)
 _KINDS = (APPROACH, CARRY)
-FLAW_FIGURES = ("flaw_auc", "flaw_auc_demos", "flaw_auc_rollouts", "flaw_auc_within", "flaw_auc_return")
+MATCHED_STEPS = 18
+"""Matched segments begin within so many control steps of each other."""
+PLAIN, MATCHED = "flaw_auc", "flaw_auc_matched"
+FLAW_FIGURES = (
+    MATCHED,
+    PLAIN,
+    "flaw_auc_demos",
+    "flaw_auc_rollouts",
+    "flaw_auc_return",
+    "flaw_auc_return_matched",
+)
 UNKNOWN_TRUTH = "no simulator truth is known that says which actions were good"
 
 
@@ -43,6 +57,10 @@ class ScoredSegments:
     """[S]."""
     group: IntArray
     """[S] who acted, times two, plus 1 for a carry."""
+    stage: IntArray
+    """[S] sub-stage worked on."""
+    start: IntArray
+    """[S] control step of the episode."""
     clean: BoolArray
     """[S]."""
     score: Floats
@@ -68,7 +86,7 @@ def score_segments(advantage: Floats, facts: EpisodeFacts, segments: Segments) -
     """
     if len(segments) != facts.num_episodes:
         raise ConfigError(f"segments of {len(segments)} episodes, expected {facts.num_episodes}")
-    rows: list[tuple[int, int, int, int, bool]] = []
+    rows: list[tuple[int, int, int, int, int, int, bool]] = []
     for place, (known, source, first) in enumerate(zip(segments, facts.sources, facts.offsets, strict=False)):
         if known and known[-1].stop != facts.lengths[place]:
             raise ConfigError(
@@ -80,17 +98,19 @@ def score_segments(advantage: Floats, facts: EpisodeFacts, segments: Segments) -
             start = int(first) + one.start
             who = DEMOS if source is Source.DEMO else CORRECTIONS if facts.intervened[start] else ROLLOUTS
             group = _WHO.index(who) * 2 + _KINDS.index(one.kind)
-            rows.append((place, start, int(first) + one.stop, group, one.quality == CLEAN))
+            rows.append((place, start, int(first) + one.stop, group, one.stage, one.start, one.quality == CLEAN))
     if all(known is None for known in segments):
         return None
-    table = np.array(rows, dtype=np.int64).reshape(-1, 5)
+    table = np.array(rows, dtype=np.int64).reshape(-1, 7)
     total = np.concatenate([np.zeros(1), np.cumsum(advantage)])
     begin, end = table[:, 1], table[:, 2]
     return ScoredSegments(
         episodes=facts.num_episodes,
         episode=table[:, 0],
         group=table[:, 3],
-        clean=table[:, 4] == 1,
+        stage=table[:, 4],
+        start=table[:, 5],
+        clean=table[:, 6] == 1,
         # What is constant in an episode stays so: sums leave the last digits different.
         score=np.round((total[end] - total[begin]) / (end - begin), 9),
     )
@@ -107,18 +127,26 @@ def flaw_figures(scored: ScoredSegments | None, returns: ScoredSegments | None, 
     if scored is None or returns is None:
         return {name: Figure(value=None, note=UNKNOWN_TRUTH) for name in FLAW_FIGURES}
     return {
-        "flaw_auc": _mean_auc("flaw_auc", scored, _WHO, boot),
+        MATCHED: _matched_auc(MATCHED, scored, boot),
+        PLAIN: _mean_auc(PLAIN, scored, _WHO, boot),
         "flaw_auc_demos": _mean_auc("flaw_auc_demos", scored, (DEMOS,), boot),
         "flaw_auc_rollouts": _mean_auc("flaw_auc_rollouts", scored, (ROLLOUTS,), boot),
-        "flaw_auc_within": _within(scored, boot),
         "flaw_auc_return": _mean_auc("flaw_auc_return", returns, _WHO, boot),
+        "flaw_auc_return_matched": _matched_auc("flaw_auc_return_matched", returns, boot),
     }
 
 
-def flaw_difference(own: ScoredSegments | None, other: ScoredSegments | None, boot: Bootstrap) -> Figure:
-    """Flaw AUC of one model minus that of another on the same segments; both on the same resamples of episodes."""
+def flaw_difference(own: ScoredSegments | None, other: ScoredSegments | None, boot: Bootstrap) -> dict[str, Figure]:
+    """{"flaw_auc", "flaw_auc_matched": that of one model minus that of another}.
+
+    Of the same segments, and both on the same resamples of episodes.
+    """
     if own is None or other is None:
-        return Figure(value=None, note=UNKNOWN_TRUTH)
+        return {name: Figure(value=None, note=UNKNOWN_TRUTH) for name in (PLAIN, MATCHED)}
+    return {PLAIN: _plain_difference(own, other, boot), MATCHED: _matched_difference(own, other, boot)}
+
+
+def _plain_difference(own: ScoredSegments, other: ScoredSegments, boot: Bootstrap) -> Figure:
     groups = own.groups
     if not groups:
         return Figure(value=None, note=_too_few(own))
@@ -127,6 +155,11 @@ def flaw_difference(own: ScoredSegments | None, other: ScoredSegments | None, bo
     return boot.figure(
         "flaw_auc_difference", values[0] - values[1], drawn[0] - drawn[1], _judged(own), _named(own, groups)
     )
+
+
+def _matched_difference(own: ScoredSegments, other: ScoredSegments, boot: Bootstrap) -> Figure:
+    (wins, pairs), (others, _) = _matched_pairs(own), _matched_pairs(other)
+    return _matched_figure("flaw_auc_matched_difference", wins - others, pairs, own, boot)
 
 
 def _mean_auc(name: str, scored: ScoredSegments, who: Sequence[str], boot: Bootstrap) -> Figure:
@@ -150,21 +183,34 @@ def _over_groups(scored: ScoredSegments, groups: Sequence[int], weights: Floats)
     return float(np.mean(values)), np.asarray(np.mean(drawn, axis=0), dtype=np.float64)
 
 
-def _within(scored: ScoredSegments, boot: Bootstrap) -> Figure:
-    """Only pairs of one episode and one group count: an episode's own return is worth 0.5 here, whoever wins."""
-    wins, pairs = np.zeros(scored.episodes), np.zeros(scored.episodes)
-    for place in np.unique(scored.episode[~scored.clean]):
-        for group in range(len(_WHO) * 2):
-            rows = (scored.episode == place) & (scored.group == group)
-            score, clean = scored.score[rows], scored.clean[rows]
-            value, count = auc(score[clean], score[~clean]), int(clean.sum() * np.sum(~clean))
-            wins[place] += 0.0 if value is None else value * count
-            pairs[place] += count
-    known = pairs > 0
-    if pairs.sum() < FEWEST:
-        return Figure(value=None, note=f"{int(pairs.sum())} pairs of a clean and a flawed segment of one episode")
-    note = f"{int(pairs.sum())} pairs of a clean and a flawed segment of one episode"
-    return boot.ratio("flaw_auc_within", wins[known], pairs[known], note=note)
+def _matched_auc(name: str, scored: ScoredSegments, boot: Bootstrap) -> Figure:
+    return _matched_figure(name, *_matched_pairs(scored), scored, boot)
+
+
+def _matched_figure(name: str, wins: Floats, pairs: Floats, scored: ScoredSegments, boot: Bootstrap) -> Figure:
+    """Of wins [E, E], or of two models' difference; a pair counts as often as both its episodes are drawn."""
+    count = int(pairs.sum())
+    note = f"{count} pairs of a clean and a flawed segment of one situation"
+    if count < FEWEST**2:
+        return Figure(value=None, note=f"{note}, expected at least {FEWEST**2}")
+    weights = boot.weights(name, scored.episodes)
+    top, bottom = (np.sum((weights @ table) * weights, axis=1) for table in (wins, pairs))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return boot.figure(name, wins.sum() / count, top / bottom, _judged(scored), note)
+
+
+def _matched_pairs(scored: ScoredSegments) -> tuple[Floats, Floats]:
+    """[E, E] wins and pairs of the clean segments of one episode against the flawed ones of another (or the same)."""
+    clean, flawed = np.flatnonzero(scored.clean), np.flatnonzero(~scored.clean)
+    a, b = clean[:, None], flawed[None]
+    alike = (scored.group[a] == scored.group[b]) & (scored.stage[a] == scored.stage[b])
+    alike &= np.abs(scored.start[a] - scored.start[b]) <= MATCHED_STEPS
+    won = (scored.score[a] > scored.score[b]) + 0.5 * (scored.score[a] == scored.score[b])
+    wins, pairs = (np.zeros((scored.episodes, scored.episodes)) for _ in range(2))
+    place = np.broadcast_arrays(scored.episode[a], scored.episode[b])
+    np.add.at(wins, tuple(place), won * alike)
+    np.add.at(pairs, tuple(place), alike)
+    return wins, pairs
 
 
 def _judged(scored: ScoredSegments) -> int:

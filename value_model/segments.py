@@ -49,6 +49,8 @@ class ActionSegment:
     """"approach" or "carry"."""
     start: int
     stop: int
+    stage: int
+    """Sub-stage of the task that is worked on at its start."""
     quality: int
     """1 clean, -1 flawed, 0 neither."""
 
@@ -113,7 +115,8 @@ def action_segments(truth: PrivilegedTruth, usual: Gains = _NO_GAINS) -> tuple[A
         following = cuts[place + 1 :]
         judge = _judge_carry if cut.kind == CARRY else _judge_approach
         quality = judge(truth, cut, following, usual)
-        segments.append(ActionSegment(kind=cut.kind, start=cut.start, stop=cut.stop, quality=quality))
+        stage = int(truth.stage[cut.start])
+        segments.append(ActionSegment(kind=cut.kind, start=cut.start, stop=cut.stop, stage=stage, quality=quality))
     return tuple(segments)
 
 

@@ -140,7 +140,7 @@ class ValueFacts:
     """Taken on episodes that the models had not seen."""
     problems: tuple[str, ...]
     differences: Mapping[str, Figure] = field(default_factory=dict)
-    """{other: flaw AUC of the labelling model minus the other's}."""
+    """{"FIGURE_minus_OTHER": a flaw AUC of the labelling model minus the other's}."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

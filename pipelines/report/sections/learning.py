@@ -19,11 +19,12 @@ Context = Mapping[str, Any] | str | None
 _SOURCES = ("detector", "imported", "human")
 _FOLD = re.compile(r"fold(\d+)_loss")
 _NAMES = {
-    "flaw_auc": ("clean against flawed actions (flaw AUC)", "by advantage; 0.5 is chance"),
+    "flaw_auc_matched": ("flaw AUC in one situation", "clean above flawed actions, by advantage; 0.5 is chance"),
+    "flaw_auc": ("flaw AUC over all situations", "also told by lateness alone; 0.5 is chance"),
     "flaw_auc_demos": ("flaw AUC on demonstrations", "0.5 is chance"),
     "flaw_auc_rollouts": ("flaw AUC on the policy's own actions", "0.5 is chance"),
-    "flaw_auc_within": ("flaw AUC within episodes", "0.5 is chance, and what the episode's return alone is worth"),
     "flaw_auc_return": ("flaw AUC of the episode's bare return", "knows no value; the same for every model"),
+    "flaw_auc_return_matched": ("the same in one situation", "knows no value; the same for every model"),
     "skill": ("squared error saved against the mean return", "1 is perfect, 0 says nothing"),
     "value_std": ("standard deviation of values", ""),
     "value_spread": ("spread of values over that of returns", "near 0: collapsed"),

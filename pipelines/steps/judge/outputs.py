@@ -32,8 +32,8 @@ class ValueHealth:
     enforce: bool
     """Label nothing with values that miss a bound."""
     differences: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
-    """{task: {other model: flaw AUC of the one that labels minus the other's}}, of the same resamples of episodes;
-    "episode_return" stands for the bare return of the whole episode."""
+    """{task: {"FIGURE_minus_OTHER": a flaw AUC of the one that labels minus the other model's}}, of the same resamples
+    of episodes; "episode_return" stands for the bare return of the whole episode."""
 
     @property
     def own(self) -> JudgedModel:

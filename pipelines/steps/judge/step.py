@@ -60,7 +60,7 @@ class JudgeFacts(ValuesFacts):
 
 @step(
     name="judge",
-    version=3,
+    version=4,
     config=JudgeConfig,
     facts=JudgeFacts,
     inputs=("annotations",),
@@ -144,10 +144,7 @@ def judge(
         enforce=config.bounds.enforce,
     )
     several = len(facts.tasks) > 1
-    found = {
-        task: {**report.figures, **{f"flaw_auc_minus_{name}": one for name, one in health.differences[task].items()}}
-        for task, report in health.own.tasks.items()
-    }
+    found = {task: {**report.figures, **health.differences[task]} for task, report in health.own.tasks.items()}
     ctx.journal.metrics(
         {
             f"held_out_{task}_{name}" if several else f"held_out_{name}": figure.value

@@ -118,7 +118,7 @@ def test_values_that_know_something_become_labels(world: World) -> None:
     figures = health.own.tasks[TASK].figures
     assert figures["flaw_auc"].value is not None
     assert figures["flaw_auc"].value > 0.8
-    assert health.differences[TASK]["episode_return"].value is not None
+    assert health.differences[TASK]["flaw_auc_minus_episode_return"].value is not None
     assert world.label(world.good)["health"].value["problems"] == []
 
 

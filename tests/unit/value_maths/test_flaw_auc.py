@@ -21,12 +21,12 @@ BOOT = Bootstrap(seed=0, resamples=200)
 PAIRS = 2 * FEWEST
 
 
+def segment(kind: str, start: int, stop: int, quality: int, stage: int = 0) -> ActionSegment:
+    return ActionSegment(kind=kind, start=start, stop=stop, stage=stage, quality=quality)
+
+
 def episode(approach: int, carry: int) -> tuple[ActionSegment, ...]:
-    return (
-        ActionSegment(kind="approach", start=0, stop=3, quality=approach),
-        ActionSegment(kind="carry", start=3, stop=8, quality=carry),
-        ActionSegment(kind="approach", start=8, stop=10, quality=0),
-    )
+    return (segment("approach", 0, 3, approach), segment("carry", 3, 8, carry), segment("approach", 8, 10, 0))
 
 
 def made() -> tuple[object, Segments]:
@@ -50,7 +50,7 @@ def test_segments_that_are_told_apart_and_those_that_are_not() -> None:
     assert flaw_figures(blind, perfect, BOOT)["flaw_auc"].value == 0.5
     turned = score_segments(-clean, facts, segments)
     assert flaw_figures(turned, perfect, BOOT)["flaw_auc"].value == 0
-    difference = flaw_difference(perfect, blind, BOOT)
+    difference = flaw_difference(perfect, blind, BOOT)["flaw_auc"]
     assert (difference.value, difference.low, difference.high) == (0.5, 0.5, 0.5)
 
 
@@ -62,17 +62,47 @@ def test_a_score_is_the_mean_over_the_frames_of_the_segment() -> None:
     assert scored.score[:2].tolist() == [1.0, 5.0]
 
 
-def test_only_within_episodes_does_a_value_beat_the_bare_return() -> None:
-    facts, _ = made()
-    mixed: Segments = [
-        (*episode(1, 1)[:2], ActionSegment(kind="carry", start=8, stop=10, quality=-1)) for _ in range(2 * PAIRS)
-    ]
+@pytest.mark.parametrize(("start", "stage"), [(40, 0), (3, 1)], ids=["later", "another sub-stage"])
+def test_matched_pairs_are_of_one_situation(start: int, stage: int) -> None:
+    """A score that only knows when, or where in the task, says nothing of which action was good."""
+    facts = make_facts([60] * 2 * PAIRS, [S, F] * PAIRS, sources=[Source.DEMO] * 2 * PAIRS)
+    elsewhere = (segment("approach", 0, start, 0), segment("carry", start, 60, -1, stage))
+    here = (segment("approach", 0, 3, 0), segment("carry", 3, 60, 1))
+    apart = [here if place % 2 == 0 else elsewhere for place in range(2 * PAIRS)]
+    score = np.repeat(np.tile([1.0, 0.0], PAIRS), 60)
+    told = score_segments(score, facts, apart)
+    figures = flaw_figures(told, told, BOOT)
+    assert figures["flaw_auc"].value == 1
+    assert figures["flaw_auc_matched"].value is None
+    assert figures["flaw_auc_matched"].note.startswith("0 pairs")
+    # One episode in four is flawed in the first's own situation: those pairs, and no other, count.
+    mixed = [(here[0], replace(here[1], quality=-1)) if place % 4 == 2 else one for place, one in enumerate(apart)]
+    knowing = score_segments(np.repeat(np.tile([1.0, 0.0, 0.5, 0.0], PAIRS // 2), 60), facts, mixed)
+    blind = score_segments(score, facts, mixed)
+    figures = flaw_figures(knowing, blind, BOOT)
+    assert figures["flaw_auc_matched"].value == 1
+    assert figures["flaw_auc_return_matched"].value == 0.5
+    assert figures["flaw_auc_return"].value == pytest.approx(0.5 + 1 / 3)
+    difference = flaw_difference(knowing, blind, BOOT)["flaw_auc_matched"]
+    assert (difference.value, difference.low, difference.high) == (0.5, 0.5, 0.5)
+
+
+def test_a_pair_counts_as_often_as_its_episodes_are_drawn() -> None:
+    facts, segments = made()
     rng = np.random.default_rng(0)
-    bare = score_segments(np.repeat(rng.random(2 * PAIRS), 10), facts, mixed)
-    knowing = score_segments(np.tile([1.0] * 8 + [0.0] * 2, 2 * PAIRS), facts, mixed)
-    figures = flaw_figures(knowing, bare, BOOT)
-    assert figures["flaw_auc_within"].value == 1
-    assert flaw_figures(bare, bare, BOOT)["flaw_auc_within"].value == 0.5
+    scored = score_segments(rng.random(facts.num_frames), facts, segments)
+    assert scored is not None
+    figure = flaw_figures(scored, scored, BOOT)["flaw_auc_matched"]
+    drawn = []
+    for weight in BOOT.weights("flaw_auc_matched", scored.episodes):
+        top = bottom = 0.0
+        for a in np.flatnonzero(scored.clean):
+            for b in np.flatnonzero(~scored.clean):
+                if scored.group[a] == scored.group[b]:
+                    often = weight[scored.episode[a]] * weight[scored.episode[b]]
+                    top, bottom = top + often * (scored.score[a] > scored.score[b]), bottom + often
+        drawn.append(top / bottom)
+    assert [figure.low, figure.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist())
 
 
 def test_too_few_segments_and_no_truth_give_no_figure() -> None:
@@ -84,7 +114,7 @@ def test_too_few_segments_and_no_truth_give_no_figure() -> None:
     for figure in flaw_figures(None, None, BOOT).values():
         assert figure.value is None
         assert "no simulator truth" in figure.note
-    assert flaw_difference(None, None, BOOT).value is None
+    assert [one.value for one in flaw_difference(None, None, BOOT).values()] == [None, None]
 
 
 def test_segments_that_do_not_fit_are_refused() -> None:
@@ -123,9 +153,10 @@ def test_the_report_and_the_differences_use_the_horizon_of_the_labels() -> None:
     assert far["flaw_auc"].value == 1, "to the end of the episode constant values see the outcome"
     assert blind["flaw_auc"].value == 0.5
     assert blind["flaw_auc_return"].value == 1
-    assert next(iter(near)) == "flaw_auc"
+    assert next(iter(near)) == "flaw_auc_matched"
     many = {"lookahead": {"fold": 1}, "returns": ReturnConfig(), "shares": {"fold": 0.4}}
     found = flaw_differences({"viva": value, "flat": flat}, "viva", facts, config, segments=segments, **many)
-    assert list(found["fold"]) == ["episode_return", "flat"]
-    assert found["fold"]["flat"].value == 0.5
-    assert found["fold"]["episode_return"].value == 0
+    assert list(found["fold"]) == [
+        f"{figure}_minus_{other}" for other in ("episode_return", "flat") for figure in ("flaw_auc", "flaw_auc_matched")
+    ]
+    assert [one.value for one in found["fold"].values()] == [0, 0, 0.5, 0.5]
