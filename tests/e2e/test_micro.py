@@ -69,6 +69,7 @@ KILLS = (
 )
 
 
+@pytest.mark.slow
 def test_killed_once_inside_every_stage_it_ends_with_equal_digests(finished: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "w"
     kept: set[str] = set()

@@ -65,3 +65,10 @@ def test_every_tool_of_check_says_the_same(checkout: Path) -> None:
     for line in _lines_of_check():
         done = _run(line, checkout)
         assert done.returncode == 0, f"{line}:\n{done.stdout}{done.stderr}"
+
+
+def test_tests_of_a_file_share_a_worker(request: pytest.FixtureRequest, worker_id: str) -> None:
+    """pytest 9.2 makes pytest-xdist 3.8 lose its groups without a word: fixtures were made once for every worker."""
+    if worker_id == "master":
+        pytest.skip("one process: no groups (they come with pytest -n)")
+    assert request.node.nodeid.endswith("@test_check_tools")

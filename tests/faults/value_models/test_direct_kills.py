@@ -1,4 +1,4 @@
-"""kill -9 in a VLM or CNN training, then the same command again: the same bundle, bit for bit."""
+"""kill -9 in a VLM, CNN or STEAM training, then the same command again: the same bundle, bit for bit."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ def _train(folder: Path, experience: Path, family: str, fault: str = "") -> subp
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+# The loop that is killed is the one of ViVa, whose kills are in the quick suite.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "fault"),
-    [("vlm", "train.step:7:kill"), pytest.param("cnn", "train.before_rename:2:kill", marks=pytest.mark.slow)],
+    [("vlm", "train.step:7:kill"), ("cnn", "train.before_rename:2:kill"), ("steam", "train.step:7:kill")],
 )
 def test_killed_training_ends_with_the_same_bits(family: str, fault: str, tmp_path: Path) -> None:
     whole = _train(tmp_path / "whole", tmp_path / "data", family)
