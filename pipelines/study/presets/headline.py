@@ -4,19 +4,17 @@ from pipelines.study.config import STUDIES, StudyConfig, Variant
 
 _ARMS = ("all", "random", "outcome", "vlm", "steam", "viva", "flaw")
 
-STUDIES.add(
-    "headline",
-    StudyConfig(
-        # A task joins once its difficulty is frozen (docs/tasks.md); box and rolls are not yet in the band.
-        tasks=("shirt_folding",),
-        arms=("imitation", *_ARMS),
-        fewer={"all": 3, "vlm": 3, "steam": 3, "flaw": 3},
-        starts=100,
-        # A study reports how a model that misses a bound does; the loop itself would refuse to label with it.
-        settings=("evaluate.films=0", "gated=false", "judge.bounds.enforce=false"),
-        variants={
-            "without_corrections": Variant(arms=_ARMS, settings=("rollouts.corrections=0",)),
-            "second_iteration": Variant(arms=("random", "viva"), settings=("gated=true",), iterations=2),
-        },
-    ),
+HEADLINE = StudyConfig(
+    # A task joins once its difficulty is frozen (docs/tasks.md); box and rolls are not yet in the band.
+    tasks=("shirt_folding",),
+    arms=("imitation", *_ARMS),
+    fewer={"all": 3, "vlm": 3, "steam": 3, "flaw": 3},
+    starts=100,
+    # A study reports how a model that misses a bound does; the loop itself would refuse to label with it.
+    settings=("evaluate.films=0", "gated=false", "judge.bounds.enforce=false"),
+    variants={
+        "without_corrections": Variant(arms=_ARMS, settings=("rollouts.corrections=0",)),
+        "second_iteration": Variant(arms=("random", "viva"), settings=("gated=true",), iterations=2),
+    },
 )
+STUDIES.add("headline", HEADLINE)

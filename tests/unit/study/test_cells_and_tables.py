@@ -65,10 +65,11 @@ def test_the_cells_of_a_study_are_counted_once_each(study: Study) -> None:
 def test_every_named_study_is_of_arms_and_tasks_that_there_are(name: str) -> None:
     from data.tasks import TASKS as REGISTERED
     from value_model.arms import ARMS
+    from value_model.models import VALUE_MODELS
 
     config = STUDIES.get(name)
     assert set(config.tasks) <= set(REGISTERED.names())
-    assert set(config.arms) <= {"imitation", "viva", "vlm", "steam", *ARMS.names()}
+    assert set(config.arms) <= {"imitation", *VALUE_MODELS.names(), *ARMS.names()}
 
 
 def test_every_arm_and_variant_has_its_nodes_in_the_graph_of_its_run() -> None:
