@@ -77,11 +77,11 @@ def paired_success_difference(first: ArrayLike, second: ArrayLike, *, confidence
     Raises:
         ConfigError: not the same starts, or none.
     """
-    a, b = _pair(first, second)
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.size == 0 or a.ndim != 1:
+        raise ConfigError(f"successes of shapes {a.shape} and {b.shape}: expected the same starts, [n] both")
     if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
-        raise ConfigError("paired_success_difference takes successes (0 or 1) per start; see paired_difference")
-    if a.ndim != 1:
-        raise ConfigError(f"paired_success_difference takes one value per start, got shape {a.shape}")
+        raise ConfigError("paired_success_difference takes successes (0 or 1) per start")
     n = a.size
     both, only_a = int(np.sum((a == 1) & (b == 1))), int(np.sum((a == 1) & (b == 0)))
     only_b = int(np.sum((a == 0) & (b == 1)))
@@ -99,36 +99,6 @@ def paired_success_difference(first: ArrayLike, second: ArrayLike, *, confidence
     above = (up_a**2 - 2 * phi * up_a * down_b + down_b**2) ** 0.5
     difference = rate_a - rate_b
     return Estimate(value=difference, low=difference - below, high=difference + above)
-
-
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, *, seed: int, confidence: float = 0.95, resamples: int = _RESAMPLES
-) -> Estimate:
-    """Mean of first - second over the same starts, with a percentile bootstrap interval.
-
-    Args:
-        first: [n], or [G, n] for G training seeds: then seeds are resampled, and starts (the same for all) within.
-        second: the same shape.
-        seed: of the resampling.
-        confidence: e.g. 0.95.
-        resamples: R.
-
-    Raises:
-        ConfigError: shapes differ, no values, or a value is not finite.
-    """
-    a, b = _pair(first, second)
-    difference = np.atleast_2d(a - b)
-    groups, starts = difference.shape
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    piece = max(_CELLS_AT_ONCE // starts, 1)
-    for begin in range(0, resamples, piece):
-        count = min(piece, resamples - begin)
-        # How often each start and each seed is drawn says all that a mean needs.
-        weight_rn = rng.multinomial(starts, np.full(starts, 1 / starts), size=count) / starts
-        weight_rg = rng.multinomial(groups, np.full(groups, 1 / groups), size=count) / groups
-        means[begin : begin + count] = np.einsum("rg,gn,rn->r", weight_rg, difference, weight_rn, optimize=True)
-    return _percentiles(float(difference.mean()), means, confidence)
 
 
 def is_success(attempt: Attempt) -> bool:
@@ -196,15 +166,6 @@ def won_and_hours(
     steps = np.array([a.steps if ok else max_steps for a, ok in zip(attempts, won, strict=True)], dtype=np.float64)
     extra = np.array([attempt.inference_s for attempt in attempts]) + reset_s
     return won, (steps / rate_hz + extra) / 3600.0
-
-
-def _pair(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if a.shape != b.shape or a.size == 0 or a.ndim not in (1, 2):
-        raise ConfigError(f"paired figures of shapes {a.shape} and {b.shape}: expected the same starts, [n] or [G, n]")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ConfigError("paired figures hold NaN or infinity: expected one finite figure per start")
-    return a, b
 
 
 def _percentiles(value: float, drawn: NDArray[np.float64], confidence: float) -> Estimate:
