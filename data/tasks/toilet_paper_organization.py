@@ -67,7 +67,7 @@ SPEC = TaskSpec(
     success=(
         "each ring of the tray holds one roll, upright and wholly inside it, and nobody holds a roll, for half a second"
     ),
-    revision=2,  # wider rings and grasps
+    revision=3,  # most demonstrators share a habit
 )
 
 
@@ -246,4 +246,4 @@ class RollPlanner:
         )
 
 
-TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=RollScenario, planner=RollPlanner))
+TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=RollScenario, planner=RollPlanner, flawed_share=0.65))

@@ -17,6 +17,7 @@ _PAIRS = (
     ("viva", IMITATION),
     ("viva", "vlm"),
     ("vlm", IMITATION),
+    ("viva", "outcome"),
     ("viva", "clock"),
     ("viva", "state_only"),
 )

@@ -7,5 +7,12 @@ from pipelines.study.presets.headline import HEADLINE
 
 STUDIES.add(
     "controls",
-    replace(HEADLINE, arms=("imitation", "random", "clock", "state_only", "viva"), seeds=3, fewer={}, variants={}),
+    replace(
+        HEADLINE,
+        tasks=("shirt_folding",),
+        arms=("imitation", "random", "clock", "state_only", "viva"),
+        seeds=3,
+        fewer={},
+        variants={},
+    ),
 )

@@ -252,7 +252,12 @@ def test_the_difficulty_is_frozen() -> None:
     assert (box_assembly.LATCH_RAD, box_assembly.GRASP_RADIUS_M, box_assembly.LOST_M) == (1.0, 0.05, 0.22)
     assert (box_assembly.START_SHIFT_M, box_assembly.START_TURN_RAD) == (0.03, 0.2)
     shares = {name: TASKS.get(name).flawed_share for name in NAMES}
-    assert shares == {**dict.fromkeys(NAMES, 0.5), "box_assembly": 0.25, "shirt_folding": 0.75}
+    assert shares == {
+        "box_assembly": 0.25,
+        "pants_folding": 0.5,
+        "shirt_folding": 0.75,
+        "toilet_paper_organization": 0.65,
+    }
     rolls = toilet_paper_organization
     assert (rolls.RING_M, rolls.RADIUS_M) == (0.085, 0.028)
     assert (rolls.GRASP_RADIUS_M, rolls.START_SHIFT_M) == (0.05, 0.025)
