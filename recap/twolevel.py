@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +24,10 @@ SEED = 0
 """Of the resampling only: the same cells always give the same interval."""
 RESAMPLES = 10_000
 _CELLS_AT_ONCE = 1 << 21
+_KEPT_CELLS = 1 << 24
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -146,11 +149,13 @@ def _estimate(
         raise ConfigError(f"confidence {confidence}: expected between 0 and 1, e.g. 0.95")
     value = 0.0
     drawn = np.zeros(resamples)
-    for task, rng in zip(tasks, np.random.default_rng(SEED).spawn(len(tasks)), strict=True):
+    for place, task in enumerate(tasks):
         value += float(combine(*(np.array([grid.figure]) for grid in task))[0])
         begin = 0
-        for weight in _weights(task[0].gain.shape, rng, resamples):
-            flat = weight.reshape(len(weight), -1)
+        seeds, starts = task[0].gain.shape
+        few = resamples * seeds * starts <= _KEPT_CELLS
+        for weight in (_kept_weights if few else _weights)(seeds, starts, place, resamples):
+            flat = weight.reshape(len(weight), -1).astype(np.float64)
             figures = [(flat @ grid.gain.ravel()) / (flat @ grid.cost.ravel()) for grid in task]
             drawn[begin : begin + len(weight)] += combine(*figures)
             begin += len(weight)
@@ -158,14 +163,23 @@ def _estimate(
     return Estimate(value=value / len(tasks), low=float(low), high=float(high))
 
 
-def _weights(shape: tuple[int, ...], rng: np.random.Generator, resamples: int) -> Iterator[Floats]:
-    """[<= R, G, n] pieces: how often each attempt is drawn. A seed that is drawn twice has its starts drawn twice."""
-    seeds, starts = shape
+def _weights(seeds: int, starts: int, place: int, resamples: int) -> Iterator[Counts]:
+    """[<= R, G, n] pieces: how often each attempt is drawn. A seed that is drawn twice has its starts drawn twice.
+
+    Every figure of the task at a place is of the same resamples.
+    """
+    rng = np.random.default_rng(SEED).spawn(place + 1)[place]
     piece = max(_CELLS_AT_ONCE // (seeds * starts), 1)
     for begin in range(0, resamples, piece):
         count = min(piece, resamples - begin)
         of_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count)
-        yield rng.multinomial(of_seed * starts, np.full(starts, 1 / starts)).astype(np.float64)
+        yield rng.multinomial(of_seed * starts, np.full(starts, 1 / starts)).astype(np.uint32)
+
+
+@lru_cache(maxsize=8)
+def _kept_weights(seeds: int, starts: int, place: int, resamples: int) -> tuple[Counts, ...]:
+    """Drawing them takes most of a table's time, and its many figures share them."""
+    return tuple(_weights(seeds, starts, place, resamples))
 
 
 def _spearman(a: Floats, b: Floats, weight: Floats) -> Floats:
