@@ -28,10 +28,10 @@ check: setup  ## ruff, mypy --strict, import-linter
 	.venv/bin/lint-imports
 
 test: setup  ## The quick test suite (about 16 minutes on 2 cores)
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 test-all: setup  ## Everything, slow tests included
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 gpu: setup  ## The tests that need a GPU (all are skipped where torch.cuda sees none)
 	$(PY) -m pytest -m gpu -rs tests/gpu
