@@ -8,26 +8,27 @@ from pipelines.study.config import IMITATION
 from pipelines.study.figures import Figures, Measured
 from recap.stats import Estimate
 
+PAIRS = (
+    ("viva", "random"),
+    ("viva", IMITATION),
+    ("viva", "vlm"),
+    ("viva", "outcome"),
+    ("viva", "clock"),
+    ("viva", "state_only"),
+    ("vlm", IMITATION),
+)
+"""(first, second): the first above the second."""
 GAIN = 0.20
 """Success over imitation that the method must bring, as a rate."""
 HIGH = 0.65
 """Of imitation: above it success leaves little room, and throughput may count instead."""
-_PAIRS = (
-    ("viva", "random"),
-    ("viva", IMITATION),
-    ("viva", "vlm"),
-    ("vlm", IMITATION),
-    ("viva", "outcome"),
-    ("viva", "clock"),
-    ("viva", "state_only"),
-)
 FASTER = 0.30
 """Throughput over imitation that counts then."""
 
 
 def claims(figures: Figures) -> Iterator[str]:
     """One sentence per line to be shown, of those whose arms the study has."""
-    for first, second in _PAIRS:
+    for first, second in PAIRS:
         if {first, second} <= figures.planned:
             if second == "random" and figures.apart:
                 # There random permutes no labels of viva: it draws a fixed share, and collects for itself.

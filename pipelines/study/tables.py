@@ -9,24 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pipelines.study.cells import CellResult, cells_of
-from pipelines.study.claims import claims
+from pipelines.study.claims import PAIRS, claims
 from pipelines.study.config import IMITATION, STANDARD
 from pipelines.study.figures import Figures, Measured
 from pipelines.study.frozen import Study
 from pipelines.study.predictors import predictor_lines
 from recap.stats import Estimate
 
-DIFFERENCES = (
-    ("viva", "random"),
-    ("viva", IMITATION),
-    ("viva", "vlm"),
-    ("viva", "outcome"),
-    ("viva", "clock"),
-    ("viva", "state_only"),
-    ("vlm", IMITATION),
-    ("flaw", IMITATION),
-    ("outcome", IMITATION),
-)
+DIFFERENCES = (*PAIRS, ("flaw", IMITATION), ("outcome", IMITATION))
 """(first, second) of the differences that every variant is asked for."""
 FEW_SEEDS = 5
 """Up to that many training seeds the resamples of seeds repeat each other, and an interval tends to be too narrow."""
