@@ -205,11 +205,12 @@ def _matched_pairs(scored: ScoredSegments) -> tuple[Floats, Floats]:
     a, b = clean[:, None], flawed[None]
     alike = (scored.group[a] == scored.group[b]) & (scored.stage[a] == scored.stage[b])
     alike &= np.abs(scored.start[a] - scored.start[b]) <= MATCHED_STEPS
-    won = (scored.score[a] > scored.score[b]) + 0.5 * (scored.score[a] == scored.score[b])
-    wins, pairs = (np.zeros((scored.episodes, scored.episodes)) for _ in range(2))
-    place = np.broadcast_arrays(scored.episode[a], scored.episode[b])
-    np.add.at(wins, tuple(place), won * alike)
-    np.add.at(pairs, tuple(place), alike)
+    won = ((scored.score[a] > scored.score[b]) + 0.5 * (scored.score[a] == scored.score[b]))[alike]
+    size = scored.episodes
+    cell = (scored.episode[a] * size + scored.episode[b])[alike]
+    wins, pairs = (
+        np.bincount(cell, each, size * size).astype(np.float64).reshape(size, size) for each in (won, np.ones_like(won))
+    )
     return wins, pairs
 
 
