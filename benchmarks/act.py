@@ -39,16 +39,19 @@ from tests.support.policies import (
 from torch import Tensor
 
 from policy.conditioning import POSITIVE, ConditionedBatches
+from policy.flow.acting import chunk_noise
+from policy.flow.acting import load_policy as load_actor
+from policy.flow.bundle import read_bundle, write_bundle
+from policy.flow.info import BundleInfo
+from policy.flow.initialise import initialise
+from policy.flow.learner import FlowLearner, float_images
+from policy.flow.scaling import PolicyStats
+from policy.flow.sizes import NetworkSizes
+from policy.flow.vocabulary import FIRST_BIN
 from policy.models import Acting, with_acting
-from policy.models.pi05.acting import chunk_noise
-from policy.models.pi05.acting import load_policy as load_actor
-from policy.models.pi05.bundle import BundleInfo, read_bundle, write_bundle
-from policy.models.pi05.initialise import initialise
-from policy.models.pi05.learner import Pi05Learner, float_images
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN, prompt_tokens
-from policy.models.pi05.scaling import PolicyStats
-from policy.models.pi05.sizes import NetworkSizes, small
+from policy.models.pi05.prompt import PROMPT
+from policy.models.pi05.sizes import small
 from recap.training.fit import step_generator
 
 CHUNK, EULER_STEPS, BATCH, PROMPT_TOKENS = 12, 5, 16, 64
@@ -87,7 +90,7 @@ class LeRobotPi05:
         assert spec.loader is not None
         comparison = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(comparison)
-        ours, info = read_bundle(bundle)
+        ours, info = read_bundle(Pi05Network, bundle)
         self.policy = modeling_recap_pi05.RecapPI05Policy.from_pretrained(bundle)
         model = comparison.lerobot_network(info.network, CHUNK)
         left = model.load_state_dict(ours.state_dict(), strict=False)
@@ -138,13 +141,13 @@ def medians(sides: Mapping[str, Callable[[], Any]], rounds: int, repeat: int) ->
 
 def time_acting(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, float]:
     """ms of one observation: the whole way, and the network alone."""
-    actor = load_actor(bundle)
+    actor = load_actor(Pi05Network, bundle)
     observation, noise = make_observation(1), chunk_noise(1, CHUNK, len(NAMES))
     difference = np.abs(actor.act(observation, noise_seed=1) - lerobot.act(observation, noise)).max()
     assert difference < 1e-5, f"actions differ by {difference}"
     images = float_images(torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None]))
     state = actor.info.stats.state.apply(observation.state[None])
-    tokens = torch.from_numpy(prompt_tokens(TASK, state, condition=POSITIVE))
+    tokens = torch.from_numpy(PROMPT.tokens(TASK, state, condition=POSITIVE))
     masks = [torch.ones(1, dtype=torch.bool) for _ in CAMERAS]
     token_mask = torch.ones_like(tokens, dtype=torch.bool)
 
@@ -193,10 +196,10 @@ def stepper(parameters: Iterable[torch.nn.Parameter], loss: Callable[[], Tensor]
 
 def learner_step(bundle: Path, batch: Mapping[str, Any], draws: int) -> Callable[[], None]:
     """A step of recap's learner from the weights of a bundle, in the memory layout of a fresh network."""
-    weights, info = read_bundle(bundle)
+    weights, info = read_bundle(Pi05Network, bundle)
     network = Pi05Network(info.network)
     network.load_state_dict(weights.state_dict())
-    learner = Pi05Learner(network, prompts=(TASK,), stats=info.stats, draws=draws, shift_pixels=2)
+    learner = FlowLearner(network, prompts=(TASK,), stats=info.stats, draws=draws, shift_pixels=2)
     generator = step_generator(0, 0)
     return stepper(learner.parameters(), lambda: learner(learner.prepare(batch, generator))[0])
 
@@ -228,7 +231,7 @@ def time_guidance(folder: Path, rounds: int) -> dict[int, tuple[float, float]]:
     """{batch: (ms at beta 1, ms at beta 2)} of the product's small network."""
     plain = write_untrained(folder / "plain", small())
     with_acting(plain, folder / "guided", Acting(guidance=2.0))
-    actors = {"beta 1": load_actor(plain), "beta 2": load_actor(folder / "guided")}
+    actors = {"beta 1": load_actor(Pi05Network, plain), "beta 2": load_actor(Pi05Network, folder / "guided")}
     found = {}
     for batch in (1, 8):
         observations = [make_observation(seed) for seed in range(batch)]

@@ -16,12 +16,13 @@ import torch
 from tests.support.policies import CAMERAS, NAMES, TASK, SyntheticBatches, synthetic_stats
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from policy.models.pi05.acting import Pi05Actor, chunk_noise
-from policy.models.pi05.bundle import BundleInfo
-from policy.models.pi05.learner import Pi05Learner
+from policy.flow.acting import FlowActor, chunk_noise
+from policy.flow.info import BundleInfo
+from policy.flow.learner import FlowLearner
+from policy.flow.scaling import PolicyStats
+from policy.flow.sizes import NetworkSizes
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.scaling import PolicyStats
-from policy.models.pi05.sizes import NetworkSizes, full, tiny
+from policy.models.pi05.sizes import full, tiny
 from recap.training.fit import LossModule, step_generator
 from recap.training.runtime import Runtime
 from value_model.models.steam.config import small_config as small_steam
@@ -92,9 +93,9 @@ def test_pi05_trains_and_acts(size: str) -> None:
         assert sum(value.numel() for value in network.parameters()) > 3.3e9
     batch = SyntheticBatches(batch_size=2, chunk=10, image_size=sizes.image_size).batch(0)
     mixed = {**batch, "condition": np.array([0, 1]), "prompt": np.array([1, 0])}
-    learner = Pi05Learner(network, prompts=(TASK, "open the box"), stats=info.stats, draws=2, shift_pixels=2)
+    learner = FlowLearner(network, prompts=(TASK, "open the box"), stats=info.stats, draws=2, shift_pixels=2)
     assert loss_on_the_device(learner, mixed).device.type == "cuda"
-    actor = Pi05Actor(network, info, GPU)
+    actor = FlowActor(network, info, GPU)
     noise = torch.nn.functional.pad(chunk_noise(0, 10, len(NAMES)), (0, sizes.action_dim - len(NAMES)))
     state = info.stats.state.apply(batch["state"][:1])
     sampled = actor._sample(torch.from_numpy(batch["images"][:1]), TASK, state, noise[None])

@@ -142,9 +142,10 @@ def moved(bundle: Path, out: Path) -> Path:
     """A pi05 bundle whose weights are moved at random, far enough for every part of the network to have its say."""
     import torch
 
-    from policy.models.pi05.bundle import read_bundle, write_bundle
+    from policy.flow.bundle import read_bundle, write_bundle
+    from policy.models.pi05.network import Pi05Network
 
-    network, info = read_bundle(bundle)
+    network, info = read_bundle(Pi05Network, bundle)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in network.parameters():

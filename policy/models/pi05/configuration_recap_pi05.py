@@ -11,8 +11,9 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.pi05.configuration_pi05 import PI05Config
 
 from policy.conditioning import code_of
+from policy.flow.sizes import NetworkSizes
 from policy.models.pi05.lerobot_files import POLICY_TYPE
-from policy.models.pi05.sizes import NetworkSizes, full
+from policy.models.pi05.sizes import full
 
 
 @PreTrainedConfig.register_subclass(POLICY_TYPE)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from policy.models.pi05.scaling import Scaling
+from policy.flow.scaling import Scaling
 from recap.config import to_json
 from recap.types import FloatArray
 
 if TYPE_CHECKING:
-    from policy.models.pi05.bundle import BundleInfo
+    from policy.flow.info import BundleInfo
 
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
 POLICY_TYPE = "recap_pi05"

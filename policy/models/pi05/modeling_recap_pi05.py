@@ -17,10 +17,11 @@ from lerobot.utils.constants import ACTION, OBS_LANGUAGE_ATTENTION_MASK, OBS_LAN
 from torch import Tensor
 
 from policy.conditioning import code_of, shares_of
+from policy.flow.learner import masked_mean
+from policy.flow.network import Prefix
+from policy.flow.vocabulary import PAD
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
-from policy.models.pi05.learner import masked_mean
-from policy.models.pi05.network import Pi05Network, Prefix
-from policy.models.pi05.prompt import PAD, unconditioned_tokens
+from policy.models.pi05.network import Pi05Network
 
 
 class _Core(Pi05Network):
@@ -90,7 +91,9 @@ class _Core(Pi05Network):
                 :, 0
             ]
         lengths = masks.sum(1).cpu().numpy()
-        plain = torch.from_numpy(unconditioned_tokens(tokens.cpu().numpy(), lengths, condition=config.condition))
+        plain = torch.from_numpy(
+            self.form.unconditioned_tokens(tokens.cpu().numpy(), lengths, condition=config.condition)
+        )
         tokens = torch.cat([tokens, plain.to(tokens.device)])
         features, seen = self.embed_images(torch.stack(images, dim=1)), torch.stack(img_masks, dim=1)
         prefix = self.prefix_after(

@@ -19,8 +19,9 @@ from lerobot.processor import (
 )
 from lerobot.utils.constants import OBS_LANGUAGE_ATTENTION_MASK, OBS_LANGUAGE_TOKENS
 
+from policy.flow.vocabulary import PAD, encode
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
-from policy.models.pi05.prompt import PAD, condition_prompt, encode
+from policy.models.pi05.prompt import PROMPT
 
 
 @dataclass
@@ -40,7 +41,7 @@ class RecapTokenizerStep(ObservationProcessorStep):
         """
         texts = self.transition[TransitionKey.COMPLEMENTARY_DATA][self.task_key]
         texts = [texts] if isinstance(texts, str) else texts
-        rows = [encode(condition_prompt(text, self.condition)) for text in texts]
+        rows = [encode(PROMPT.conditioned(text, self.condition)) for text in texts]
         longest = max(map(len, rows))
         if longest > self.max_length:
             raise ValueError(f"a prompt of {longest} tokens, expected at most {self.max_length}")

@@ -9,8 +9,9 @@ import torch
 from lerobot.policies.pi05 import modeling_pi05 as theirs
 from lerobot.policies.pi05.configuration_pi05 import PI05Config
 
+from policy.flow.sizes import NetworkSizes
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.sizes import NetworkSizes, full
+from policy.models.pi05.sizes import full
 
 UNUSED = {"paligemma_with_expert.paligemma.lm_head.weight", "paligemma_with_expert.gemma_expert.lm_head.weight"}
 

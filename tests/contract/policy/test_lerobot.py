@@ -42,8 +42,8 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     import numpy as np
     from tests.support.policies import make_observation
 
+    from policy.flow.acting import chunk_noise
     from policy.models import Acting, load_policy, with_acting
-    from policy.models.pi05.acting import chunk_noise
 
     folder, observation = tmp_path_factory.mktemp("again"), make_observation(seed=5)
     np.savez(

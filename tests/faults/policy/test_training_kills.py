@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from policy.conditioning import POSITIVE
 from policy.models.pi05.config import tiny_config
-from policy.models.pi05.train import train as _
+from policy.flow.train import train as _
 from tests.support.policies import train_synthetic
 from recap.training.config import FitConfig
 

@@ -14,11 +14,12 @@ from tests.support.policies import TASK, SyntheticBatches, synthetic_stats
 from torch import Tensor
 
 from policy.conditioning import TEXTS, Condition
-from policy.models.pi05.initialise import initialise
-from policy.models.pi05.learner import Pi05Learner, float_images
+from policy.flow.initialise import initialise
+from policy.flow.learner import FlowLearner, float_images
+from policy.flow.scaling import PolicyStats
+from policy.flow.vocabulary import FIRST_BIN, PAD
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN, PAD, conditioned_prompt_tokens, prompt_tokens, unconditioned_tokens
-from policy.models.pi05.scaling import PolicyStats
+from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import tiny
 from recap.errors import ConfigError
 from recap.training.fit import step_generator
@@ -27,11 +28,11 @@ CHUNK, ROWS = 6, 4
 codes = st.lists(st.sampled_from([0, 1, 2]), min_size=ROWS, max_size=ROWS).map(lambda found: np.array(found, np.int8))
 
 
-def make_learner() -> Pi05Learner:
+def make_learner() -> FlowLearner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
     initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
-    return Pi05Learner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
+    return FlowLearner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
 
 
 LEARNER = make_learner()
@@ -41,7 +42,9 @@ BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=ROWS, chunk=CHUNK).batc
 def losses(condition: Any, rows: Any = slice(None)) -> Tensor:
     """[rows, K, H, A] losses with fixed noise and times, of some rows only."""
     state = LEARNER.stats.state.apply(BATCH["state"])
-    tokens, written = conditioned_prompt_tokens(TASK, state[rows], np.asarray(condition)[rows])
+    tokens, written = PROMPT.mixed_tokens(
+        (TASK,), np.zeros(len(state[rows]), int), state[rows], np.asarray(condition)[rows]
+    )
     generator = step_generator(0, 0)
     noise = torch.randn(ROWS, 2, CHUNK, 14, generator=generator)
     time = torch.rand(ROWS, 2, generator=generator)
@@ -100,9 +103,9 @@ def test_absent_and_none_conditions_are_the_same_bits() -> None:
 @given(condition=codes)
 def test_tokens_are_those_of_each_row_then_padding(condition: Any) -> None:
     state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)
-    tokens, written = conditioned_prompt_tokens(TASK, state, condition)
+    tokens, written = PROMPT.mixed_tokens((TASK,), np.zeros(len(state), int), state, condition)
     for row, code in enumerate(condition):
-        alone = prompt_tokens(TASK, state[row : row + 1], condition=TEXTS[code])[0].tolist()
+        alone = PROMPT.tokens(TASK, state[row : row + 1], condition=TEXTS[code])[0].tolist()
         assert tokens[row].tolist() == alone + [PAD] * (tokens.shape[1] - len(alone))
         assert written is None or written[row].sum() == len(alone)
     assert (written is None) == (len({TEXTS[code] == "" for code in condition}) == 1)
@@ -111,14 +114,14 @@ def test_tokens_are_those_of_each_row_then_padding(condition: Any) -> None:
 @given(row=st.integers(0, ROWS - 1), extra=st.integers(0, 3))
 def test_leaving_the_condition_out_gives_the_plain_prompt(row: int, extra: int) -> None:
     state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)[row : row + 1]
-    conditioned, plain = prompt_tokens(TASK, state, condition=TEXTS[1]), prompt_tokens(TASK, state)
+    conditioned, plain = PROMPT.tokens(TASK, state, condition=TEXTS[1]), PROMPT.tokens(TASK, state)
     padded = np.pad(conditioned, ((0, 0), (0, extra)))
-    out = unconditioned_tokens(padded, np.array([conditioned.shape[1]]), condition=TEXTS[1])
+    out = PROMPT.unconditioned_tokens(padded, np.array([conditioned.shape[1]]), condition=TEXTS[1])
     assert out[0].tolist() == plain[0].tolist() + [PAD] * (1 + extra)
     with pytest.raises(ConfigError, match="does not end with the condition"):
-        unconditioned_tokens(plain, np.array([plain.shape[1]]), condition=TEXTS[1])
+        PROMPT.unconditioned_tokens(plain, np.array([plain.shape[1]]), condition=TEXTS[1])
 
 
 def test_unknown_codes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"conditions \[0, 3\]"):
-        conditioned_prompt_tokens(TASK, np.zeros((2, 14), np.float32), np.array([0, 3]))
+        PROMPT.mixed_tokens((TASK,), np.zeros(2, int), np.zeros((2, 14), np.float32), np.array([0, 3]))

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.support.policies import SyntheticBatches, synthetic_stats
 
-from policy.models.pi05.initialise import initialise, smooth_features
-from policy.models.pi05.learner import Pi05Learner, masked_mean, sample_times
+from policy.flow.initialise import initialise, smooth_features
+from policy.flow.learner import FlowLearner, masked_mean, sample_times
+from policy.flow.scaling import PolicyStats, Scaling
+from policy.flow.vocabulary import FIRST_BIN, NUM_BINS, decode, encode
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN, NUM_BINS, decode, encode, prompt_text
-from policy.models.pi05.scaling import PolicyStats, Scaling
+from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import tiny
 from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import step_generator
@@ -25,11 +26,11 @@ from recap.training.fit import step_generator
 CHUNK = 6
 
 
-def make_learner(draws: int, shift_pixels: int = 0) -> Pi05Learner:
+def make_learner(draws: int, shift_pixels: int = 0) -> FlowLearner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
     initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
-    return Pi05Learner(network, prompts=("fold the shirt",), stats=stats, draws=draws, shift_pixels=shift_pixels)
+    return FlowLearner(network, prompts=("fold the shirt",), stats=stats, draws=draws, shift_pixels=shift_pixels)
 
 
 def batch(size: int = 3) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def test_draws_that_share_a_prefix_equal_draws_on_their_own(draws: int, seed: in
     learner, given_batch = make_learner(draws), batch()
     generator = step_generator(3, seed)
     images = torch.rand(3, 3, 3, 64, 64, generator=generator) * 2 - 1
-    tokens = torch.tensor([encode(prompt_text("fold the shirt", [seed % 255, 3, b])) for b in range(3)])
+    tokens = torch.tensor([encode(PROMPT.text("fold the shirt", [seed % 255, 3, b])) for b in range(3)])
     action = torch.from_numpy(given_batch["action"])
     noise = torch.randn(3, draws, CHUNK, 14, generator=generator)
     times = sample_times(3, draws, generator)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tests.support.policies import SyntheticBatches, synthetic_stats
 
 from policy.conditioning import POSITIVE, TEXTS, ConditionedBatches, PromptedBatches
-from policy.models.pi05.initialise import initialise
-from policy.models.pi05.learner import Pi05Learner
+from policy.flow.initialise import initialise
+from policy.flow.learner import FlowLearner
+from policy.flow.scaling import PolicyStats
+from policy.flow.vocabulary import FIRST_BIN, PAD
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN, PAD, mixed_prompt_tokens, prompt_tokens
-from policy.models.pi05.scaling import PolicyStats
+from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import tiny
 from recap.errors import ConfigError
 from recap.training.fit import step_generator
@@ -33,18 +34,18 @@ def of_rows(highest: int) -> Any:
 @given(which=of_rows(len(PROMPTS) - 1), condition=of_rows(len(TEXTS) - 1))
 def test_tokens_are_those_of_each_row_then_padding(which: Any, condition: Any) -> None:
     state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)
-    tokens, written = mixed_prompt_tokens(PROMPTS, which, state, condition)
+    tokens, written = PROMPT.mixed_tokens(PROMPTS, which, state, condition)
     for row, (one, code) in enumerate(zip(which, condition, strict=True)):
-        alone = prompt_tokens(PROMPTS[one], state[row : row + 1], condition=TEXTS[code])[0].tolist()
+        alone = PROMPT.tokens(PROMPTS[one], state[row : row + 1], condition=TEXTS[code])[0].tolist()
         assert tokens[row].tolist() == alone + [PAD] * (tokens.shape[1] - len(alone))
         assert written is None or written[row].sum() == len(alone)
 
 
-def learner(prompts: tuple[str, ...]) -> Pi05Learner:
+def learner(prompts: tuple[str, ...]) -> FlowLearner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
     initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
-    return Pi05Learner(network, prompts=prompts, stats=stats, draws=2, shift_pixels=0)
+    return FlowLearner(network, prompts=prompts, stats=stats, draws=2, shift_pixels=0)
 
 
 BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=ROWS, chunk=CHUNK).batch(0))

@@ -33,7 +33,8 @@ from pipelines.report.filmstrip import film_strip
 from pipelines.report.model import Command, Node, NodeState, Provenance, ReportData
 from pipelines.report.write import write_report
 from pipelines.schedule.entries import Job, entry_text, jobs_in, with_entry, without_entry
-from policy.models.pi05.prompt import decode, encode, prompt_text, prompt_tokens
+from policy.flow.vocabulary import decode, encode
+from policy.models.pi05.prompt import PROMPT as FORM
 from recap.errors import ConfigError
 from recap.graph import NodeName
 from recap.hashing import canonical_json
@@ -257,9 +258,9 @@ def test_no_instruction_loses_a_letter_on_its_way_to_a_network() -> None:
 
     state = np.zeros((2, 3), np.float32)
     for text in TEXTS:
-        whole = prompt_text(text, [128, 128, 128], condition="Advantage: positive")
+        whole = FORM.text(text, [128, 128, 128], condition="Advantage: positive")
         assert decode(encode(whole)) == whole
-        for row in prompt_tokens(text, state, condition="Advantage: positive"):
+        for row in FORM.tokens(text, state, condition="Advantage: positive"):
             assert row.tolist() == encode(whole)
     embedded = embed_prompts(TEXTS, tokens=500, dim=8, file="")
     assert set(embedded) == set(TEXTS)
@@ -270,9 +271,9 @@ def test_no_instruction_loses_a_letter_on_its_way_to_a_network() -> None:
 def test_numbers_of_the_state_are_those_after_the_last_marker() -> None:
     import torch
 
-    from policy.models.pi05.network import number_slots
+    from policy.flow.network import number_slots
 
-    tokens = torch.from_numpy(prompt_tokens("sort, State: 1 2 3", np.zeros((1, 4), np.float32)))
+    tokens = torch.from_numpy(FORM.tokens("sort, State: 1 2 3", np.zeros((1, 4), np.float32)))
     slots = number_slots(tokens)[0]
     assert slots[slots > 0].tolist() == [1, 2, 3, 4]
     assert (slots > 0).sum() == 4

@@ -245,4 +245,4 @@ def test_the_code_of_our_steps_holds_their_families_and_no_engine() -> None:
     assert {"value_model.models.viva.train", "value_model.models.clock", "value_model.folds", "recap.types"} <= train
     assert not {name for name in train if name.partition(".")[0] == "policy"}
     assert not train & {"recap.runner", "recap.store", "recap.workspace", "recap.code"}
-    assert "policy.models.pi05.train" in code_of(STEPS.get("policy").function.__module__)
+    assert "policy.flow.train" in code_of(STEPS.get("policy").function.__module__)

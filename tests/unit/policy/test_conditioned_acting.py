@@ -25,14 +25,15 @@ from tests.support.policies import (
 from torch import Tensor
 
 from policy.conditioning import NEGATIVE, POSITIVE
+from policy.flow.acting import FlowActor, chunk_noise
+from policy.flow.acting import load_policy as load_actor
+from policy.flow.bundle import read_bundle, read_info
+from policy.flow.config import candidate_steps
+from policy.flow.learner import float_images
 from policy.models import Acting, candidates, load_policy, with_acting, with_condition
-from policy.models.pi05.acting import Pi05Actor, chunk_noise
-from policy.models.pi05.acting import load_policy as load_actor
-from policy.models.pi05.bundle import read_bundle, read_info
-from policy.models.pi05.config import Pi05Config, candidate_steps, tiny_config
-from policy.models.pi05.learner import float_images
+from policy.models.pi05.config import Pi05Config, tiny_config
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import prompt_tokens
+from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import small
 from recap.errors import ArtifactCorrupt, ConfigError, ResumeRefused
 from recap.training.config import FitConfig
@@ -51,17 +52,17 @@ def conditioned(trained: Path) -> Path:
     return last_candidate(trained)
 
 
-def velocity(actor: Pi05Actor, condition: str, noisy: Tensor, time: float, seed: int) -> Tensor:
+def velocity(actor: FlowActor, condition: str, noisy: Tensor, time: float, seed: int) -> Tensor:
     """The flow of one condition by itself: its own images, its own unpadded prompt."""
     observation = make_observation(seed)
     images = torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None])
     state = actor.info.stats.state.apply(observation.state[None])
-    tokens = torch.from_numpy(prompt_tokens(TASK, state, condition=condition))
+    tokens = torch.from_numpy(PROMPT.tokens(TASK, state, condition=condition))
     prefix = actor.network.prefix(float_images(images), tokens)
     return actor.network.velocity(prefix, noisy, torch.full((1, 1), time))
 
 
-def by_hand(actor: Pi05Actor, beta: float | None, seed: int) -> Any:
+def by_hand(actor: FlowActor, beta: float | None, seed: int) -> Any:
     """[H, A] chunk by Euler steps of v_none + beta (v_condition - v_none); beta None: of v_condition, one pass."""
     noise = chunk_noise(seed, actor.chunk, 14)[None, None]
     x, steps = noise, actor.info.euler_steps
@@ -77,29 +78,32 @@ def by_hand(actor: Pi05Actor, beta: float | None, seed: int) -> Any:
 
 
 def test_the_bundle_says_how_it_acts(conditioned: Path, bundle: Path) -> None:
-    assert (read_info(conditioned).condition, read_info(conditioned).guidance) == (POSITIVE, 1.0)
-    assert (read_info(bundle).condition, read_info(bundle).guidance) == ("", 1.0)
+    assert (read_info(Pi05Network, conditioned).condition, read_info(Pi05Network, conditioned).guidance) == (
+        POSITIVE,
+        1.0,
+    )
+    assert (read_info(Pi05Network, bundle).condition, read_info(Pi05Network, bundle).guidance) == ("", 1.0)
     config = json.loads((conditioned / "config.json").read_bytes())
     assert (config["condition"], config["guidance"]) == (POSITIVE, 1.0)
 
 
 def test_beta_one_is_one_pass_with_the_same_bits(conditioned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    actor = load_actor(conditioned)
+    actor = load_actor(Pi05Network, conditioned)
     calls: list[int] = []
     inner = actor.network.flow
     monkeypatch.setattr(actor.network, "flow", lambda *args: calls.append(len(args[1])) or inner(*args))
     chunk = actor.act(make_observation(3), noise_seed=3)
     assert calls == [1] * actor.info.euler_steps
     monkeypatch.undo()
-    again = Pi05Actor(actor.network, replace(actor.info, condition=""))
+    again = FlowActor(actor.network, replace(actor.info, condition=""))
     assert not np.array_equal(chunk, again.act(make_observation(3), noise_seed=3))
     np.testing.assert_allclose(chunk, by_hand(actor, None, 3), atol=1e-6)
 
 
 @pytest.mark.parametrize("beta", [1.0, 2.0])
 def test_kept_modulations_give_the_bits_of_fresh_ones(conditioned: Path, beta: float) -> None:
-    actor = load_actor(conditioned)
-    actor = Pi05Actor(actor.network, replace(actor.info, guidance=beta))
+    actor = load_actor(Pi05Network, conditioned)
+    actor = FlowActor(actor.network, replace(actor.info, guidance=beta))
     observations = [make_observation(seed) for seed in range(3)]
     seen: list[Any] = []
     inner = actor.network.sample
@@ -120,12 +124,12 @@ def test_kept_modulations_give_the_bits_of_fresh_ones(conditioned: Path, beta: f
 
 
 def test_a_step_of_the_kept_modulations_is_the_velocity(conditioned: Path) -> None:
-    actor, noise = load_actor(conditioned), chunk_noise(5, 8, 14)[None, None]
+    actor, noise = load_actor(Pi05Network, conditioned), chunk_noise(5, 8, 14)[None, None]
     observation = make_observation(5)
     images = torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None])
     network, state = actor.network, actor.info.stats.state.apply(observation.state[None])
     with torch.inference_mode():
-        prefix = network.prefix(float_images(images), torch.from_numpy(prompt_tokens(TASK, state)))
+        prefix = network.prefix(float_images(images), torch.from_numpy(PROMPT.tokens(TASK, state)))
         x = noise
         for index in range(4):
             x = x + -0.25 * network.velocity(prefix, x, torch.full((1, 1), 1.0 + index * -0.25))
@@ -135,7 +139,7 @@ def test_a_step_of_the_kept_modulations_is_the_velocity(conditioned: Path) -> No
 @pytest.mark.parametrize("beta", [0.0, 0.5, 2.0, 3.5])
 def test_guided_action_is_the_formula(conditioned: Path, tmp_path: Path, beta: float) -> None:
     with_acting(conditioned, tmp_path / "guided", Acting(guidance=beta))
-    actor = load_actor(tmp_path / "guided")
+    actor = load_actor(Pi05Network, tmp_path / "guided")
     chunk = actor.act(make_observation(4), noise_seed=4)
     np.testing.assert_allclose(chunk, by_hand(actor, beta, 4), atol=5e-6)
     assert np.abs(chunk - load_policy(conditioned).act(make_observation(4), noise_seed=4)).max() > 1e-4
@@ -143,7 +147,7 @@ def test_guided_action_is_the_formula(conditioned: Path, tmp_path: Path, beta: f
 
 def test_guidance_shares_the_image_features(conditioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_acting(conditioned, tmp_path / "guided", Acting(guidance=2.0))
-    actor = load_actor(tmp_path / "guided")
+    actor = load_actor(Pi05Network, tmp_path / "guided")
     seen: list[int] = []
     inner = actor.network.embed_images
     monkeypatch.setattr(actor.network, "embed_images", lambda images: seen.append(len(images)) or inner(images))
@@ -155,13 +159,13 @@ def test_guidance_shares_the_image_features(conditioned: Path, tmp_path: Path, m
 
 
 def test_reguided_bundles_differ_in_that_number_alone(conditioned: Path, tmp_path: Path) -> None:
-    original = read_info(conditioned).policy_id
+    original = read_info(Pi05Network, conditioned).policy_id
     other = with_acting(conditioned, tmp_path / "two", Acting(guidance=2.0))
     assert other != original
     assert other == load_policy(tmp_path / "two").policy_id
     assert with_acting(tmp_path / "two", tmp_path / "one", Acting(guidance=1.0)) == original
     assert with_acting(conditioned, tmp_path / "same", Acting(guidance=1.0)) == original
-    assert read_info(conditioned).policy_id == original
+    assert read_info(Pi05Network, conditioned).policy_id == original
     weights = tmp_path / "two" / "model.safetensors"
     assert weights.read_bytes() == (conditioned / "model.safetensors").read_bytes()
     assert weights.samefile(conditioned / "model.safetensors")
@@ -199,7 +203,7 @@ def test_the_flow_starts_from_scaled_noise(conditioned: Path, tmp_path: Path, mo
 def test_guidance_of_an_unconditioned_policy_is_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="without advantage conditions"):
         with_acting(bundle, tmp_path / "guided", Acting(guidance=2.0))
-    assert with_acting(bundle, tmp_path / "one", Acting(guidance=1.0)) == read_info(bundle).policy_id
+    assert with_acting(bundle, tmp_path / "one", Acting(guidance=1.0)) == read_info(Pi05Network, bundle).policy_id
 
 
 def test_a_bundle_that_calls_its_condition_a_tag_still_acts(conditioned: Path, tmp_path: Path) -> None:
@@ -208,7 +212,7 @@ def test_a_bundle_that_calls_its_condition_a_tag_still_acts(conditioned: Path, t
     raw = json.loads((conditioned / "recap.json").read_bytes())
     raw |= {"format": 2, "tag": raw.pop("condition")}
     (tmp_path / "old" / "recap.json").write_text(json.dumps(raw))
-    assert read_info(tmp_path / "old").condition == POSITIVE
+    assert read_info(Pi05Network, tmp_path / "old").condition == POSITIVE
     seen = make_observation(0)
     with_acting(tmp_path / "old", tmp_path / "again", Acting(noise_scale=1.0))
     chunks = [load_policy(path).act(seen, noise_seed=1) for path in (conditioned, tmp_path / "old", tmp_path / "again")]
@@ -224,7 +228,7 @@ def test_a_bundle_that_knows_no_noise_scale_may_be_told_other_words(conditioned:
         del raw["noise_scale"]
         (tmp_path / "old" / name).write_text(json.dumps(raw | ({"format": 3} if name == "recap.json" else {})))
     with_condition(tmp_path / "old", tmp_path / "told", NEGATIVE)
-    found = read_info(tmp_path / "told")
+    found = read_info(Pi05Network, tmp_path / "told")
     assert (found.condition, found.noise_scale) == (NEGATIVE, 1.0)
 
 
@@ -268,14 +272,14 @@ def test_an_early_candidate_is_the_average_at_that_step(tmp_path: Path) -> None:
 
 def test_zero_steps_from_a_base_are_the_base(conditioned: Path, tmp_path: Path) -> None:
     train_synthetic("pi05", tiny_config(fit=FitConfig(steps=0)), tmp_path, condition=POSITIVE, base=conditioned, seed=9)
-    assert read_info(last_candidate(tmp_path)).policy_id == read_info(conditioned).policy_id
+    assert read_info(Pi05Network, last_candidate(tmp_path)).policy_id == read_info(Pi05Network, conditioned).policy_id
 
 
 def test_training_from_a_base_starts_there(bundle: Path, tmp_path: Path) -> None:
     config = tiny_config(relative_actions=True, fit=FitConfig(steps=1, learning_rate=1e-5, warmup_steps=0))
     train_synthetic("pi05", config, tmp_path, condition=POSITIVE, base=bundle)
-    before, _ = read_bundle(bundle)
-    after, info = read_bundle(last_candidate(tmp_path))
+    before, _ = read_bundle(Pi05Network, bundle)
+    after, info = read_bundle(Pi05Network, last_candidate(tmp_path))
     moved = [(a - b).abs().max().item() for a, b in zip(before.parameters(), after.parameters(), strict=True)]
     assert 0 < max(moved) < 1e-4
     assert info.condition == POSITIVE
@@ -284,14 +288,14 @@ def test_training_from_a_base_starts_there(bundle: Path, tmp_path: Path) -> None
 def test_the_scaling_of_the_base_is_kept(conditioned: Path, tmp_path: Path) -> None:
     wider = {**synthetic_stats(8, ()), "state": {"q01": [-3.0] * 14, "q99": [3.0] * 14}}
     run(tmp_path, stats=wider, base=conditioned)
-    assert read_info(last_candidate(tmp_path)).stats.state.q99.tolist() == [1.0] * 14
+    assert read_info(Pi05Network, last_candidate(tmp_path)).stats.state.q99.tolist() == [1.0] * 14
     run(tmp_path / "fresh", stats=wider)
-    assert read_info(last_candidate(tmp_path / "fresh")).stats.state.q99.tolist() == [3.0] * 14
+    assert read_info(Pi05Network, last_candidate(tmp_path / "fresh")).stats.state.q99.tolist() == [3.0] * 14
 
 
 def run(folder: Path, **changes: Any) -> None:
     """One training on plain batches; `changes` replace arguments of train."""
-    from policy.models.pi05.train import train
+    from policy.flow.train import train
 
     config = changes.pop("config", tiny_config())
     given: dict[str, Any] = {
@@ -300,7 +304,7 @@ def run(folder: Path, **changes: Any) -> None:
     }  # fmt: skip
     batches = changes.pop("batches", SyntheticBatches(batch_size=8, chunk=config.chunk))
     stats = changes.pop("stats", synthetic_stats(config.chunk, ()))
-    train(config, batches, stats, **{**given, **changes})
+    train(Pi05Network, config, batches, stats, **{**given, **changes})
 
 
 def test_a_base_that_does_not_fit_is_refused(conditioned: Path, bundle: Path, tmp_path: Path) -> None:
@@ -337,7 +341,7 @@ def test_condition_and_batches_must_agree(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="condition 'positive', expected one of"):
         run(tmp_path, condition="positive")
     run(tmp_path, batches=Conditioned(batch_size=8, chunk=8), condition=NEGATIVE)
-    assert load_actor(last_candidate(tmp_path)).info.condition == NEGATIVE
+    assert load_actor(Pi05Network, last_candidate(tmp_path)).info.condition == NEGATIVE
 
 
 def test_several_instructions_need_to_be_told_apart(tmp_path: Path) -> None:

@@ -26,18 +26,19 @@ from tests.support.policies import (
 )
 
 from policy.conditioning import NEGATIVE, POSITIVE, ConditionedBatches, code_of, shares_of
+from policy.flow.acting import FlowActor, chunk_noise
+from policy.flow.acting import load_policy as load_actor
+from policy.flow.bundle import read_bundle, read_info
+from policy.flow.initialise import initialise
+from policy.flow.learner import FlowLearner, float_images
+from policy.flow.scaling import PolicyStats
+from policy.flow.train import train
+from policy.flow.vocabulary import FIRST_BIN
 from policy.models import Acting, load_policy, with_acting
-from policy.models.pi05.acting import Pi05Actor, chunk_noise
-from policy.models.pi05.acting import load_policy as load_actor
-from policy.models.pi05.bundle import read_bundle, read_info
 from policy.models.pi05.config import Pi05Config, tiny_config
-from policy.models.pi05.initialise import initialise
-from policy.models.pi05.learner import Pi05Learner, float_images
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN, prompt_tokens
-from policy.models.pi05.scaling import PolicyStats
+from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import tiny
-from policy.models.pi05.train import train
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.training.config import FitConfig
 from recap.training.fit import step_generator
@@ -62,9 +63,9 @@ def network_of(how: str) -> Pi05Network:
     return network
 
 
-def learner_of(network: Pi05Network) -> Pi05Learner:
+def learner_of(network: Pi05Network) -> FlowLearner:
     stats = PolicyStats.from_json(synthetic_stats(8, ()), relative=False)
-    return Pi05Learner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
+    return FlowLearner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
 
 
 @pytest.mark.parametrize("codes", [[0, 0, 0, 0], [0, 1, 2, 1]])
@@ -80,13 +81,13 @@ def test_an_embedding_that_never_learned_gives_the_bits_of_no_condition(codes: l
 
 def test_acting_by_an_embedding_that_never_learned_is_acting_without(tmp_path: Path) -> None:
     train_synthetic("pi05", tiny_config(), tmp_path)
-    network, info = read_bundle(last_candidate(tmp_path))
+    network, info = read_bundle(Pi05Network, last_candidate(tmp_path))
     other = network_of("embedding")
     other.load_state_dict({**other.state_dict(), **network.state_dict()})
     told = replace(info, network=other.sizes, condition=POSITIVE)
     for beta in (1.0, 2.0):
-        expected = Pi05Actor(network, info).act(make_observation(2), noise_seed=2)
-        found = Pi05Actor(other, replace(told, guidance=beta)).act(make_observation(2), noise_seed=2)
+        expected = FlowActor(network, info).act(make_observation(2), noise_seed=2)
+        found = FlowActor(other, replace(told, guidance=beta)).act(make_observation(2), noise_seed=2)
         np.testing.assert_allclose(found, expected, atol=0 if beta == 1 else 1e-6)
 
 
@@ -99,7 +100,7 @@ def test_no_condition_stays_where_it_is_while_the_others_learn() -> None:
     assert torch.equal(told[1:], network.condition.table)
 
 
-def by_hand(actor: Pi05Actor, beta: float, seed: int) -> Any:
+def by_hand(actor: FlowActor, beta: float, seed: int) -> Any:
     """[H, A] chunk by Euler steps of v_none + beta (v_condition - v_none), each flow over its own prefix."""
     observation, network, info = make_observation(seed), actor.network, actor.info
     images = float_images(torch.from_numpy(np.stack([observation.frames[name] for name in CAMERAS])[None]))
@@ -108,7 +109,7 @@ def by_hand(actor: Pi05Actor, beta: float, seed: int) -> Any:
 
     def flow(condition: str, x: Any, time: float) -> Any:
         words = condition if network.sizes.condition == "both" else ""
-        prefix = network.prefix(images, torch.from_numpy(prompt_tokens(TASK, state, condition=words)))
+        prefix = network.prefix(images, torch.from_numpy(PROMPT.tokens(TASK, state, condition=words)))
         return network.velocity(
             prefix, x, torch.full((1, 1), time), torch.from_numpy(shares_of(np.array([code_of(condition)])))
         )
@@ -125,7 +126,7 @@ def by_hand(actor: Pi05Actor, beta: float, seed: int) -> Any:
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 2.0])
 def test_guided_action_is_the_formula(conditioned: Path, tmp_path: Path, beta: float) -> None:
     with_acting(conditioned, tmp_path / "guided", Acting(guidance=beta))
-    actor = load_actor(tmp_path / "guided")
+    actor = load_actor(Pi05Network, tmp_path / "guided")
     chunk = actor.act(make_observation(4), noise_seed=4)
     np.testing.assert_allclose(chunk, by_hand(actor, beta, 4), atol=2e-5)
     if beta != 1:
@@ -134,14 +135,14 @@ def test_guided_action_is_the_formula(conditioned: Path, tmp_path: Path, beta: f
 
 @pytest.mark.parametrize("beta", [1.0, 2.0])
 def test_several_observations_and_kept_modulations(conditioned: Path, beta: float) -> None:
-    network, info = read_bundle(conditioned)
-    actor = Pi05Actor(network, replace(info, guidance=beta))
+    network, info = read_bundle(Pi05Network, conditioned)
+    actor = FlowActor(network, replace(info, guidance=beta))
     observations = [make_observation(seed) for seed in range(3)]
     together = actor.act_batch(observations, noise_seeds=[0, 1, 2])
     for chunk, observation, seed in zip(together, observations, range(3), strict=True):
         np.testing.assert_allclose(chunk, actor.act(observation, noise_seed=seed), atol=1e-4)
     np.testing.assert_array_equal(together, actor.act_batch(observations, noise_seeds=[0, 1, 2]))
-    negative = Pi05Actor(network, replace(info, guidance=beta, condition=NEGATIVE))
+    negative = FlowActor(network, replace(info, guidance=beta, condition=NEGATIVE))
     assert np.abs(negative.act_batch(observations, noise_seeds=[0, 1, 2]) - together).max() > 1e-3
 
 
@@ -149,7 +150,7 @@ def test_guidance_by_an_embedding_reads_one_prompt(
     conditioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_acting(conditioned, tmp_path / "guided", Acting(guidance=2.0))
-    actor = load_actor(tmp_path / "guided")
+    actor = load_actor(Pi05Network, tmp_path / "guided")
     rows: list[int] = []
     inner = actor.network.prefix_after
     monkeypatch.setattr(
@@ -160,10 +161,10 @@ def test_guidance_by_an_embedding_reads_one_prompt(
 
 
 def test_several_draws_of_one_observation_are_guided_each_by_itself(conditioned: Path) -> None:
-    network, info = read_bundle(conditioned)
+    network, info = read_bundle(Pi05Network, conditioned)
     images = torch.rand(2, 3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     twice = 1 if network.sizes.condition == "embedding" else 2
-    tokens = torch.from_numpy(prompt_tokens(TASK, np.zeros((2, 14), np.float32))).repeat(twice, 1)
+    tokens = torch.from_numpy(PROMPT.tokens(TASK, np.zeros((2, 14), np.float32))).repeat(twice, 1)
     prefix = network.prefix(images.repeat(twice, 1, 1, 1, 1), tokens)
     noise = torch.randn(2, 3, 8, 14, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -192,13 +193,14 @@ def learn_two_modes(how: str, folder: Path, steps: int) -> float:
     inner = SyntheticBatches(batch_size=config.batch_size, chunk=config.chunk)
     batches = ConditionedBatches(TwoModes(inner=inner), np.arange(SYNTHETIC_ROWS) % 2 == 0, seed=0)
     train(
+        Pi05Network,
         config, batches, synthetic_stats(config.chunk, ()), prompts=(TASK,), robot=arm_pair(), cameras=CAMERAS,
         scratch=folder / "scratch", out=folder / "policy", journal=MemoryJournal(), condition=POSITIVE,
     )  # fmt: skip
-    network, info = read_bundle(last_candidate(folder))
+    network, info = read_bundle(Pi05Network, last_candidate(folder))
     seen, seeds = [make_observation(seed) for seed in range(8)], list(range(8))
     good, bad = (
-        Pi05Actor(network, replace(info, condition=condition)).act_batch(seen, noise_seeds=seeds)
+        FlowActor(network, replace(info, condition=condition)).act_batch(seen, noise_seeds=seeds)
         for condition in (POSITIVE, NEGATIVE)
     )
     return float((good - bad).mean())
@@ -223,9 +225,14 @@ def test_a_prompt_without_words_is_that_of_no_condition() -> None:
 
 
 def test_a_bundle_says_where_its_condition_enters(conditioned: Path) -> None:
-    info = read_info(conditioned)
+    info = read_info(Pi05Network, conditioned)
     network = json.loads((conditioned / "config.json").read_bytes())["network"]
-    assert info.network.condition == network["condition"] == read_bundle(conditioned)[0].sizes.condition != "text"
+    assert (
+        info.network.condition
+        == network["condition"]
+        == read_bundle(Pi05Network, conditioned)[0].sizes.condition
+        != "text"
+    )
     steps = json.loads((conditioned / "policy_preprocessor.json").read_bytes())["steps"]
     words = [step["config"]["condition"] for step in steps if step["registry_name"] == "recap_pi05_tokenizer"]
     assert words == ["" if info.network.condition == "embedding" else POSITIVE]
@@ -238,7 +245,7 @@ def test_a_bundle_from_before_there_was_a_choice_is_told_in_words(tmp_path: Path
     raw = json.loads((bundle / "recap.json").read_bytes())
     del raw["network"]["condition"]
     (bundle / "recap.json").write_text(json.dumps(raw))
-    assert read_info(bundle).network.condition == "text"
+    assert read_info(Pi05Network, bundle).network.condition == "text"
     np.testing.assert_array_equal(load_policy(bundle).act(make_observation(0), noise_seed=1), chunk)
 
 
@@ -262,7 +269,7 @@ def test_a_base_without_condition_starts_an_embedding(base: str, tmp_path: Path)
     before, after = (load_policy(path) for path in (start, last_candidate(tmp_path / "unlearned")))
     np.testing.assert_array_equal(*(one.act(make_observation(1), noise_seed=1) for one in (before, after)))
     train_synthetic("pi05", told_by("embedding"), tmp_path / "learned", condition=POSITIVE, base=start)
-    network, _ = read_bundle(last_candidate(tmp_path / "learned"))
+    network, _ = read_bundle(Pi05Network, last_candidate(tmp_path / "learned"))
     assert network.condition is not None
     assert network.condition.table.abs().amax(1).min() > 0
 
@@ -281,7 +288,7 @@ def test_a_resume_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.Mo
         train_synthetic("pi05", config, tmp_path / "cut", condition=POSITIVE)
     monkeypatch.delenv("RECAP_FAULT")
     train_synthetic("pi05", config, tmp_path / "cut", condition=POSITIVE)
-    whole, cut = (read_info(last_candidate(tmp_path / name)).policy_id for name in ("whole", "cut"))
+    whole, cut = (read_info(Pi05Network, last_candidate(tmp_path / name)).policy_id for name in ("whole", "cut"))
     assert whole == cut
 
 

@@ -15,9 +15,10 @@ from tests.support.fakes import MemoryJournal
 from tests.support.policies import last_candidate, make_observation, train_synthetic
 
 from data.resize import letterbox
+from policy.flow.sizes import NetworkSizes
 from policy.models import POLICIES, load_policy
 from policy.models.pi05.config import Pi05Config, small_config, tiny_config
-from policy.models.pi05.sizes import NetworkSizes, full, small, tiny
+from policy.models.pi05.sizes import full, small, tiny
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.hashing import digest_tree
 from recap.overrides import override
@@ -91,11 +92,12 @@ def test_policy_id_is_the_identity_of_the_folder(bundle: Path, tmp_path: Path) -
 def test_weights_survive_the_disk_exactly(bundle: Path, tmp_path: Path) -> None:
     import torch
 
-    from policy.models.pi05.bundle import read_bundle, write_bundle
+    from policy.flow.bundle import read_bundle, write_bundle
+    from policy.models.pi05.network import Pi05Network
 
-    network, info = read_bundle(bundle)
+    network, info = read_bundle(Pi05Network, bundle)
     assert write_bundle(tmp_path / "again", network, info) == info.policy_id
-    again, read = read_bundle(tmp_path / "again")
+    again, read = read_bundle(Pi05Network, tmp_path / "again")
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
     assert read.relative_dims == tuple(dim for dim in range(14) if dim not in (6, 13))
 
@@ -104,10 +106,11 @@ def test_actions_are_relative_to_the_state_but_for_grippers(tmp_path: Path) -> N
     """With the same network and noise, moving the state's numbers moves the arm joints of the answer along with it."""
     import torch
 
-    from policy.models.pi05.acting import load_policy as load
+    from policy.flow.acting import load_policy as load
+    from policy.models.pi05.network import Pi05Network
 
     train_synthetic("pi05", tiny_config(relative_actions=True, fit=FitConfig(steps=0)), tmp_path)
-    policy = load(last_candidate(tmp_path))
+    policy = load(Pi05Network, last_candidate(tmp_path))
     with torch.no_grad():  # a network that always answers "no change"
         policy.network.action_out_proj.weight.zero_()
         policy.network.action_out_proj.bias.zero_()

@@ -23,16 +23,16 @@ from tests.support.policies import (
 )
 
 from policy.conditioning import NEGATIVE, POSITIVE, ConditionedBatches
-from policy.models.pi05.acting import Pi05Actor
-from policy.models.pi05.bundle import read_bundle, read_info
+from policy.flow.acting import FlowActor
+from policy.flow.bundle import read_bundle, read_info
+from policy.flow.initialise import initialise
+from policy.flow.learner import FlowLearner
+from policy.flow.scaling import PolicyStats
+from policy.flow.train import train
+from policy.flow.vocabulary import FIRST_BIN
 from policy.models.pi05.config import tiny_config
-from policy.models.pi05.initialise import initialise
-from policy.models.pi05.learner import Pi05Learner
 from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN
-from policy.models.pi05.scaling import PolicyStats
 from policy.models.pi05.sizes import tiny
-from policy.models.pi05.train import train
 from recap.errors import ConfigError
 from recap.training.config import FitConfig
 from recap.training.fit import step_generator
@@ -42,22 +42,22 @@ BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=6, chunk=8).batch(0))
 
 
 @pytest.fixture(scope="module")
-def learner() -> Pi05Learner:
+def learner() -> FlowLearner:
     network = Pi05Network(replace(EMBEDDING, action_dim=14, cameras=3))
     initialise(network, seed=0, first_bin=FIRST_BIN)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     stats = PolicyStats.from_json(synthetic_stats(8, ()), relative=False)
-    return Pi05Learner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
+    return FlowLearner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
 
 
-def loss(learner: Pi05Learner, **fields: Any) -> torch.Tensor:
+def loss(learner: FlowLearner, **fields: Any) -> torch.Tensor:
     found: torch.Tensor = learner(learner.prepare({**BATCH, **fields}, step_generator(0, 0)))[0]
     return found
 
 
-def test_a_weighted_loss_is_the_sum_of_weighted_rows_over_all_real_actions(learner: Pi05Learner) -> None:
+def test_a_weighted_loss_is_the_sum_of_weighted_rows_over_all_real_actions(learner: FlowLearner) -> None:
     weight = np.array([0, 0.5, 1, 1.5, 2, 4], np.float32)
     rows = learner.prepare(BATCH, step_generator(0, 0))
     alone = [learner({name: value[[row]] for name, value in rows.items()})[0].item() for row in range(6)]
@@ -69,7 +69,7 @@ def test_a_weighted_loss_is_the_sum_of_weighted_rows_over_all_real_actions(learn
     assert loss(learner, weight=np.zeros(6, np.float32)).item() == 0
 
 
-def test_a_row_without_weight_moves_nothing(learner: Pi05Learner) -> None:
+def test_a_row_without_weight_moves_nothing(learner: FlowLearner) -> None:
     found = []
     for action in (BATCH["action"], np.concatenate([BATCH["action"][:1] + 9, BATCH["action"][1:]])):
         learner.zero_grad()
@@ -79,7 +79,7 @@ def test_a_row_without_weight_moves_nothing(learner: Pi05Learner) -> None:
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-def test_a_level_at_its_ends_is_the_hard_condition(learner: Pi05Learner) -> None:
+def test_a_level_at_its_ends_is_the_hard_condition(learner: FlowLearner) -> None:
     codes = np.array([0, 1, 2, 1, 2, 0], np.int8)
     heard = np.where(codes == 0, 0, 1).astype(np.int8)
     ends = np.where(codes == 2, -1, 1).astype(np.float32)
@@ -88,7 +88,7 @@ def test_a_level_at_its_ends_is_the_hard_condition(learner: Pi05Learner) -> None
     assert not torch.equal(loss(learner, condition=heard, level=ends / 2), hard)
 
 
-def test_a_level_moves_the_condition_in_a_straight_line(learner: Pi05Learner) -> None:
+def test_a_level_moves_the_condition_in_a_straight_line(learner: FlowLearner) -> None:
     from policy.conditioning import shares_of
 
     condition = learner.network.condition
@@ -119,11 +119,11 @@ def test_a_resume_ends_with_the_same_bits(way: dict[str, Any], tmp_path: Path, m
         train_synthetic("pi05", config, tmp_path / "cut", **way)
     monkeypatch.delenv("RECAP_FAULT")
     train_synthetic("pi05", config, tmp_path / "cut", **way)
-    whole, cut = (read_info(last_candidate(tmp_path / name)) for name in ("whole", "cut"))
+    whole, cut = (read_info(Pi05Network, last_candidate(tmp_path / name)) for name in ("whole", "cut"))
     assert whole.policy_id == cut.policy_id
     assert whole.condition == way.get("condition", "")
     train_synthetic("pi05", config, tmp_path / "plain")
-    assert read_info(last_candidate(tmp_path / "plain")).policy_id != whole.policy_id
+    assert read_info(Pi05Network, last_candidate(tmp_path / "plain")).policy_id != whole.policy_id
 
 
 def test_actions_that_grow_with_the_level_are_learned(tmp_path: Path) -> None:
@@ -138,14 +138,15 @@ def test_actions_that_grow_with_the_level_are_learned(tmp_path: Path) -> None:
 
     config = tiny_config(network=EMBEDDING, candidates=1, fit=FitConfig(steps=150, learning_rate=3e-3, warmup_steps=10))
     train(
+        Pi05Network,
         config, ConditionedBatches(Growing(), None, level=level, seed=0), synthetic_stats(8, ()), prompts=(TASK,),
         robot=arm_pair(), cameras=CAMERAS, scratch=tmp_path / "scratch", out=tmp_path / "policy",
         journal=MemoryJournal(), condition=POSITIVE,
     )  # fmt: skip
-    network, info = read_bundle(last_candidate(tmp_path))
+    network, info = read_bundle(Pi05Network, last_candidate(tmp_path))
     seen, seeds = [make_observation(seed) for seed in range(4)], list(range(4))
     best, none, worst = (
-        Pi05Actor(network, replace(info, condition=words)).act_batch(seen, noise_seeds=seeds).mean()
+        FlowActor(network, replace(info, condition=words)).act_batch(seen, noise_seeds=seeds).mean()
         for words in (POSITIVE, "", NEGATIVE)
     )
     assert best - worst > 0.12  # of 0.8 after long training; 0.21 here

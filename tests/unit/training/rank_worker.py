@@ -58,7 +58,7 @@ MODULES = {
     "vlm": "value_model.direct",
     "cnn": "value_model.direct",
     "steam": "value_model.models.steam.train",
-    "pi05": "policy.models.pi05.train",
+    "pi05": "policy.flow.train",
 }
 """{family: the module that calls `fit`}."""
 TRAIN: dict[str, Callable[[Path, Runtime, Path, FitConfig], None]] = {

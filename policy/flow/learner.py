@@ -1,4 +1,4 @@
-"""The pi0.5 network with its flow-matching loss: what the fit loop trains.
+"""A network of prefix and action expert with its flow-matching loss: what the fit loop trains.
 
 Owns how a raw batch becomes network inputs and what the loss is. Several (time, noise) draws per observation share
 one prefix; actions past the end of an episode do not count (LeRobot's loss trains on them). An advantage condition
@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from policy.conditioning import shares_of
-from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import mixed_prompt_tokens, prompt_tokens
-from policy.models.pi05.scaling import PolicyStats
+from policy.flow.network import FlowNetwork
+from policy.flow.scaling import PolicyStats
 from recap.errors import ConfigError
 from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import LossModule
@@ -32,11 +31,11 @@ TIME_POWER, TIME_SCALE, TIME_OFFSET = 1.5, 0.999, 0.001
 """t ~ Beta(1.5, 1) * 0.999 + 0.001 (openpi). Beta(a, 1) is u ** (1 / a)."""
 
 
-class Pi05Learner(LossModule):
+class FlowLearner(LossModule):
     """Network + loss."""
 
     def __init__(
-        self, network: Pi05Network, *, prompts: Sequence[str], stats: PolicyStats, draws: int, shift_pixels: int
+        self, network: FlowNetwork, *, prompts: Sequence[str], stats: PolicyStats, draws: int, shift_pixels: int
     ) -> None:
         super().__init__()
         self.network = network
@@ -123,12 +122,12 @@ class Pi05Learner(LossModule):
     def _prompt(self, batch: Mapping[str, Any]) -> tuple[NDArray[np.int64], BoolArray | None]:
         state = self.stats.state.apply(np.asarray(batch["state"]))
         if "condition" not in batch and "prompt" not in batch:
-            return prompt_tokens(self.prompts[0], state), None
+            return self.network.form.tokens(self.prompts[0], state), None
         same = np.zeros(len(state), np.int64)
         which, condition = (np.asarray(batch.get(field, same)) for field in ("prompt", "condition"))
         if self.network.sizes.condition == "embedding":
             condition = same
-        return mixed_prompt_tokens(self.prompts, which, state, condition)
+        return self.network.form.mixed_tokens(self.prompts, which, state, condition)
 
 
 def masked_mean(losses_BKHA: Tensor, real_BH: Tensor) -> Tensor:  # noqa: N803
@@ -148,10 +147,10 @@ def float_images(images: Tensor) -> Tensor:
     return images.permute(0, 1, 4, 2, 3).to(torch.float32).mul_(2.0 / 255.0).sub_(1.0)
 
 
-def check_images(images: FrameArray, image_size: int) -> None:
+def check_images(family: str, images: FrameArray, image_size: int) -> None:
     """ConfigError unless frames [..., h, w, 3] have the network's size."""
     if images.shape[-3:] != (image_size, image_size, 3):
         raise ConfigError(
-            f"pi05: frames of shape {images.shape[-3:]}, expected ({image_size}, {image_size}, 3)",
+            f"{family}: frames of shape {images.shape[-3:]}, expected ({image_size}, {image_size}, 3)",
             hint=f"letterbox them to {image_size} (FrameCache.view(image_size=...)), or set network.image_size",
         )

@@ -1,10 +1,10 @@
-"""Quantile scaling of state and action to [-1, 1], as pi0.5 and LeRobot's QUANTILES mode do it. Numpy only."""
+"""Quantile scaling of state and action to [-1, 1], as LeRobot's QUANTILES mode does it. Numpy only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Scaling:
     """[D] 99 % quantile."""
 
     @classmethod
-    def of(cls, q01: Any, q99: Any, *, where: str) -> Scaling:
+    def of(cls, q01: Any, q99: Any, *, where: str) -> Self:
         """From anything array-like; ConfigError if the figures are not two finite vectors of one length."""
         low, high = np.asarray(q01, np.float32), np.asarray(q99, np.float32)
         if low.ndim != 1 or low.shape != high.shape or not (np.isfinite(low).all() and np.isfinite(high).all()):
@@ -61,7 +61,7 @@ class PolicyStats:
     action: Scaling
 
     @classmethod
-    def from_json(cls, stats: Mapping[str, Any], *, relative: bool) -> PolicyStats:
+    def from_json(cls, stats: Mapping[str, Any], *, relative: bool, scaling: type[Scaling] = Scaling) -> PolicyStats:
         """From `data.normalise.Stats.to_json()`.
 
         Raises:
@@ -74,6 +74,6 @@ class PolicyStats:
                 hint="compute them with relative_dims, or relative_actions=false",
             )
         return cls(
-            state=Scaling.of(stats["state"]["q01"], stats["state"]["q99"], where="stats.state"),
-            action=Scaling.of(action["q01"], action["q99"], where="stats.action"),
+            state=scaling.of(stats["state"]["q01"], stats["state"]["q99"], where="stats.state"),
+            action=scaling.of(action["q01"], action["q99"], where="stats.action"),
         )

@@ -1,4 +1,4 @@
-"""Starting weights for a pi0.5 network that is trained from scratch.
+"""Starting weights for a network that is trained from scratch.
 
 Chosen so that every residual branch is open and every input has unit size at step 0: a published network starts
 from PaliGemma instead and never needs this.
@@ -11,13 +11,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from policy.models.pi05.gemma import RmsNorm
-from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import NUM_BINS
-from policy.models.pi05.vision import ConvTower
+from policy.flow.gemma import RmsNorm
+from policy.flow.network import FlowNetwork
+from policy.flow.vision import ConvTower
+from policy.flow.vocabulary import NUM_BINS
 
 
-def initialise(network: Pi05Network, *, seed: int, first_bin: int) -> None:
+def initialise(network: FlowNetwork, *, seed: int, first_bin: int) -> None:
     """Fills every parameter in place, as a pure function of `seed`.
 
     Args:
@@ -41,18 +41,17 @@ def initialise(network: Pi05Network, *, seed: int, first_bin: int) -> None:
                 # scale 0, shift 0, gate 1: the expert starts as an ordinary pre-norm transformer
                 module.dense.weight.zero_()
                 module.dense.bias.view(3, -1)[2].fill_(1.0)
-        language = network.paligemma_with_expert.paligemma.model.language_model
-        weight = language.embed_tokens.weight
+        weight = network.paligemma_with_expert.embedding.weight
         weight[first_bin : first_bin + NUM_BINS] = smooth_features(NUM_BINS, weight.shape[1]) / math.sqrt(
             weight.shape[1]
         )
-        network.action_out_proj.weight.mul_(0.1)
+        network.action_out_proj.get_parameter("weight").mul_(0.1)
         if network.slots is not None:
             for parameter in network.slots.parameters():
                 parameter.normal_(0.0, 1.0, generator=generator)
             network.slots.number_gain[0] = 1.0  # slot 0 is "no number"
             network.slots.number[0] = 0.0
-        tower = network.paligemma_with_expert.paligemma.model.vision_tower
+        tower = network.paligemma_with_expert.tower
         if isinstance(tower, ConvTower):
             tower.mix.normal_(0.0, math.sqrt(1.0 / tower.mix.shape[1]), generator=generator)
 

@@ -1,14 +1,8 @@
-"""The policy bundle: a folder that LeRobot loads as a pretrained policy, and recap without LeRobot.
+"""The policy bundle: a folder that recap loads, and the library that a family comes from.
 
-    config.json                    LeRobot policy config of type recap_pi05, all sizes inside
-    model.safetensors              weights under LeRobot's names
-    policy_preprocessor.json ...   LeRobot processors with the statistics they need
-    policy_postprocessor.json ...
-    tokenizer.json                 the prompt's tokens, for the `tokenizers` library
-    recap.json                     prompt, condition, guidance, noise scale, chunk, cameras, names, scaling, versions
-
-The JSON files are written here rather than by LeRobot's own savers, because importing those costs seconds; a contract
-test loads the folder with LeRobot, saves it again with LeRobot, and compares.
+recap.json        prompt, condition, guidance, noise scale, chunk, cameras, names, scaling, versions
+*.safetensors     weights under the published names of the family
+...               what the other library reads (Layout.files)
 """
 
 from __future__ import annotations
@@ -19,7 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,12 +22,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policy.conditioning import TEXTS
+from policy.flow.info import BundleInfo
+from policy.flow.network import FlowNetwork
+from policy.flow.scaling import PolicyStats, Scaling
 from policy.models import Acting
-from policy.models.pi05.lerobot_files import config_json, postprocessor_files, preprocessor_files
-from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import tokenizer_json
-from policy.models.pi05.scaling import PolicyStats, Scaling
-from policy.models.pi05.sizes import NetworkSizes
 from recap.config import from_json, to_json
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import canonical_json, digest_tree
@@ -41,71 +33,39 @@ from recap.hashing import canonical_json, digest_tree
 FORMAT = 4
 _OLDER: Mapping[int, Mapping[str, str]] = {2: {"condition": "tag"}, 3: {}}
 """Formats that are read, never written: {format: {field: its name then}}. They know no noise scale: it was 1."""
-PROMPT_SEPARATOR = "; "
-_WEIGHTS = "model.safetensors"
 _LIBRARIES = ("torch", "lerobot", "numpy", "recap-rl")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class BundleInfo:
-    """What a bundle says of itself beside its weights."""
-
-    network: NetworkSizes
-    task: str
-    """Prompt it was trained on, in words; several are divided by PROMPT_SEPARATOR. It acts on the observation's."""
-    chunk: int
-    execute: int
-    euler_steps: int
-    prompt_tokens: int
-    cameras: tuple[str, ...]
-    """In the order of the image tokens."""
-    state_names: tuple[str, ...]
-    action_names: tuple[str, ...]
-    relative_dims: tuple[int, ...]
-    """Action dimensions predicted relative to the state."""
-    stats: PolicyStats
-    condition: str = ""
-    """Words of the advantage condition it acts with (policy.conditioning.POSITIVE), or "": none."""
-    guidance: float = 1.0
-    """beta: 1 acts by the conditioned flow alone, otherwise by unconditioned + beta (conditioned - unconditioned)."""
-    noise_scale: float = 1.0
-    """Factor on the standard normal noise that the flow starts from when acting."""
-    policy_id: str = ""
-    """Identity of the folder's logical content; known once it is written."""
-
-
-def write_bundle(path: Path, network: Pi05Network, info: BundleInfo) -> str:
+def write_bundle(path: Path, network: FlowNetwork, info: BundleInfo) -> str:
     """Writes the folder and returns its policy id. Nothing is renamed: the caller commits the folder."""
     path.mkdir(parents=True, exist_ok=True)
+    layout = network.layout
     save_file(
-        {f"model.{name}": value.detach().contiguous() for name, value in network.state_dict().items()},
-        path / _WEIGHTS,
+        {f"{layout.prefix}{name}": value.detach().contiguous() for name, value in network.state_dict().items()},
+        path / layout.weights,
         metadata={"format": "pt"},
     )
-    _write_json(path / "config.json", config_json(info))
-    for files in (preprocessor_files(info), postprocessor_files(info)):
-        for name, content in files.items():
-            if isinstance(content, Mapping) and name.endswith(".safetensors"):
-                save_file({key: torch.from_numpy(value) for key, value in content.items()}, path / name)
-            else:
-                _write_json(path / name, content)
-    _write_json(path / "tokenizer.json", tokenizer_json())
-    _write_json(path / "recap.json", _description(info))
+    for name, content in layout.files(info).items():
+        if name.endswith(".safetensors"):
+            save_file({key: torch.from_numpy(value) for key, value in content.items()}, path / name)
+        else:
+            path.joinpath(name).write_bytes(canonical_json(content))
+    path.joinpath("recap.json").write_bytes(canonical_json(_description(network.family, info)))
     return digest_tree(path)
 
 
-def with_acting(source: Path, out: Path, acting: Acting) -> str:
+def with_acting(kind: type[FlowNetwork], source: Path, out: Path, acting: Acting) -> str:
     """Writes to `out` the bundle `source` that acts as asked; returns the policy id. `out` must not exist.
 
-    Only these numbers change, in recap.json and in LeRobot's config.json; all other files are hard-linked, or copied
-    where that is impossible. How a bundle acts already gives its id again. The caller commits the folder.
+    Only these numbers change, in recap.json and where else the layout has them; all other files are hard-linked, or
+    copied where that is impossible. How a bundle acts already gives its id again. The caller commits the folder.
 
     Raises:
         ArtifactCorrupt: `source` is not a bundle.
         ConfigError: a number is negative or not finite, or guidance is not 1 for a policy without condition, which has
             nothing to mix.
     """
-    info = read_info(source)
+    info = read_info(kind, source)
     numbers = asdict(acting)
     for name, number in numbers.items():
         if not (math.isfinite(number) and number >= 0):
@@ -115,7 +75,7 @@ def with_acting(source: Path, out: Path, acting: Acting) -> str:
             f"policy bundle {source} was trained without advantage conditions: guidance {acting.guidance}, expected 1",
             hint="train it on ConditionedBatches with condition=POSITIVE",
         )
-    return _changed(source, out, replace(info, **numbers))
+    return _changed(kind, source, out, replace(info, **numbers))
 
 
 def link_folder(source: Path, out: Path, *, other: Collection[str] = ()) -> None:
@@ -136,10 +96,10 @@ def link_folder(source: Path, out: Path, *, other: Collection[str] = ()) -> None
             shutil.copyfile(file, out / file.name)
 
 
-def _description(info: BundleInfo) -> dict[str, Any]:
+def _description(family: str, info: BundleInfo) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "family": "pi05",
+        "family": family,
         "network": to_json(info.network),
         "task": info.task,
         "condition": info.condition,
@@ -158,7 +118,7 @@ def _description(info: BundleInfo) -> dict[str, Any]:
     }
 
 
-def read_info(path: Path) -> BundleInfo:
+def read_info(kind: type[FlowNetwork], path: Path) -> BundleInfo:
     """What the bundle says of itself; no weights are read beyond what its identity needs.
 
     Raises:
@@ -170,14 +130,15 @@ def read_info(path: Path) -> BundleInfo:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {error}") from error
     if (renamed := _OLDER.get(raw.get("format"))) is not None and set(renamed.values()) <= set(raw):
         raw |= {name: raw[old] for name, old in renamed.items()} | {"format": FORMAT, "noise_scale": 1.0}
-    if raw.get("format") != FORMAT or raw.get("family") != "pi05":
+    if raw.get("format") != FORMAT or raw.get("family") != kind.family:
         raise ArtifactCorrupt(
-            f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, expected pi05 {FORMAT}",
+            f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, "
+            f"expected {kind.family} {FORMAT}",
             hint="train it again with this version of recap",
         )
-    stats = {name: Scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")}
+    stats = {name: kind.scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")}
     return BundleInfo(
-        network=from_json(NetworkSizes, raw["network"]),
+        network=from_json(kind.sizes_type, raw["network"]),
         task=raw["task"],
         chunk=raw["chunk"],
         execute=raw["execute"],
@@ -195,20 +156,20 @@ def read_info(path: Path) -> BundleInfo:
     )
 
 
-def read_bundle(path: Path) -> tuple[Pi05Network, BundleInfo]:
+def read_bundle[N: FlowNetwork](kind: type[N], path: Path) -> tuple[N, BundleInfo]:
     """Network with its weights, and info.
 
     Raises:
         ArtifactCorrupt: a file is missing, or the weights are not those of the network the bundle describes.
     """
-    info = read_info(path)
+    info, layout = read_info(kind, path), kind.layout
     try:
-        weights = load_file(path / _WEIGHTS)
+        weights = load_file(path / layout.weights)
     except OSError as error:
-        raise ArtifactCorrupt(f"policy bundle {path}: {_WEIGHTS}: {error}") from error
+        raise ArtifactCorrupt(f"policy bundle {path}: {layout.weights}: {error}") from error
     with torch.device("meta"):
-        network = Pi05Network(info.network)
-    weights = {name.removeprefix("model."): value for name, value in weights.items()}
+        network = kind(info.network)
+    weights = {name.removeprefix(layout.prefix): value for name, value in weights.items()}
     expected = network.state_dict()
     wrong = sorted(set(expected) ^ set(weights)) or sorted(
         name for name, value in expected.items() if value.shape != weights[name].shape
@@ -223,11 +184,7 @@ def _scaling_json(scaling: Scaling) -> dict[str, list[float]]:
     return {"q01": scaling.q01.tolist(), "q99": scaling.q99.tolist()}
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_bytes(canonical_json(value))
-
-
-def with_condition(source: Path, out: Path, words: str) -> str:
+def with_condition(kind: type[FlowNetwork], source: Path, out: Path, words: str) -> str:
     """Writes to `out` the bundle `source` that hears other words; returns the policy id. `out` must not exist.
 
     Without words there is nothing to mix, and guidance is 1. Everything else stays, linked as by `with_acting`.
@@ -238,24 +195,27 @@ def with_condition(source: Path, out: Path, words: str) -> str:
     """
     if words not in TEXTS:
         raise ConfigError(f"condition {words!r}: expected one of {', '.join(map(repr, TEXTS))}")
-    info = read_info(source)
+    info = read_info(kind, source)
     if words and not info.condition:
         raise ConfigError(f"policy bundle {source} was trained without advantage conditions: {words!r} means nothing")
-    heard = replace(info, condition=words, guidance=info.guidance if words else 1.0)
-    processors = {name: one for name, one in preprocessor_files(heard).items() if not name.endswith(".safetensors")}
-    return _changed(source, out, heard, processors)
+    return _changed(kind, source, out, replace(info, condition=words, guidance=info.guidance if words else 1.0))
 
 
-def _changed(source: Path, out: Path, info: BundleInfo, files: Mapping[str, Any] | None = None) -> str:
-    """Writes to `out` the bundle `source` with what `info` says of acting, and other JSON files; returns its policy id.
+def _changed(kind: type[FlowNetwork], source: Path, out: Path, info: BundleInfo) -> str:
+    """Writes to `out` the bundle `source` with what `info` says of acting; returns its policy id.
 
     All three fields are written whichever changed: recap.json is of today's format then, and older ones lack some.
     """
     acting = {name: getattr(info, name) for name in ("condition", "guidance", "noise_scale")}
-    files = files or {}
-    link_folder(source, out, other=("config.json", "recap.json", *files))
-    for name, content in files.items():
-        _write_json(out / name, content)
-    for name, own in (("config.json", {}), ("recap.json", {"format": FORMAT})):
-        _write_json(out / name, json.loads((source / name).read_bytes()) | acting | own)
+    described = json.loads((source / "recap.json").read_bytes()) | acting | {"format": FORMAT}
+    files = {name: one for name, one in kind.layout.files(info).items() if not name.endswith(".safetensors")}
+    written = {name: canonical_json(one) for name, one in {**files, "recap.json": described}.items()}
+    changed = {name: raw for name, raw in written.items() if not _holds(source / name, raw)}
+    link_folder(source, out, other=changed)
+    for name, raw in changed.items():
+        (out / name).write_bytes(raw)
     return digest_tree(out)
+
+
+def _holds(path: Path, raw: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == raw

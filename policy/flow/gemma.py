@@ -1,14 +1,17 @@
-"""Gemma layers as pi0.5 uses them: rotary positions, grouped queries, gated MLP, adaptive RMS norm.
+"""Parts of Gemma layers: rotary positions, grouped queries, gated MLP, adaptive RMS norm.
 
-Parameter names are those of the published checkpoints. Attention folds the query heads (and the draws of the
-action expert) into the query length, so that keys and values are never copied per head or per draw: on a CPU
-that is most of the speed.
+Parameter names are those of the published checkpoints; how a family puts the parts together is its own `Block`.
+Attention folds the query heads (and the draws of the action expert) into the query length, so that keys and values are
+never copied per head or per draw: on a CPU that is most of the speed.
 
 Letters: B observations, K draws of (time, noise) per observation, L tokens, D width, h heads, g key-value
 heads, d head size, P prefix tokens, H action steps.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -52,7 +55,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, kv_heads: int, head_dim: int) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
+        self.heads, self.kv_heads = heads, kv_heads
         self.q_proj = nn.Linear(width, heads * head_dim, bias=False)
         self.k_proj = nn.Linear(width, kv_heads * head_dim, bias=False)
         self.v_proj = nn.Linear(width, kv_heads * head_dim, bias=False)
@@ -60,15 +63,23 @@ class Attention(nn.Module):
 
     def queries(self, x: Tensor, rope: Rope) -> Tensor:
         """[..., L, h, d], rotated and scaled by d**-0.5."""
-        q = self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))
-        result: Tensor = rotate(q, rope) * self.head_dim**-0.5
-        return result
+        return queries(self.q_proj(x), self.heads, rope)
 
     def keys_values(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
         """Keys (rotated) and values, each [..., L, g, d]."""
-        k = self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
-        v = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
-        return rotate(k, rope), v
+        return keys_values(self.k_proj(x), self.v_proj(x), self.kv_heads, rope)
+
+
+def queries(projected: Tensor, heads: int, rope: Rope) -> Tensor:
+    """[..., L, h, d] of projections [..., L, h * d]: rotated and scaled by d**-0.5."""
+    q = projected.unflatten(-1, (heads, -1))
+    result: Tensor = rotate(q, rope) * q.shape[-1] ** -0.5
+    return result
+
+
+def keys_values(projected_k: Tensor, projected_v: Tensor, kv_heads: int, rope: Rope) -> tuple[Tensor, Tensor]:
+    """Keys (rotated) and values, each [..., L, g, d], of projections [..., L, g * d]."""
+    return rotate(projected_k.unflatten(-1, (kv_heads, -1)), rope), projected_v.unflatten(-1, (kv_heads, -1))
 
 
 class GatedMlp(nn.Module):
@@ -85,21 +96,32 @@ class GatedMlp(nn.Module):
         return result
 
 
-class Layer(nn.Module):
-    """One transformer layer: the parameters; network.py says what attends to what."""
-
-    def __init__(
-        self, width: int, mlp: int, *, heads: int, kv_heads: int, head_dim: int, cond_width: int | None
-    ) -> None:
-        super().__init__()
-        self.self_attn = Attention(width, heads, kv_heads, head_dim)
-        self.mlp = GatedMlp(width, mlp)
-        self.input_layernorm = RmsNorm(width, cond_width)
-        self.post_attention_layernorm = RmsNorm(width, cond_width)
-
-
 Rope = tuple[Tensor, Tensor]
 """(cos, sin), each [..., L, 1, d]: broadcast over heads."""
+
+
+class Block(Protocol):
+    """One layer of one stream, prefix or expert. Attention itself is in the network, for the two streams share it."""
+
+    def before_attention(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """What the projections read of x [..., D]; `modulation` is (1 + scale, shift) of an adaptive norm."""
+
+    def queries(self, normed: Tensor, rope: Rope) -> Tensor:
+        """As Attention.queries."""
+
+    def keys_values(self, normed: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        """As Attention.keys_values."""
+
+    def after_attention(self, x: Tensor, mixed: Tensor, gate: Tensor | None = None) -> Tensor:
+        """X with what attention gathered, mixed [..., h * d]; `gate` of an adaptive norm."""
+
+    def feed_forward(
+        self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None, gate: Tensor | None = None
+    ) -> Tensor:
+        """X after the MLP."""
+
+    def modulations(self, cond: Tensor) -> Iterator[Modulation]:
+        """Of the norm before attention and of the one before the MLP, made from a condition [..., D]."""
 
 
 def make_rope(position: Tensor, head_dim: int, dtype: torch.dtype) -> Rope:

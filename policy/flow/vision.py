@@ -1,4 +1,4 @@
-"""Image towers of the pi0.5 network: SigLIP as published, and a convolutional stem for training from scratch.
+"""Image towers: SigLIP as published, and a convolutional stem for training from scratch.
 
 Both map float images in [-1, 1] to tokens. Parameter names of the SigLIP tower are those of the published
 checkpoints, so their weights load by name.
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from policy.models.pi05.sizes import NetworkSizes
+from policy.flow.sizes import NetworkSizes
 
 
 class _Embeddings(nn.Module):
@@ -82,7 +82,9 @@ class _Encoder(nn.Module):
         return x
 
 
-class _VisionModel(nn.Module):
+class SiglipModel(nn.Module):
+    """SigLIP without its head: images [N, 3, s, s] -> [N, P, V]."""
+
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
         self.embeddings = _Embeddings(sizes)
@@ -90,16 +92,17 @@ class _VisionModel(nn.Module):
         self.post_layernorm = nn.LayerNorm(sizes.vision_width, eps=1e-6)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Tokens of images in [-1, 1]."""
         result: Tensor = self.post_layernorm(self.encoder(self.embeddings(image)))
         return result
 
 
 class SiglipTower(nn.Module):
-    """The published image tower: [B, C, 3, s, s] -> [B, C, P, V]."""
+    """The published image tower, as PaliGemma wraps it: [B, C, 3, s, s] -> [B, C, P, V]."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
-        self.vision_model = _VisionModel(sizes)
+        self.vision_model = SiglipModel(sizes)
 
     def forward(self, images_BCss: Tensor) -> Tensor:  # noqa: N803
         """Tokens of a batch of images in [-1, 1], all cameras."""

@@ -1,4 +1,4 @@
-"""Training a pi0.5 policy from batches to candidate bundles on disk. Resumable anywhere; deterministic with one thread.
+"""Training a policy from batches to candidate bundles on disk. Resumable anywhere; deterministic with one thread.
 
 Starts from seeded weights or from those of a base bundle. Candidates are bundles of the averaged weights along the way;
 which of them is best is for whoever can roll them out to say.
@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 
 from policy.conditioning import TEXTS
-from policy.models.pi05.bundle import PROMPT_SEPARATOR, BundleInfo, link_folder, read_bundle, write_bundle
-from policy.models.pi05.config import Pi05Config, candidate_steps, relative_dims
-from policy.models.pi05.initialise import initialise
-from policy.models.pi05.learner import Pi05Learner, check_images
-from policy.models.pi05.network import Pi05Network
-from policy.models.pi05.prompt import FIRST_BIN
-from policy.models.pi05.scaling import PolicyStats
-from policy.models.pi05.sizes import NetworkSizes
+from policy.flow.bundle import link_folder, read_bundle, write_bundle
+from policy.flow.config import FlowConfig, candidate_steps, relative_dims
+from policy.flow.info import PROMPT_SEPARATOR, BundleInfo
+from policy.flow.initialise import initialise
+from policy.flow.learner import FlowLearner, check_images
+from policy.flow.network import FlowNetwork
+from policy.flow.scaling import PolicyStats
+from policy.flow.sizes import NetworkSizes
+from policy.flow.vocabulary import FIRST_BIN
 from recap import faults
 from recap.config import semantic_dict, to_json
 from recap.errors import ConfigError, ResumeRefused
@@ -35,7 +36,8 @@ from recap.training.runtime import CPU, Runtime
 
 
 def train(
-    config: Pi05Config,
+    kind: type[FlowNetwork],
+    config: FlowConfig,
     batches: BatchSource,
     stats: Mapping[str, Any],
     *,
@@ -54,6 +56,7 @@ def train(
     """Trains and writes one bundle per candidate: `out`/step-<six digits>, sorted by step, the last step among them.
 
     Args:
+        kind: network of the family.
         config: what to train.
         batches: batches of `config.batch_size` with chunks of `config.chunk`, actions relative on
             `relative_dims(config, robot)` (data.batches.TrainingBatches); with the field "condition" where the policy
@@ -87,10 +90,19 @@ def train(
         sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras)
     )
     first = batches.batch(0)
-    _check(config, first, robot, cameras, action_dim=sizes.action_dim, condition=condition, several=len(prompts) > 1)
+    _check(
+        kind.family,
+        config,
+        first,
+        robot,
+        cameras,
+        action_dim=sizes.action_dim,
+        condition=condition,
+        several=len(prompts) > 1,
+    )
     if relative and (tuple(stats["relative_dims"]) != relative or stats["chunk"] != config.chunk):
         raise ConfigError(
-            f"pi05: stats of chunk {stats['chunk']} relative on {stats['relative_dims']}, "
+            f"{kind.family}: stats of chunk {stats['chunk']} relative on {stats['relative_dims']}, "
             f"expected chunk {config.chunk} relative on {list(relative)}"
         )
     task = PROMPT_SEPARATOR.join(prompts)
@@ -105,16 +117,16 @@ def train(
         state_names=robot.state_names,
         action_names=robot.action_names,
         relative_dims=relative,
-        stats=PolicyStats.from_json(stats, relative=bool(relative)),
+        stats=PolicyStats.from_json(stats, relative=bool(relative), scaling=kind.scaling),
         condition=condition,
     )
     fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
-    network = Pi05Network(sizes)
+    network = kind(sizes)
     if base is None:
         initialise(network, seed=seed, first_bin=FIRST_BIN)
     else:
-        weights, start = read_bundle(base)
-        _check_base(base, start, info)
+        weights, start = read_bundle(kind, base)
+        _check_base(kind.family, base, start, info)
         # A copy, so that memory layouts are those of a fresh network. What a base of text lacks starts at zero.
         network.load_state_dict({**network.state_dict(), **weights.state_dict()})
         info = replace(info, stats=start.stats)
@@ -122,7 +134,7 @@ def train(
     candidates = _Candidates(folder=scratch / "candidates", network=network, info=info)
     steps = candidate_steps(config)
     candidates.check(steps, newest_step(checkpoint_folder(scratch)))
-    learner = Pi05Learner(
+    learner = FlowLearner(
         network, prompts=prompts, stats=info.stats, draws=config.draws, shift_pixels=config.shift_pixels
     )
     result = fit(
@@ -151,7 +163,7 @@ class _Candidates:
     """Bundles beside the checkpoints, each whole or not there: a resume after a snapshot finds it made."""
 
     folder: Path
-    network: Pi05Network
+    network: FlowNetwork
     info: BundleInfo
 
     def path(self, step: int) -> Path:
@@ -177,7 +189,7 @@ class _Candidates:
             )
 
 
-def _check_base(base: Path, start: BundleInfo, wanted: BundleInfo) -> None:
+def _check_base(family: str, base: Path, start: BundleInfo, wanted: BundleInfo) -> None:
     names = ("network", "cameras", "state_names", "action_names", "relative_dims", "chunk")
     if start.network.condition == "text":  # acts the same with an embedding that adds nothing yet
         start = replace(start, network=replace(start.network, condition=wanted.network.condition))
@@ -185,7 +197,7 @@ def _check_base(base: Path, start: BundleInfo, wanted: BundleInfo) -> None:
         got, expected = getattr(start, name), getattr(wanted, name)
         if got != expected:
             raise ConfigError(
-                f"pi05: base {base} has {name} {_short(got)}, expected {_short(expected)}",
+                f"{family}: base {base} has {name} {_short(got)}, expected {_short(expected)}",
                 hint="train the base with the same policy.model settings, robot and cameras",
             )
 
@@ -195,7 +207,8 @@ def _short(value: Any) -> str:
 
 
 def _check(
-    config: Pi05Config,
+    family: str,
+    config: FlowConfig,
     batch: Mapping[str, Any],
     robot: RobotSpec,
     cameras: tuple[str, ...],
@@ -207,32 +220,37 @@ def _check(
     images, action = batch["images"], batch["action"]
     if action.shape[1:] != (config.chunk, len(robot.action_names)):
         raise ConfigError(
-            f"pi05: batches hold action chunks {action.shape[1:]}, expected ({config.chunk}, {len(robot.action_names)})"
+            f"{family}: batches hold action chunks {action.shape[1:]}, "
+            f"expected ({config.chunk}, {len(robot.action_names)})"
         )
     if batch["state"].shape[1] != len(robot.state_names) or images.shape[1] != len(cameras):
         raise ConfigError(
-            f"pi05: batches hold {batch['state'].shape[1]} state values and {images.shape[1]} cameras, "
+            f"{family}: batches hold {batch['state'].shape[1]} state values and {images.shape[1]} cameras, "
             f"expected {len(robot.state_names)} and {len(cameras)}"
         )
     if action_dim < action.shape[2]:
-        raise ConfigError(f"pi05: network.action_dim = {action_dim} is less than the robot's {action.shape[2]} actions")
-    check_images(images, config.network.image_size)
+        raise ConfigError(
+            f"{family}: network.action_dim = {action_dim} is less than the robot's {action.shape[2]} actions"
+        )
+    check_images(family, images, config.network.image_size)
     if condition not in TEXTS:
-        raise ConfigError(f"pi05: condition {condition!r}, expected one of {', '.join(map(repr, TEXTS))}")
+        raise ConfigError(f"{family}: condition {condition!r}, expected one of {', '.join(map(repr, TEXTS))}")
     if several and "prompt" not in batch:
         raise ConfigError(
-            f'pi05: several instructions need batches with the field "prompt", got {sorted(batch)}',
+            f'{family}: several instructions need batches with the field "prompt", got {sorted(batch)}',
             hint="wrap the batches in policy.conditioning.PromptedBatches",
         )
     if "level" in batch and config.network.condition != "embedding":
         raise ConfigError(
-            f"pi05: graded conditions have no words, and network.condition = {config.network.condition!r}",
+            f"{family}: graded conditions have no words, and network.condition = {config.network.condition!r}",
             hint="--set policy.model.network.condition=embedding",
         )
     if condition and "condition" not in batch:
         raise ConfigError(
-            f'pi05: a policy that acts with {condition!r} needs batches with "condition", got {sorted(batch)}',
+            f'{family}: a policy that acts with {condition!r} needs batches with "condition", got {sorted(batch)}',
             hint="wrap the batches in policy.conditioning.ConditionedBatches",
         )
     if not condition and np.any(batch.get("condition", 0)):
-        raise ConfigError("pi05: the batches hold conditions, but condition='' would have the policy act without one")
+        raise ConfigError(
+            f"{family}: the batches hold conditions, but condition='' would have the policy act without one"
+        )

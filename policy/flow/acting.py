@@ -1,4 +1,4 @@
-"""A trained pi0.5 bundle as a Policy: one observation and a noise seed in, a chunk of robot actions out.
+"""A trained bundle as a Policy: one observation and a noise seed in, a chunk of robot actions out.
 
 Deterministic on the CPU: one torch thread, float32, noise from the seed alone. The bundle says by which advantage
 condition it acts, how far the flow is pushed towards it (guidance beta; 1 is one pass, as without
@@ -18,19 +18,19 @@ from torch import Tensor
 
 from data.resize import letterbox
 from policy.conditioning import TEXTS, Condition
-from policy.models.pi05.bundle import BundleInfo, read_bundle
-from policy.models.pi05.learner import float_images
-from policy.models.pi05.network import EulerModulations, Pi05Network, Prefix
-from policy.models.pi05.prompt import conditioned_prompt_tokens, prompt_tokens
+from policy.flow.bundle import read_bundle
+from policy.flow.info import BundleInfo
+from policy.flow.learner import float_images
+from policy.flow.network import EulerModulations, FlowNetwork, Prefix
 from recap.errors import ConfigError
 from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, FrameArray, Observation
 
 
-class Pi05Actor:
+class FlowActor:
     """A Policy (recap.protocols). Build it with `load_policy`."""
 
-    def __init__(self, network: Pi05Network, info: BundleInfo, runtime: Runtime = CPU) -> None:
+    def __init__(self, network: FlowNetwork, info: BundleInfo, runtime: Runtime = CPU) -> None:
         self.network = runtime.place(network.eval().requires_grad_(False))
         self.info, self.runtime = info, runtime
         self._relative = np.zeros(len(info.action_names), np.float32)
@@ -69,11 +69,13 @@ class Pi05Actor:
         """
         info = self.info
         if len({observation.prompt for observation in observations}) != 1:
-            raise ConfigError("pi05: the observations of one batch must share their prompt")
+            raise ConfigError(f"{self.network.family}: the observations of one batch must share their prompt")
         images = torch.from_numpy(np.stack([self._frames(observation) for observation in observations]))
         state = np.stack([observation.state for observation in observations]).astype(np.float32)
         if state.shape[1] != len(info.state_names):
-            raise ConfigError(f"pi05: state of {state.shape[1]} numbers, expected {len(info.state_names)}")
+            raise ConfigError(
+                f"{self.network.family}: state of {state.shape[1]} numbers, expected {len(info.state_names)}"
+            )
         scaled = info.stats.state.apply(state)
         noise = torch.stack([chunk_noise(seed, info.chunk, len(info.action_names)) for seed in noise_seeds])
         noise = F.pad(info.noise_scale * noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
@@ -102,10 +104,11 @@ class Pi05Actor:
         """
         network, info, move = self.network, self.info, self.runtime.move
         if info.guidance == 1.0 or network.sizes.condition == "embedding":
-            tokens = prompt_tokens(prompt, state, condition=network.sizes.words(info.condition))
+            tokens = network.form.tokens(prompt, state, condition=network.sizes.words(info.condition))
             return network.prefix(images, move(torch.from_numpy(tokens)))
         codes = np.repeat([TEXTS.index(info.condition), Condition.NONE], len(state))
-        tokens, written = conditioned_prompt_tokens(prompt, np.concatenate([state, state]), codes)
+        both = np.concatenate([state, state])
+        tokens, written = network.form.mixed_tokens((prompt,), np.zeros(len(both), np.int64), both, codes)
         features = network.embed_images(images)
         return network.prefix_after(
             torch.cat([features, features]),
@@ -128,7 +131,9 @@ class Pi05Actor:
     def _frames(self, observation: Observation) -> FrameArray:
         missing = [name for name in self.info.cameras if name not in observation.frames]
         if missing:
-            raise ConfigError(f"pi05: no frame of {', '.join(missing)}; got {sorted(observation.frames)}")
+            raise ConfigError(
+                f"{self.network.family}: no frame of {', '.join(missing)}; got {sorted(observation.frames)}"
+            )
         size = self.network.sizes.image_size
         frames = [letterbox(observation.frames[name][None], size, size) for name in self.info.cameras]
         return np.concatenate(frames)
@@ -140,16 +145,16 @@ def chunk_noise(seed: int, steps: int, width: int) -> Tensor:
     return torch.from_numpy(np.random.Generator(words).standard_normal((steps, width), dtype=np.float32))
 
 
-def load_policy(path: Path, *, runtime: Runtime = CPU) -> Pi05Actor:
-    """The policy of a bundle folder, acting where `runtime` says.
+def load_policy(kind: type[FlowNetwork], path: Path, *, runtime: Runtime = CPU) -> FlowActor:
+    """The policy of a bundle folder of a family, acting where `runtime` says.
 
     Raises:
         ArtifactCorrupt: the folder is not a whole bundle.
         ConfigError: there is no such device.
     """
     torch.set_num_threads(1)
-    network, info = read_bundle(path)
-    return Pi05Actor(network, info, runtime)
+    network, info = read_bundle(kind, path)
+    return FlowActor(network, info, runtime)
 
 
 def _aligned(state: FloatArray, width: int) -> FloatArray:

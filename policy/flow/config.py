@@ -1,0 +1,65 @@
+"""Settings of a training of such networks: on what, for how long. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from policy.flow.sizes import NetworkSizes
+from recap.config import setting, validate
+from recap.errors import ConfigError
+from recap.specs import RobotSpec
+from recap.training.config import FitConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowConfig:
+    """Settings of one policy training; a family adds its network, and what it has of its own.
+
+    Example:
+        >>> FlowConfig().chunk
+        12
+    """
+
+    network: NetworkSizes = field(default_factory=NetworkSizes)
+    chunk: int = setting(12, minimum=1, help="actions predicted at once (H)")
+    execute: int = setting(8, minimum=1, help="actions of a chunk that are sent before the policy looks again")
+    batch_size: int = setting(16, minimum=1, help="observations per gradient step")
+    draws: int = setting(4, minimum=1, help="(time, noise) draws per observation; the prefix is computed once for all")
+    euler_steps: int = setting(5, minimum=1, help="integration steps when acting")
+    relative_actions: bool = setting(False, help="predict joint targets relative to the state (grippers stay absolute)")
+    shift_pixels: int = setting(2, minimum=0, help="random shift of training images, pixels each way")
+    prompt_tokens: int = setting(64, minimum=8, help="longest prompt, tokens")
+    candidates: int = setting(3, minimum=1, help="bundles kept, evenly over the last half of training")
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.execute > self.chunk:
+            raise ConfigError(f"{type(self).__name__}.execute = {self.execute} exceeds chunk = {self.chunk}")
+
+
+def relative_dims(config: FlowConfig, robot: RobotSpec) -> tuple[int, ...]:
+    """Action dimensions that are predicted relative to the state: all but the grippers, or none."""
+    if not config.relative_actions:
+        return ()
+    return tuple(dim for dim in range(len(robot.action_names)) if dim not in robot.gripper_dims)
+
+
+def candidate_steps(config: FlowConfig) -> tuple[int, ...]:
+    """Gradient steps at which a bundle is kept: increasing, the last step always among them.
+
+    Example:
+        >>> candidate_steps(FlowConfig(fit=FitConfig(steps=600)))
+        (400, 500, 600)
+    """
+    steps, count = config.fit.steps, config.candidates
+    return tuple(sorted({steps - (count - 1 - index) * steps // (2 * count) for index in range(count)}))
+
+
+def base_config[C: FlowConfig](config: C, steps: int) -> C:
+    """The training of the weights that others start from: one candidate of it is enough.
+
+    It hears no condition, so one base of words serves every way in: an embedding starts at zero.
+    """
+    network = replace(config.network, condition="text")
+    return replace(config, network=network, fit=replace(config.fit, steps=steps), candidates=1)

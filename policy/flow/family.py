@@ -1,0 +1,74 @@
+"""A family of such networks as the pipelines see it. Building one costs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policy.flow.checks import check, check_conditioning
+from policy.flow.config import FlowConfig, base_config, relative_dims
+from policy.flow.prompt import PromptForm
+from policy.models import Acting, PolicyFamily
+from recap.training.runtime import CPU, Runtime
+
+if TYPE_CHECKING:
+    from policy.flow.acting import FlowActor
+    from policy.flow.network import FlowNetwork
+
+
+def flow_family(
+    name: str,
+    *,
+    config: type[FlowConfig],
+    form: PromptForm,
+    presets: Mapping[str, Callable[..., Any]],
+    kind: Callable[[], type[FlowNetwork]],
+) -> PolicyFamily:
+    """What such a family offers.
+
+    Args:
+        name: of the family.
+        config: class of its settings.
+        form: of its prompts.
+        presets: as in PolicyFamily.
+        kind: imports its network, which costs torch: called when a policy is trained or loaded.
+    """
+
+    def train(*args: Any, **kwargs: Any) -> dict[str, float]:
+        from policy.flow.train import train
+
+        return train(kind(), *args, **kwargs)
+
+    def load(path: Path, *, runtime: Runtime = CPU) -> FlowActor:
+        from policy.flow.acting import load_policy
+
+        return load_policy(kind(), path, runtime=runtime)
+
+    def with_acting(path: Path, out: Path, acting: Acting) -> str:
+        from policy.flow.bundle import with_acting
+
+        return with_acting(kind(), path, out, acting)
+
+    def with_condition(path: Path, out: Path, words: str) -> str:
+        from policy.flow.bundle import with_condition
+
+        return with_condition(kind(), path, out, words)
+
+    return PolicyFamily(
+        name=name,
+        config=config,
+        presets=presets,
+        relative_dims=relative_dims,
+        image_size=lambda config: (config.network.image_size, config.network.image_size),
+        check=partial(check, name, form),
+        check_conditioning=partial(check_conditioning, name),
+        base=base_config,
+        train=train,
+        load=load,
+        networks=True,
+        acts_by=("guidance", "noise_scale"),
+        with_acting=with_acting,
+        with_condition=with_condition,
+    )

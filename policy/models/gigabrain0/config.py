@@ -1,0 +1,39 @@
+"""Settings of the GigaBrain-0 family. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from policy.flow.config import FlowConfig
+from policy.flow.sizes import NetworkSizes
+from policy.models.gigabrain0.sizes import small, tiny
+from recap.training.config import FitConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GigaBrain0Config(FlowConfig):
+    """Settings of one policy training.
+
+    The released models predict arm joints relative to the state (`relative_actions=true`, their delta mask); the small
+    one does not, for from scratch that was worse (docs/log.md).
+
+    Example:
+        >>> GigaBrain0Config().network.text_width
+        128
+    """
+
+    network: NetworkSizes = field(default_factory=small)
+
+
+def small_preset(*, steps: int, fine: bool) -> GigaBrain0Config:
+    """For simulation on one core: `fine` keeps every pixel of the pictures, for grasps that need them."""
+    detail = {"network": replace(small(), patch_size=4), "shift_pixels": 0} if fine else {}
+    return GigaBrain0Config(fit=FitConfig(steps=steps), candidates=2, **detail)  # type: ignore[arg-type]
+
+
+def tiny_preset(*, steps: int, fine: bool) -> GigaBrain0Config:
+    """For tests and the `micro` preset; too small for fine and coarse to differ."""
+    return GigaBrain0Config(
+        network=tiny(), chunk=8, execute=4, batch_size=8, draws=2, euler_steps=3, candidates=2,
+        fit=FitConfig(steps=steps),
+    )  # fmt: skip
