@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from policy.flow.config import FlowConfig
-from policy.flow.sizes import NetworkSizes
-from policy.models.gigabrain0.sizes import small, tiny
+from policy.models.gigabrain0.sizes import GigaBrain0Sizes, small, tiny
 from recap.training.config import FitConfig
 
 
@@ -22,7 +21,7 @@ class GigaBrain0Config(FlowConfig):
         128
     """
 
-    network: NetworkSizes = field(default_factory=small)
+    network: GigaBrain0Sizes = field(default_factory=small)
 
 
 def small_preset(*, steps: int, fine: bool) -> GigaBrain0Config:

@@ -32,7 +32,9 @@ from policy.models.gigabrain0.prompt import PROMPT
 from policy.models.gigabrain0.scaling import GigaBrain0Scaling
 from policy.models.gigabrain0.sizes import GigaBrain0Sizes, published, small, tiny
 from policy.models.pi05.config import tiny_config as pi05_config
+from recap.config import from_json, to_json
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.overrides import override
 from recap.training.config import FitConfig
 
 LAYOUT = Path(__file__).parents[2] / "golden" / "policy" / "gigabrain0_layout.json"
@@ -378,3 +380,9 @@ def test_registry_imports_neither_torch_nor_lerobot() -> None:
         "assert not {'torch', 'lerobot', 'transformers', 'safetensors'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_settings_of_its_own_survive_the_disk() -> None:
+    config = override(override(GigaBrain0Config(), "network.embodiments", "3"), "network.knowledge_insulation", "true")
+    assert (config.network.embodiments, config.network.knowledge_insulation) == (3, True)
+    assert from_json(GigaBrain0Config, to_json(config)) == config
