@@ -56,7 +56,8 @@ def run_and_show(root: Path, invocation: Invocation, *, as_json: bool, task_file
     typer.echo(f"steps run {len(result.executed)}, cached {len(result.cached)}, in {_span(result.seconds)}")
     typer.echo(f"report  {result.report}")
     if result.open_loop:
-        typer.echo(f"policy  {result.policy}   (LeRobot loads this folder)")
+        others = ", ".join(result.loaded_by)
+        typer.echo(f"policy  {result.policy}{f'   ({others} loads this folder)' if others else ''}")
     if result.tracking_uri is not None:
         typer.echo(f"mlflow  {_browse(result.tracking_uri)}")
     typer.echo(f"again   {result.command}")

@@ -75,7 +75,9 @@ class RunResult:
     open_loop: Mapping[str, OpenLoopEval]
     """{node: figures} of every open-loop evaluation of an offline run, in order."""
     policy: Path
-    """Bundle of the champion, or where no gate decides of the policy chosen last; LeRobot loads this folder."""
+    """Bundle of the champion, or where no gate decides of the policy chosen last."""
+    loaded_by: tuple[str, ...]
+    """Other libraries that load that folder."""
 
 
 class JournalObserver:
@@ -117,6 +119,8 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
         if summary.executed or not report.exists():
             report = report_of(root, invocation.name)
             watch.finished(report)
+    from policy.models import family_of
+
     return RunResult(
         run=invocation.name,
         executed=tuple(summary.executed),
@@ -129,6 +133,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
         command=invocation.command(root),
         open_loop={node: made["open_loop"].read(OpenLoopEval) for node, made in summary.of("open_loop_eval").items()},
         policy=_final_policy(summary),
+        loaded_by=family_of(config.policy.model).loaded_by,
     )
 
 

@@ -2,8 +2,7 @@
 
 Deterministic on the CPU: one torch thread, float32, noise from the seed alone. The bundle says by which advantage
 condition it acts, how far the flow is pushed towards it (guidance beta; 1 is one pass, as without
-condition) and how much noise it starts from. Costs torch to load, neither transformers nor LeRobot; that LeRobot's
-factory gives the same actions from the same folder is a test.
+condition) and how much noise it starts from. Costs torch to load, neither transformers nor LeRobot.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def read_info(kind: type[FlowNetwork], path: Path) -> BundleInfo:
         raise ArtifactCorrupt(
             f"policy bundle {path}: family {raw.get('family')} format {raw.get('format')}, "
             f"expected {kind.family} {FORMAT}",
-            hint="train it again with this version of recap",
+            hint="train it again with this version of recap" if raw.get("family") == kind.family else "",
         )
     stats = {name: kind.scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")}
     return BundleInfo(
@@ -208,14 +208,17 @@ def _changed(kind: type[FlowNetwork], source: Path, out: Path, info: BundleInfo)
     """
     acting = {name: getattr(info, name) for name in ("condition", "guidance", "noise_scale")}
     described = json.loads((source / "recap.json").read_bytes()) | acting | {"format": FORMAT}
-    files = {name: one for name, one in kind.layout.files(info).items() if not name.endswith(".safetensors")}
-    written = {name: canonical_json(one) for name, one in {**files, "recap.json": described}.items()}
-    changed = {name: raw for name, raw in written.items() if not _holds(source / name, raw)}
-    link_folder(source, out, other=changed)
-    for name, raw in changed.items():
+    written = {"recap.json": canonical_json(described)}
+    before, after = (_json_files(kind, one) for one in (read_info(kind, source), info))
+    for name, content in after.items():
+        changes = {key: one for key, one in content.items() if key in acting or one != before[name].get(key)}
+        if changes:
+            written[name] = canonical_json(json.loads((source / name).read_bytes()) | changes)
+    link_folder(source, out, other=written)
+    for name, raw in written.items():
         (out / name).write_bytes(raw)
     return digest_tree(out)
 
 
-def _holds(path: Path, raw: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == raw
+def _json_files(kind: type[FlowNetwork], info: BundleInfo) -> dict[str, Any]:
+    return {name: one for name, one in kind.layout.files(info).items() if not name.endswith(".safetensors")}

@@ -22,10 +22,6 @@ def check_conditioning(family: str, config: FlowConfig, conditioning: str) -> No
         )
 
 
-def _typed(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
     """Raises ConfigError if the policy could not be trained for these prompts on this robot."""
     actions, states = len(robot.action_names), len(robot.state_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from policy.flow.sizes import NetworkSizes
 from recap.config import setting, validate
@@ -20,6 +21,7 @@ class FlowConfig:
         12
     """
 
+    sizes_type: ClassVar[type[NetworkSizes]] = NetworkSizes
     network: NetworkSizes = field(default_factory=NetworkSizes)
     chunk: int = setting(12, minimum=1, help="actions predicted at once (H)")
     execute: int = setting(8, minimum=1, help="actions of a chunk that are sent before the policy looks again")
@@ -34,6 +36,11 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if type(self.network) is not self.sizes_type:
+            raise ConfigError(
+                f"{type(self).__name__}.network is of type {type(self.network).__name__}, expected "
+                f"{self.sizes_type.__name__}"
+            )
         if self.execute > self.chunk:
             raise ConfigError(f"{type(self).__name__}.execute = {self.execute} exceeds chunk = {self.chunk}")
 
@@ -57,9 +64,5 @@ def candidate_steps(config: FlowConfig) -> tuple[int, ...]:
 
 
 def base_config[C: FlowConfig](config: C, steps: int) -> C:
-    """The training of the weights that others start from: one candidate of it is enough.
-
-    It hears no condition, so one base of words serves every way in: an embedding starts at zero.
-    """
-    network = replace(config.network, condition="text")
-    return replace(config, network=network, fit=replace(config.fit, steps=steps), candidates=1)
+    """The training of the weights that others start from: one candidate of it is enough."""
+    return replace(config, network=config.network.of_base(), fit=replace(config.fit, steps=steps), candidates=1)

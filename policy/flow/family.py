@@ -25,6 +25,7 @@ def flow_family(
     form: PromptForm,
     presets: Mapping[str, Callable[..., Any]],
     kind: Callable[[], type[FlowNetwork]],
+    loaded_by: tuple[str, ...] = (),
 ) -> PolicyFamily:
     """What such a family offers.
 
@@ -34,6 +35,7 @@ def flow_family(
         form: of its prompts.
         presets: as in PolicyFamily.
         kind: imports its network, which costs torch: called when a policy is trained or loaded.
+        loaded_by: as in PolicyFamily.
     """
 
     def train(*args: Any, **kwargs: Any) -> dict[str, float]:
@@ -68,6 +70,7 @@ def flow_family(
         train=train,
         load=load,
         networks=True,
+        loaded_by=loaded_by,
         acts_by=("guidance", "noise_scale"),
         with_acting=with_acting,
         with_condition=with_condition,

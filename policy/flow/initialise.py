@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from policy.flow.gemma import RmsNorm
-from policy.flow.network import FlowNetwork
+from policy.flow.network import Drawn, FlowNetwork
 from policy.flow.vision import ConvTower
 from policy.flow.vocabulary import NUM_BINS
 
@@ -34,6 +34,8 @@ def initialise(network: FlowNetwork, *, seed: int, first_bin: int) -> None:
                 module.weight.normal_(0.0, math.sqrt(gain / fan_in), generator=generator)
                 if module.bias is not None:
                     module.bias.zero_()
+            elif isinstance(module, Drawn):
+                module.draw(generator)
             elif isinstance(module, nn.Embedding):
                 module.weight.normal_(0.0, 1.0 / math.sqrt(module.embedding_dim), generator=generator)
         for module in network.modules():

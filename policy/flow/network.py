@@ -49,6 +49,14 @@ class Prefix:
     """[B] number of valid tokens: where the positions of the action tokens begin."""
 
 
+class Drawn(nn.Module, ABC):
+    """A part of a family that says itself what its weights start from, where training is from scratch."""
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator) -> None:
+        """Fills all its own parameters in place."""
+
+
 class Body(nn.Module, ABC):
     """Image tower, token embedding and the layers of both streams, under the published names of a family."""
 

@@ -1,11 +1,12 @@
-"""Every size of a network of a prefix and an action expert, from the published ones down to one for a single CPU core.
+"""What sizes a network of a prefix and an action expert has; each family says its own.
 
 Owns the numbers only: building the network is network.py's business. Knows no torch and no LeRobot.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from recap.config import setting, validate
 from recap.errors import ConfigError
@@ -78,6 +79,18 @@ class NetworkSizes:
                 f"NetworkSizes: a {self.image_size // self.patch_size}-cell grid cannot be halved "
                 f"{self.vision_depth} times"
             )
+
+    def of_base(self) -> Self:
+        """Sizes of the weights that a training with these starts from.
+
+        They hear no condition, so one base of words serves every way in: an embedding starts at zero.
+        """
+        return replace(self, condition="text")
+
+    def started_as(self, wanted: Self) -> Self:
+        """These sizes, of a base, with what a training from it may have otherwise as `wanted` has it."""
+        # A network of words acts the same with an embedding that adds nothing yet.
+        return replace(self, condition=wanted.condition) if self.condition == "text" else self
 
     def words(self, condition: str) -> str:
         """What the prompt says of a condition."""

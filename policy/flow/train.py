@@ -191,8 +191,7 @@ class _Candidates:
 
 def _check_base(family: str, base: Path, start: BundleInfo, wanted: BundleInfo) -> None:
     names = ("network", "cameras", "state_names", "action_names", "relative_dims", "chunk")
-    if start.network.condition == "text":  # acts the same with an embedding that adds nothing yet
-        start = replace(start, network=replace(start.network, condition=wanted.network.condition))
+    start = replace(start, network=start.network.started_as(wanted.network))
     for name in names:
         got, expected = getattr(start, name), getattr(wanted, name)
         if got != expected:

@@ -98,6 +98,9 @@ class PolicyFamily:
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
 
+    loaded_by: tuple[str, ...] = ()
+    """Other libraries that load its bundles as they lie there."""
+
     networks: bool = False
     """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
 

@@ -19,8 +19,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from policy.flow.acting import FlowActor, chunk_noise
 from policy.flow.info import BundleInfo
 from policy.flow.learner import FlowLearner
+from policy.flow.network import FlowNetwork
 from policy.flow.scaling import PolicyStats
 from policy.flow.sizes import NetworkSizes
+from policy.models.gigabrain0.network import GigaBrain0Network
+from policy.models.gigabrain0.sizes import published
+from policy.models.gigabrain0.sizes import tiny as giga_tiny
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.sizes import full, tiny
 from recap.training.fit import LossModule, step_generator
@@ -72,10 +76,10 @@ def test_fake_tensors_refuse_to_mix_devices(pretended: None) -> None:
         torch.zeros(2, device="cuda") + torch.zeros(2)
 
 
-def make_pi05(sizes: NetworkSizes, guidance: float) -> tuple[Pi05Network, BundleInfo]:
+def make_policy(kind: type[FlowNetwork], sizes: NetworkSizes, guidance: float) -> tuple[FlowNetwork, BundleInfo]:
     with torch.device("cuda"):
-        network = Pi05Network(sizes)
-    stats = PolicyStats.from_json(synthetic_stats(10, ()), relative=False)
+        network = kind(sizes)
+    stats = PolicyStats.from_json(synthetic_stats(10, ()), relative=False, scaling=kind.scaling)
     info = BundleInfo(
         network=sizes, task=TASK, chunk=10, execute=8, euler_steps=2, prompt_tokens=64, cameras=CAMERAS,
         state_names=NAMES, action_names=NAMES, relative_dims=(), stats=stats, condition="Advantage: positive",
@@ -85,10 +89,12 @@ def make_pi05(sizes: NetworkSizes, guidance: float) -> tuple[Pi05Network, Bundle
 
 
 @pytest.mark.parametrize("size", ["full", "tiny"])
+@pytest.mark.parametrize("kind", [Pi05Network, GigaBrain0Network])
 @pytest.mark.usefixtures("pretended")
-def test_pi05_trains_and_acts(size: str) -> None:
-    sizes = full() if size == "full" else replace(tiny(), cameras=len(CAMERAS), action_dim=len(NAMES))
-    network, info = make_pi05(sizes, guidance=2.0)
+def test_policies_train_and_act(kind: type[FlowNetwork], size: str) -> None:
+    whole, least = (full, tiny) if kind is Pi05Network else (published, giga_tiny)
+    sizes = whole() if size == "full" else replace(least(), cameras=len(CAMERAS), action_dim=len(NAMES))
+    network, info = make_policy(kind, sizes, guidance=2.0)
     if size == "full":
         assert sum(value.numel() for value in network.parameters()) > 3.3e9
     batch = SyntheticBatches(batch_size=2, chunk=10, image_size=sizes.image_size).batch(0)

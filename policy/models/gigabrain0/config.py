@@ -14,13 +14,14 @@ class GigaBrain0Config(FlowConfig):
     """Settings of one policy training.
 
     The released models predict arm joints relative to the state (`relative_actions=true`, their delta mask); the small
-    one does not, for from scratch that was worse (docs/log.md).
+    one does not: from scratch that was worse with pi0.5 (docs/log.md).
 
     Example:
         >>> GigaBrain0Config().network.text_width
         128
     """
 
+    sizes_type = GigaBrain0Sizes
     network: GigaBrain0Sizes = field(default_factory=small)
 
 

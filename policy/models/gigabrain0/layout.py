@@ -1,4 +1,6 @@
-"""The files of a GigaBrain-0 bundle: those of a released checkpoint, and the statistics its pipeline is given.
+"""The files of a GigaBrain-0 bundle: named and laid out as a released checkpoint and the statistics of its pipeline.
+
+giga-models builds its class at the published sizes only, so of those alone it could load a bundle.
 
 config.json                              settings of giga-models' policy class
 diffusion_pytorch_model.safetensors      weights under the released names

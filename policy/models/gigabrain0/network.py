@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from policy.flow.gemma import Block, GatedMlp, Modulation, RmsNorm, Rope, keys_values, queries
-from policy.flow.network import Body, FlowNetwork, Prefix
+from policy.flow.network import Body, Drawn, FlowNetwork, Prefix
 from policy.flow.sizes import NetworkSizes
 from policy.flow.vision import ConvTower, SiglipModel
 from policy.models.gigabrain0.layout import LAYOUT
@@ -161,17 +161,23 @@ class _PaliGemma2WithExpert(Body):
         return [Stream(cast("_Layer", layer), index, sizes.heads, sizes.kv_heads) for layer in self.layers]
 
 
-class EmbodimentLinear(nn.Module):
-    """A linear map for every robot; weights [robots, in, out], as released, the one in use chosen when it is built."""
+class EmbodimentLinear(Drawn):
+    """A linear map for every robot; weights [robots, in, out], as released, the one in use chosen when it is built.
+
+    Training moves that of the robot in use, and weight decay those of all, biases too (they are matrices here).
+    """
 
     def __init__(self, wide_in: int, wide_out: int, *, embodiments: int, embodiment: int) -> None:
         super().__init__()
         self.embodiment = embodiment
         self.weight = nn.Parameter(torch.empty(embodiments, wide_in, wide_out))
         self.bias = nn.Parameter(torch.empty(embodiments, wide_out))
-        bound = 1.0 / math.sqrt(wide_in)
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+
+    def draw(self, generator: torch.Generator) -> None:
+        """As a Linear is drawn."""
+        with torch.no_grad():
+            self.weight.normal_(0.0, 1.0 / math.sqrt(self.weight.shape[1]), generator=generator)
+            self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""

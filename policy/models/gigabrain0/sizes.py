@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policy.flow.sizes import NetworkSizes
 from recap.config import setting
@@ -18,8 +18,8 @@ class GigaBrain0Sizes(NetworkSizes):
         2304
     """
 
-    embodiments: int = setting(1, minimum=1, help="robots that have projections of actions of their own")
-    embodiment: int = setting(0, minimum=0, help="which of them this is")
+    embodiments: int = setting(1, minimum=1, help="robots that the weights started from have projections for")
+    embodiment: int = setting(0, minimum=0, help="which of them this robot is")
     knowledge_insulation: bool = setting(
         False, help="the loss of the actions does not reach the prefix: only the action expert learns from it"
     )
@@ -29,8 +29,18 @@ class GigaBrain0Sizes(NetworkSizes):
         NetworkSizes.__post_init__(self)
         if self.embodiment >= self.embodiments:
             raise ConfigError(
-                f"GigaBrain0Sizes.embodiment = {self.embodiment}, expected less than embodiments = {self.embodiments}"
+                f"GigaBrain0Sizes.embodiment = {self.embodiment}, expected less than embodiments = {self.embodiments}",
+                hint="set embodiments first",
             )
+
+    def of_base(self) -> GigaBrain0Sizes:
+        """NetworkSizes.of_base; a base is not insulated, for from scratch its prefix would learn nothing."""
+        return replace(NetworkSizes.of_base(self), knowledge_insulation=False)
+
+    def started_as(self, wanted: GigaBrain0Sizes) -> GigaBrain0Sizes:
+        """NetworkSizes.started_as; insulation is a matter of each training, and a base may know several robots."""
+        started = NetworkSizes.started_as(self, wanted)
+        return replace(started, knowledge_insulation=wanted.knowledge_insulation, embodiment=wanted.embodiment)
 
 
 def tiny() -> GigaBrain0Sizes:

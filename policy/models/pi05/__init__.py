@@ -30,5 +30,6 @@ POLICIES.add(
         form=PROMPT,
         presets={"tiny": tiny_preset, "small": small_preset},
         kind=_network,
+        loaded_by=("LeRobot",),
     ),
 )

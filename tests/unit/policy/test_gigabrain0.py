@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,28 +12,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tests.support.fakes import MemoryJournal
 from tests.support.policies import TASK, last_candidate, make_observation, train_synthetic
 from torch import Tensor
 
 from policy.conditioning import POSITIVE
-from policy.flow.bundle import read_bundle
 from policy.flow.initialise import initialise
 from policy.flow.learner import FlowLearner
 from policy.flow.network import number_slots
 from policy.flow.scaling import PolicyStats
 from policy.flow.vocabulary import FIRST_BIN, encode
-from policy.models import Acting, load_policy, with_acting
-from policy.models.gigabrain0.config import GigaBrain0Config, small_preset, tiny_preset
+from policy.models import load_policy
+from policy.models.gigabrain0.config import GigaBrain0Config, tiny_preset
 from policy.models.gigabrain0.network import EmbodimentLinear, GigaBrain0Network
 from policy.models.gigabrain0.prompt import PROMPT
 from policy.models.gigabrain0.scaling import GigaBrain0Scaling
-from policy.models.gigabrain0.sizes import GigaBrain0Sizes, published, small, tiny
-from policy.models.pi05.config import tiny_config as pi05_config
-from recap.config import from_json, to_json
-from recap.errors import ArtifactCorrupt, ConfigError
-from recap.overrides import override
-from recap.training.config import FitConfig
+from policy.models.gigabrain0.sizes import GigaBrain0Sizes, published, tiny
+from recap.errors import ConfigError
 
 LAYOUT = Path(__file__).parents[2] / "golden" / "policy" / "gigabrain0_layout.json"
 LIKE_PUBLISHED = GigaBrain0Sizes(
@@ -272,7 +264,7 @@ def test_scaling_adds_to_every_width() -> None:
 
 
 def test_deltas_bear_on_the_arms_and_not_on_the_grippers(bundle: Path) -> None:
-    """With a network that answers -1 everywhere, moving the state moves arm joints along and nothing else."""
+    """With a network that never moves the noise, moving the state moves arm joints along and nothing else."""
     policy = load_policy(bundle)
     projection = policy.network.action_out_proj  # type: ignore[attr-defined]
     with torch.no_grad():
@@ -309,80 +301,3 @@ def test_knowledge_insulation_keeps_the_loss_from_the_prefix(insulated: bool) ->
     assert (f"{body}.embed_tokens.weight" in reached) is not insulated
     assert (f"{body}.layers.0.self_attn.k_proj.0.weight" in reached) is not insulated
     assert f"{body}.layers.0.self_attn.q_proj.1.weight" in reached
-
-
-def test_a_bundle_is_a_released_folder(bundle: Path, tmp_path: Path) -> None:
-    network, info = read_bundle(GigaBrain0Network, bundle)
-    config = json.loads((bundle / "config.json").read_bytes())
-    assert config["_class_name"] == "GigaBrain0Policy"
-    assert (config["n_action_steps"], config["max_action_dim"], config["num_embodiments"]) == (8, 14, 1)
-    stats = json.loads((bundle / "norm_stats.json").read_bytes())["norm_stats"]
-    assert stats["action"]["q99"] == info.stats.action.q99.tolist()
-    assert (info.network, info.condition) == (network.sizes, POSITIVE)
-    with_acting(bundle, tmp_path / "quiet", Acting(guidance=2.0, noise_scale=0.3))
-    quiet = load_policy(tmp_path / "quiet")
-    assert quiet.policy_id != load_policy(bundle).policy_id
-    usual = load_policy(bundle).act(make_observation(1), noise_seed=2)
-    assert not np.array_equal(quiet.act(make_observation(1), noise_seed=2), usual)
-
-
-def test_statistics_are_padded_to_the_width_of_the_network(tmp_path: Path) -> None:
-    wide = replace(tiny(), action_dim=20)
-    train_synthetic("gigabrain0", tiny_config(network=wide, fit=FitConfig(steps=0)), tmp_path)
-    stats = json.loads((last_candidate(tmp_path) / "norm_stats.json").read_bytes())["norm_stats"]
-    assert stats["action"]["q01"] == [-0.5] * 14 + [0.0] * 6
-    assert load_policy(last_candidate(tmp_path)).act(make_observation(0), noise_seed=0).shape == (8, 14)
-
-
-def test_a_training_cut_off_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recap import faults
-
-    config = tiny_config(fit=FitConfig(steps=20, checkpoint_every=5))
-    whole = train_synthetic("gigabrain0", config, tmp_path / "whole", condition=POSITIVE)
-    monkeypatch.setenv("RECAP_FAULT", "train.step:12:raise")
-    monkeypatch.setattr(faults, "_seen", {})
-    with pytest.raises(faults.FaultInjected):
-        train_synthetic("gigabrain0", config, tmp_path / "cut", condition=POSITIVE)
-    monkeypatch.delenv("RECAP_FAULT")
-    assert train_synthetic("gigabrain0", config, tmp_path / "cut", condition=POSITIVE)["loss"] == whole["loss"]
-    ids = [load_policy(last_candidate(tmp_path / name)).policy_id for name in ("whole", "cut")]
-    assert ids[0] == ids[1]
-
-
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    journal = MemoryJournal()
-    config = tiny_config(batch_size=16, fit=FitConfig(steps=150, learning_rate=1e-2, log_every=10))
-    train_synthetic("gigabrain0", config, tmp_path, journal)
-    losses = [values["loss"] for _, values in journal.told]
-    assert sum(losses[-3:]) < 0.75 * sum(losses[:3])
-
-
-def test_a_base_of_another_family_is_refused(bundle: Path, tmp_path: Path) -> None:
-    train_synthetic("gigabrain0", tiny_config(relative_actions=True), tmp_path / "own", condition=POSITIVE, base=bundle)
-    with pytest.raises(ArtifactCorrupt, match="family gigabrain0 format 4, expected pi05 4"):
-        train_synthetic("pi05", pi05_config(), tmp_path / "other", base=bundle)
-
-
-def test_sizes() -> None:
-    counts = []
-    for sizes in (tiny(), small()):
-        with torch.device("meta"):
-            network = GigaBrain0Network(replace(sizes, action_dim=14, cameras=3))
-        counts.append(sum(value.numel() for value in network.parameters()))
-    assert counts[0] < 500_000 < counts[1] < 3_000_000
-    assert small_preset(steps=1, fine=True).network.patch_size == 4
-
-
-def test_registry_imports_neither_torch_nor_lerobot() -> None:
-    code = (
-        "import sys; from policy.models import POLICIES; f = POLICIES.get('gigabrain0'); "
-        "f.presets['small'](steps=1, fine=False);"
-        "assert not {'torch', 'lerobot', 'transformers', 'safetensors'} & set(sys.modules), sorted(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_settings_of_its_own_survive_the_disk() -> None:
-    config = override(override(GigaBrain0Config(), "network.embodiments", "3"), "network.knowledge_insulation", "true")
-    assert (config.network.embodiments, config.network.knowledge_insulation) == (3, True)
-    assert from_json(GigaBrain0Config, to_json(config)) == config

@@ -22,6 +22,18 @@ from recap.training.runtime import Runtime, joined
 SEED = 3
 
 
+def train_gigabrain0(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
+    """As pi05, with words alone."""
+    from tests.support.policies import train_synthetic
+
+    from policy.conditioning import POSITIVE
+    from policy.models.gigabrain0.config import tiny_preset
+
+    del data
+    config = replace(tiny_preset(steps=1, fine=False), fit=fit)
+    train_synthetic("gigabrain0", config, folder, condition=POSITIVE, seed=SEED, runtime=runtime, weighted=True)
+
+
 def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> None:
     """Chunks of different lengths and mixed prompts: rows weigh differently and are padded differently."""
     from tests.support.policies import train_synthetic
@@ -59,11 +71,13 @@ MODULES = {
     "cnn": "value_model.direct",
     "steam": "value_model.models.steam.train",
     "pi05": "policy.flow.train",
+    "gigabrain0": "policy.flow.train",
 }
 """{family: the module that calls `fit`}."""
 TRAIN: dict[str, Callable[[Path, Runtime, Path, FitConfig], None]] = {
     **{name: partial(train_value, name) for name in MODULES},
     "pi05": train_pi05,
+    "gigabrain0": train_gigabrain0,
 }
 
 

@@ -48,7 +48,14 @@ def run_ranks(job: str, folder: Path, world_size: int = 2) -> None:
 
 @pytest.mark.parametrize(
     "family",
-    ["pi05", "viva", "steam", pytest.param("vlm", marks=pytest.mark.slow), pytest.param("cnn", marks=pytest.mark.slow)],
+    [
+        "pi05",
+        "gigabrain0",
+        "viva",
+        "steam",
+        pytest.param("vlm", marks=pytest.mark.slow),
+        pytest.param("cnn", marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_of_two_ranks_are_those_of_one_process(family: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
