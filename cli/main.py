@@ -2,8 +2,8 @@
 
 Only typer is imported at the top, so that `--help` answers at once.
 
-Exit codes: 0 done, 1 a step failed, 2 bad setting or usage, 3 waiting for labels, 4 workspace locked, 5 stored data
-corrupt, 130 interrupted.
+Exit codes: 0 done, 1 a step failed, 2 bad setting, usage or machine, 3 waiting for labels, 4 workspace locked, 5 stored
+data corrupt, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import typer
 from cli.annotate import annotate
 from cli.compare import compare
 from cli.data import data_app
+from cli.doctor import doctor
 from cli.gc import gc
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
 from cli.schedule import schedule_app
@@ -41,6 +42,7 @@ app.add_typer(study_app, name="study")
 app.command()(gc)
 app.command()(annotate)
 app.command()(compare)
+app.command()(doctor)
 
 _INTERRUPTED = 130
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -50,6 +51,12 @@ def relative_dims(config: FlowConfig, robot: RobotSpec) -> tuple[int, ...]:
     if not config.relative_actions:
         return ()
     return tuple(dim for dim in range(len(robot.action_names)) if dim not in robot.gripper_dims)
+
+
+def network_sizes(config: FlowConfig, robot: RobotSpec, cameras: Sequence[str]) -> NetworkSizes:
+    """The sizes of the network, with those that are the robot's filled in."""
+    sizes = config.network
+    return replace(sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras))
 
 
 def candidate_steps(config: FlowConfig) -> tuple[int, ...]:

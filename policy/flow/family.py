@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from policy.flow.checks import check, check_conditioning
 from policy.flow.config import FlowConfig, base_config, relative_dims
 from policy.flow.prompt import PromptForm
+from policy.flow.sizes import NetworkSizes
 from policy.models import Acting, PolicyFamily
 from recap.training.runtime import CPU, Runtime
 
@@ -25,6 +26,7 @@ def flow_family(
     form: PromptForm,
     presets: Mapping[str, Callable[..., Any]],
     kind: Callable[[], type[FlowNetwork]],
+    published: Callable[[], NetworkSizes],
     loaded_by: tuple[str, ...] = (),
 ) -> PolicyFamily:
     """What such a family offers.
@@ -35,6 +37,7 @@ def flow_family(
         form: of its prompts.
         presets: as in PolicyFamily.
         kind: imports its network, which costs torch: called when a policy is trained or loaded.
+        published: sizes of the published weights.
         loaded_by: as in PolicyFamily.
     """
 
@@ -58,6 +61,16 @@ def flow_family(
 
         return with_condition(kind(), path, out, words)
 
+    def memory(*args: Any, **kwargs: Any) -> dict[str, int]:
+        from policy.flow.memory import training_memory
+
+        return training_memory(kind(), *args, **kwargs)
+
+    def check_checkpoint(folder: Path) -> tuple[str, list[str]]:
+        from policy.flow.headers import check_checkpoint
+
+        return check_checkpoint(kind(), published(), folder)
+
     return PolicyFamily(
         name=name,
         config=config,
@@ -70,6 +83,8 @@ def flow_family(
         train=train,
         load=load,
         networks=True,
+        memory=memory,
+        check_checkpoint=check_checkpoint,
         loaded_by=loaded_by,
         acts_by=("guidance", "noise_scale"),
         with_acting=with_acting,

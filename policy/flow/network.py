@@ -129,6 +129,8 @@ class FlowNetwork(nn.Module):
     """How it scales state and action."""
     layout: ClassVar[Layout]
     """The files of its bundles beside recap.json."""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Patterns of names that published checkpoints have and this network does not."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()

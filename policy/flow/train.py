@@ -16,7 +16,7 @@ import numpy as np
 
 from policy.conditioning import TEXTS
 from policy.flow.bundle import link_folder, read_bundle, write_bundle
-from policy.flow.config import FlowConfig, candidate_steps, relative_dims
+from policy.flow.config import FlowConfig, candidate_steps, network_sizes, relative_dims
 from policy.flow.info import PROMPT_SEPARATOR, BundleInfo
 from policy.flow.initialise import initialise
 from policy.flow.learner import FlowLearner, check_images
@@ -85,10 +85,7 @@ def train(
         ResumeRefused: `scratch` holds a checkpoint of another training, or an incomplete one.
     """
     relative = relative_dims(config, robot)
-    sizes = config.network
-    sizes = replace(
-        sizes, action_dim=sizes.action_dim or len(robot.action_names), cameras=sizes.cameras or len(cameras)
-    )
+    sizes = network_sizes(config, robot, cameras)
     first = batches.batch(0)
     _check(
         kind.family,

@@ -98,6 +98,13 @@ class PolicyFamily:
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
 
+    memory: Callable[..., dict[str, int]] | None = None
+    """memory(config, batch, stats_json, *, prompts, robot, cameras, runtime) -> {what: bytes} of a training, without
+    doing it (policy.flow.memory). None: nobody knows."""
+    check_checkpoint: Callable[[Path], tuple[str, list[str]]] | None = None
+    """check_checkpoint(folder) -> (what it is, a line per tensor that does not fit), from headers alone
+    (policy.flow.headers)."""
+
     loaded_by: tuple[str, ...] = ()
     """Other libraries that load its bundles as they lie there."""
 

@@ -11,6 +11,7 @@ from policy.flow.family import flow_family
 from policy.models import POLICIES
 from policy.models.gigabrain0.config import GigaBrain0Config, small_preset, tiny_preset
 from policy.models.gigabrain0.prompt import PROMPT
+from policy.models.gigabrain0.sizes import published
 
 if TYPE_CHECKING:
     from policy.models.gigabrain0.network import GigaBrain0Network
@@ -30,5 +31,6 @@ POLICIES.add(
         form=PROMPT,
         presets={"tiny": tiny_preset, "small": small_preset},
         kind=_network,
+        published=published,
     ),
 )

@@ -193,6 +193,7 @@ class GigaBrain0Network(FlowNetwork):
     form = PROMPT
     scaling = GigaBrain0Scaling
     layout = LAYOUT
+    unread = ("paligemma_with_expert.lm_head.weight", "traj_*")
 
     @staticmethod
     def make_body(sizes: NetworkSizes) -> Body:

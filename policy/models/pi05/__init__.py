@@ -11,6 +11,7 @@ from policy.flow.family import flow_family
 from policy.models import POLICIES
 from policy.models.pi05.config import Pi05Config, small_preset, tiny_preset
 from policy.models.pi05.prompt import PROMPT
+from policy.models.pi05.sizes import full
 
 if TYPE_CHECKING:
     from policy.models.pi05.network import Pi05Network
@@ -30,6 +31,7 @@ POLICIES.add(
         form=PROMPT,
         presets={"tiny": tiny_preset, "small": small_preset},
         kind=_network,
+        published=full,
         loaded_by=("LeRobot",),
     ),
 )

@@ -139,6 +139,7 @@ class Pi05Network(FlowNetwork):
     family = "pi05"
     form = PROMPT
     layout = LAYOUT
+    unread = ("paligemma_with_expert.*.lm_head.weight",)
 
     @staticmethod
     def make_body(sizes: NetworkSizes) -> Body:

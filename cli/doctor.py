@@ -1,0 +1,47 @@
+"""`recap doctor`: what stands between this machine and a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
+
+SHOWN = 20
+"""Lines of one name that are printed; the others are counted, and all in the JSON."""
+
+
+@with_run_options()
+def doctor(
+    typed: dict[str, Any],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Folder of weights to compare, by headers alone, with what --policy expects."),
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run with these options would find here: packages, renderer, device, memory, speed. Changes nothing."""
+    import json
+    from collections import Counter
+
+    from pipelines import doctor as examination
+    from pipelines.invocation import Invocation
+
+    config = Invocation.of(workspace=workspace, **typed).config()
+    found = examination.examine(config, workspace, checkpoint=checkpoint)
+    if as_json:
+        typer.echo(json.dumps(examination.as_json(found)))
+    else:
+        told: Counter[str] = Counter()
+        for one in found:
+            told[one.name] += 1
+            if told[one.name] <= SHOWN:
+                typer.echo(f"{one.state:<5} {one.name:<11} {one.text}{f'   -> {one.fix}' if one.fix else ''}")
+        for name, count in told.items():
+            if count > SHOWN:
+                typer.echo(f"      {name:<11} and {count - SHOWN} more (--json has all)")
+    if any(one.state == "bad" for one in found):
+        raise typer.Exit(2)

@@ -1,0 +1,257 @@
+"""What stands between this machine and a run, each thing in one line with what to do about it: `recap doctor`.
+
+Looks and measures, changes nothing: the probe of a training works in a folder that is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recap.errors import RecapError
+
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig
+
+DISTRIBUTION = "recap-rl"
+PROBED_STEPS = 4
+"""Gradient steps of the probe; the first is not counted, for it warms caches."""
+_GIB = 2**30
+_LITTLE_DISK = 5 * _GIB
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    state: str
+    """"ok", "note" (goes on, but know it) or "bad" (a run would fail)."""
+    text: str
+    fix: str = ""
+
+
+def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None) -> list[Finding]:
+    """Everything looked at for a run with these settings in the workspace at `root`, which need not be there."""
+    found = [_packages(), _cores(), _device(config), _disk(root)]
+    if not config.offline:
+        found.append(_renderer(config, root))
+    found += _training(config)
+    return found if checkpoint is None else [*found, *_checkpoint(config, checkpoint)]
+
+
+def _packages() -> Finding:
+    from packaging.requirements import Requirement
+
+    wrong, count = [], 0
+    for text in requires(DISTRIBUTION) or ():
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        count += 1
+        try:
+            there = version(wanted.name)
+        except PackageNotFoundError:
+            wrong.append(f"{wanted.name} is not installed")
+        else:
+            if not wanted.specifier.contains(there, prereleases=True):
+                wrong.append(f"{wanted.name} {there}, expected {wanted.specifier}")
+    if wrong:
+        return Finding(name="packages", state="bad", text="; ".join(wrong), fix="make setup")
+    return Finding(name="packages", state="ok", text=f"recap {version(DISTRIBUTION)}, {count} packages as it asks for")
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    text = f"{cores} cores, {memory / _GIB:.0f} GiB of memory"
+    if cores < 2:
+        return Finding(name="machine", state="note", text=f"{text}: --executor ray wants two", fix="--executor local")
+    return Finding(name="machine", state="ok", text=text)
+
+
+def _device(config: RunConfig) -> Finding:
+    import torch
+
+    from recap.training.runtime import Runtime
+
+    cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    seen = ", ".join(f"{card.name} ({card.total_memory / _GIB:.0f} GiB)" for card in cards)
+    try:
+        device = Runtime.of(config.runtime).torch_device()
+    except RecapError as error:
+        return Finding(name="device", state="bad", text=error.message, fix=error.hint)
+    if device.type == "cpu":
+        idle = f"; not used: {seen}" if cards else "; no accelerator here"
+        fix = "--set runtime.device=cuda" if cards else ""
+        return Finding(
+            name="device", state="note" if cards else "ok", text=f"networks compute on the CPU{idle}", fix=fix
+        )
+    return Finding(
+        name="device", state="ok", text=f"networks compute on {config.runtime.device}: {seen or device.type}"
+    )
+
+
+def _disk(root: Path) -> Finding:
+    place = root.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    text = f"{free / _GIB:.0f} GiB free at {place}"
+    if not os.access(place, os.W_OK):
+        return Finding(name="disk", state="bad", text=f"{place} cannot be written", fix="--workspace DIR")
+    if free < _LITTLE_DISK:
+        return Finding(name="disk", state="note", text=f"{text}, which is little", fix="recap gc   (what can go)")
+    return Finding(name="disk", state="ok", text=text)
+
+
+def _renderer(config: RunConfig, root: Path) -> Finding:
+    from pipelines.attempts import renderer_here
+
+    try:
+        found = renderer_here(root, config.tasks, config.env.renderer)
+    except RecapError as error:
+        return Finding(name="renderer", state="bad", text=error.message, fix=error.hint)
+    if found == "ray":
+        text = "the built-in ray renderer: no EGL or OSMesa works here, pictures take longer"
+        return Finding(name="renderer", state="note", text=text, fix="install libegl1 or libosmesa6")
+    return Finding(name="renderer", state="ok", text=found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batches:
+    """Batches of the shapes that a training on these tasks has, of noise."""
+
+    size: int
+    chunk: int
+    image: tuple[int, int]
+    cameras: int
+    state: int
+    action: int
+
+    def batch(self, step: int) -> Mapping[str, Any]:
+        """As data.batches.TrainingBatches gives them."""
+        rng = np.random.default_rng(step)
+        return {
+            "images": rng.integers(0, 256, (self.size, self.cameras, *self.image, 3), dtype=np.uint8),
+            "state": rng.uniform(-1, 1, (self.size, self.state)).astype(np.float32),
+            "action": rng.uniform(-1, 1, (self.size, self.chunk, self.action)).astype(np.float32),
+            "action_is_pad": np.zeros((self.size, self.chunk), np.bool_),
+            "index": np.arange(self.size),
+        }
+
+
+class _Speed:
+    """A journal that remembers how fast the training went."""
+
+    def __init__(self) -> None:
+        self.steps_per_s: list[float] = []
+
+    def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
+        self.steps_per_s += [values["steps_per_s"]] if "steps_per_s" in values else []
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Not shown."""
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Not shown."""
+
+
+def _training(config: RunConfig) -> Iterator[Finding]:
+    """Memory of a training of the policy, and its speed if that much is there."""
+    from data.task_list import tasks_of
+    from policy.models import family_of
+    from recap.training.runtime import Runtime
+
+    model, tasks = config.policy.model, tasks_of(config.tasks)
+    family, robot, runtime = family_of(model), tasks[0].robot, Runtime.of(config.runtime)
+    relative = family.relative_dims(model, robot)
+    batches = _Batches(
+        size=model.batch_size, chunk=model.chunk, image=family.image_size(model), cameras=len(robot.cameras),
+        state=len(robot.state_names), action=len(robot.action_names),
+    )  # fmt: skip
+    given: dict[str, Any] = {
+        "prompts": (tasks[0].spec.prompt,), "robot": robot, "cameras": robot.camera_names, **family.at(runtime)
+    }  # fmt: skip
+    stats = _stats(batches, relative, model.chunk)
+    if family.memory is None:
+        yield Finding(name="memory", state="note", text=f"what a training of {family.name} needs is not known")
+    else:
+        needs = family.memory(model, batches.batch(0), stats, **given)
+        parts = ", ".join(f"{what} {_size(count)}" for what, count in needs.items())
+        here, total = _memory_there(config), sum(needs.values())
+        text = f"training {family.name} takes about {_size(total)} ({parts}); there are {_size(here)}"
+        if total > here:
+            fix = "smaller samples per pass: --set runtime.micro_batch=N, or another machine"
+            yield Finding(name="memory", state="bad", text=text, fix=fix)
+            return
+        yield Finding(name="memory", state="ok", text=text)
+    speed = _Speed()
+    short = replace(model, fit=replace(model.fit, steps=PROBED_STEPS, log_every=1, checkpoint_every=PROBED_STEPS + 1))
+    with tempfile.TemporaryDirectory(prefix="recap-doctor-") as folder:
+        family.train(
+            short, batches, stats, scratch=Path(folder) / "scratch", out=Path(folder) / "out", journal=speed, **given
+        )
+    if speed.steps_per_s:
+        rate = float(np.median(speed.steps_per_s[1:] or speed.steps_per_s))
+        text = f"1,000 steps of {family.name} take about {1000 / rate / 60:.1f} minutes ({rate:.1f} steps/s)"
+        yield Finding(name="speed", state="ok", text=text)
+
+
+def _stats(batches: _Batches, relative: tuple[int, ...], chunk: int) -> dict[str, Any]:
+    def unit(width: int) -> dict[str, list[float]]:
+        return {"mean": [0.0] * width, "std": [1.0] * width, "q01": [-1.0] * width, "q99": [1.0] * width}
+
+    action = unit(batches.action)
+    return {
+        "state": unit(batches.state),
+        "action": action,
+        "relative_action": action if relative else None,
+        "relative_dims": list(relative),
+        "chunk": chunk,
+    }
+
+
+def _memory_there(config: RunConfig) -> int:
+    """Bytes of the device, or of the machine for a CPU."""
+    import torch
+
+    from recap.training.runtime import Runtime
+
+    device = Runtime.of(config.runtime).torch_device()
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _checkpoint(config: RunConfig, folder: Path) -> Iterator[Finding]:
+    from policy.models import family_of
+
+    family = family_of(config.policy.model)
+    if family.check_checkpoint is None:
+        yield Finding(name="checkpoint", state="bad", text=f"{family.name} knows no published weights")
+        return
+    try:
+        what, problems = family.check_checkpoint(folder)
+    except RecapError as error:
+        yield Finding(name="checkpoint", state="bad", text=error.message, fix=error.hint)
+        return
+    yield Finding(name="checkpoint", state="bad" if problems else "ok", text=f"{folder}: {what}")
+    yield from (Finding(name="checkpoint", state="bad", text=line) for line in problems)
+
+
+def _size(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.0f} MiB"
+
+
+def as_json(found: list[Finding]) -> list[dict[str, str]]:
+    """Plain JSON."""
+    return [asdict(one) for one in found]

@@ -1,0 +1,85 @@
+"""What recap doctor finds, and what it says to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pipelines import doctor
+from pipelines.invocation import Invocation
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def config(**typed: Any) -> Any:
+    return Invocation.of(task="shirt_folding", preset="micro", **typed).config()
+
+
+def test_a_sound_machine(tmp_path: Path) -> None:
+    found = {one.name: one for one in doctor.examine(config(), tmp_path / "not" / "there")}
+    assert set(found) == {"packages", "machine", "device", "disk", "renderer", "memory", "speed"}
+    assert not [one for one in found.values() if one.state == "bad"]
+    assert "minutes" in found["speed"].text
+    assert "activations" in found["memory"].text
+    assert not (tmp_path / "not").exists()
+
+
+def test_packages_that_are_not_what_recap_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def there(name: str) -> str:
+        if name == "zarr":
+            raise metadata.PackageNotFoundError(name)
+        return "0.0.1" if name == "torch" else metadata.version(name)
+
+    monkeypatch.setattr(doctor, "version", there)
+    found = doctor._packages()
+    assert found.state == "bad"
+    assert found.fix == "make setup"
+    assert "zarr is not installed" in found.text
+    assert "torch 0.0.1, expected" in found.text
+
+
+def test_a_training_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_memory_there", lambda config: 2**20)
+    found = list(doctor._training(config()))
+    assert [(one.name, one.state) for one in found] == [("memory", "bad")]
+    assert "micro_batch" in found[0].fix
+
+
+def test_little_and_locked_disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**40, 0, 2**30))
+    assert doctor._disk(tmp_path / "a").state == "note"
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    assert doctor._disk(tmp_path / "a").state == "bad"
+
+
+def test_a_device_that_is_not_there() -> None:
+    found = doctor._device(config(settings=("runtime.device=cuda:9",)))
+    assert found.state == "bad"
+    assert "runtime.device=cpu" in found.fix
+
+
+def test_the_command_tells_all_and_exits_with_2(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    command = ["doctor", "--preset", "micro", "--policy", "gigabrain0", "--checkpoint", str(tmp_path / "weights")]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *command, "--json"], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    found = json.loads(done.stdout)
+    assert [one["text"] for one in found if one["state"] == "bad"] == [
+        f"{tmp_path / 'weights'} holds no weights, expected diffusion_pytorch_model.safetensors or its parts"
+    ]
+    assert any("gigabrain0" in one["text"] for one in found if one["name"] == "speed")
