@@ -194,6 +194,8 @@ def _training(config: RunConfig) -> Iterator[Finding]:
             yield Finding(name="memory", state="bad", text=text, fix=fix)
             return
         yield Finding(name="memory", state="ok", text=text)
+    if not family.networks:
+        return
     speed = _Speed()
     short = replace(model, fit=replace(model.fit, steps=PROBED_STEPS, log_every=1, checkpoint_every=PROBED_STEPS + 1))
     with tempfile.TemporaryDirectory(prefix="recap-doctor-") as folder:
