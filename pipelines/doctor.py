@@ -41,10 +41,12 @@ class Finding:
 
 def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None) -> list[Finding]:
     """Everything looked at for a run with these settings in the workspace at `root`, which need not be there."""
-    found = [_packages(), _cores(), _device(config), _disk(root)]
+    device = _device(config)
+    found = [_packages(), _cores(), device, _disk(root)]
     if not config.offline:
         found.append(_renderer(config, root))
-    found += _training(config)
+    if device.state != "bad":
+        found += _training(config)
     return found if checkpoint is None else [*found, *_checkpoint(config, checkpoint)]
 
 

@@ -64,10 +64,11 @@ def test_little_and_locked_disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert doctor._disk(tmp_path / "a").state == "bad"
 
 
-def test_a_device_that_is_not_there() -> None:
-    found = doctor._device(config(settings=("runtime.device=cuda:9",)))
-    assert found.state == "bad"
-    assert "runtime.device=cpu" in found.fix
+def test_on_a_device_that_is_not_there_nothing_is_tried(tmp_path: Path) -> None:
+    found = {one.name: one for one in doctor.examine(config(settings=("runtime.device=cuda:9",)), tmp_path)}
+    assert found["device"].state == "bad"
+    assert "runtime.device=cpu" in found["device"].fix
+    assert not {"memory", "speed"} & set(found)
 
 
 def test_the_command_tells_all_and_exits_with_2(tmp_path: Path) -> None:
