@@ -156,3 +156,17 @@ def test_settings_of_its_own_survive_the_disk() -> None:
     config = override(override(GigaBrain0Config(), "network.embodiments", "3"), "network.knowledge_insulation", "true")
     assert (config.network.embodiments, config.network.knowledge_insulation) == (3, True)
     assert from_json(GigaBrain0Config, to_json(config)) == config
+
+
+def test_deltas_bear_on_the_arms_and_not_on_the_grippers(bundle: Path) -> None:
+    """With a network that never moves the noise, moving the state moves arm joints along and nothing else."""
+    policy = load_policy(bundle)
+    projection = policy.network.action_out_proj  # type: ignore[attr-defined]
+    with torch.no_grad():
+        projection.weight.zero_()
+        projection.bias.zero_()
+    low, high = make_observation(3), make_observation(3)
+    high.state[:] += 0.25
+    difference = policy.act(high, noise_seed=1) - policy.act(low, noise_seed=1)
+    expected = np.where(np.isin(np.arange(14), (6, 13)), 0.0, 0.25).astype(np.float32)
+    np.testing.assert_allclose(difference, np.tile(expected, (8, 1)), atol=1e-5)
