@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,7 @@ from tests.support.policies import last_candidate, make_observation, train_synth
 from tests.support.values import synthetic_values
 
 from policy.conditioning import POSITIVE
-from policy.models import Acting, load_policy, with_acting
-from policy.models.pi05.config import small_config, tiny_config
+from policy.models import POLICIES, Acting, load_policy, with_acting
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime
 from value_model.models import ValueData, family_of, load_value_model
@@ -28,39 +28,44 @@ pytestmark = [
 ]
 GPU = Runtime(device="cuda")
 HALF = Runtime(device="cuda", dtype="bfloat16")
+FAMILIES = ("pi05", "gigabrain0")
 
 
-def train_pi05(folder: Path, runtime: Runtime) -> dict[str, torch.Tensor]:
-    config = small_config(fit=FitConfig(steps=6, checkpoint_every=2))
-    train_synthetic("pi05", config, folder, condition=POSITIVE, seed=3, runtime=runtime)
-    return load_file(last_candidate(folder) / "model.safetensors")
+def train_policy(family: str, folder: Path, runtime: Runtime) -> dict[str, torch.Tensor]:
+    config = POLICIES.get(family).presets["small"](steps=6, fine=False)
+    config = replace(config, fit=FitConfig(steps=6, checkpoint_every=2))
+    train_synthetic(family, config, folder, condition=POSITIVE, seed=3, runtime=runtime)
+    (weights,) = (load_file(path) for path in last_candidate(folder).glob("*model.safetensors"))
+    return weights
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("micro_batch", [0, 5])
-def test_pi05_learns_the_same(tmp_path: Path, micro_batch: int) -> None:
+def test_policies_learn_the_same(tmp_path: Path, family: str, micro_batch: int) -> None:
     """Starting weights, image shifts, times and noise are the CPU's: only rounding differs."""
-    expected = train_pi05(tmp_path / "cpu", Runtime())
-    found = train_pi05(tmp_path / "gpu", Runtime(device="cuda", micro_batch=micro_batch))
+    expected = train_policy(family, tmp_path / "cpu", Runtime())
+    found = train_policy(family, tmp_path / "gpu", Runtime(device="cuda", micro_batch=micro_batch))
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-2, atol=1e-3)
 
 
 def test_training_dies_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train_pi05(tmp_path / "whole", GPU)
+    whole = train_policy("pi05", tmp_path / "whole", GPU)
     monkeypatch.setattr("recap.faults._seen", {})
     monkeypatch.setenv("RECAP_FAULT", "train.step:5:raise")
     with pytest.raises(RuntimeError, match="fault injected"):
-        train_pi05(tmp_path / "cut", GPU)
+        train_policy("pi05", tmp_path / "cut", GPU)
     monkeypatch.delenv("RECAP_FAULT")
-    cut = train_pi05(tmp_path / "cut", GPU)
+    cut = train_policy("pi05", tmp_path / "cut", GPU)
     for name, value in whole.items():
         torch.testing.assert_close(cut[name], value, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("beta", [1.0, 2.0])
 @pytest.mark.parametrize(("runtime", "tolerance"), [(GPU, 1e-3), (HALF, 0.1)])
-def test_pi05_acts_the_same(tmp_path: Path, beta: float, runtime: Runtime, tolerance: float) -> None:
-    train_synthetic("pi05", tiny_config(), tmp_path, condition=POSITIVE)
+def test_policies_act_the_same(tmp_path: Path, family: str, beta: float, runtime: Runtime, tolerance: float) -> None:
+    train_synthetic(family, POLICIES.get(family).presets["tiny"](steps=4, fine=False), tmp_path, condition=POSITIVE)
     with_acting(last_candidate(tmp_path), tmp_path / "guided", Acting(guidance=beta))
     seen = make_observation(1)
     expected, found = (
