@@ -27,6 +27,7 @@ def doctor(
     import json
     from collections import Counter
 
+    from cli.hints import typed_here
     from pipelines import doctor as examination
     from pipelines.invocation import Invocation
 
@@ -39,7 +40,8 @@ def doctor(
         for one in found:
             told[one.name] += 1
             if told[one.name] <= SHOWN:
-                typer.echo(f"{one.state:<5} {one.name:<11} {one.text}{f'   -> {one.fix}' if one.fix else ''}")
+                fix = f"   -> {typed_here(one.fix)}" if one.fix else ""
+                typer.echo(f"{one.state:<5} {one.name:<11} {one.text}{fix}")
         for name, count in told.items():
             if count > SHOWN:
                 typer.echo(f"      {name:<11} and {count - SHOWN} more (--json has all)")

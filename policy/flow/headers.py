@@ -36,7 +36,7 @@ def check_checkpoint(kind: type[FlowNetwork], published: NetworkSizes, folder: P
         found = f"pickled weights ({', '.join(pickled[:3])})" if pickled else "no weights"
         raise ConfigError(
             f"{folder} holds {found}, expected {layout.weights} or its parts",
-            hint="convert them to safetensors where they were made; recap loads no pickle" if pickled else "",
+            hint="no pickle is loaded: convert them to safetensors where they were made" if pickled else "",
         )
     there: dict[str, tuple[int, ...]] = {}
     for path in files:
