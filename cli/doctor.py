@@ -26,15 +26,16 @@ def doctor(
     """Say what a run with these options would find here: packages, renderer, device, memory, speed. Changes nothing."""
     import json
     from collections import Counter
+    from dataclasses import asdict
 
     from cli.hints import typed_here
-    from pipelines import doctor as examination
+    from pipelines.doctor import examine
     from pipelines.invocation import Invocation
 
     config = Invocation.of(workspace=workspace, **typed).config()
-    found = examination.examine(config, workspace, checkpoint=checkpoint)
+    found = examine(config, workspace, checkpoint=checkpoint)
     if as_json:
-        typer.echo(json.dumps(examination.as_json(found)))
+        typer.echo(json.dumps([asdict(one) for one in found]))
     else:
         told: Counter[str] = Counter()
         for one in found:

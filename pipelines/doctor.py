@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recap.errors import RecapError
+from recap.runner import SilentJournal
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -73,8 +74,7 @@ def _packages() -> Finding:
 
 def _cores() -> Finding:
     cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    text = f"{cores} cores, {memory / _GIB:.0f} GiB of memory"
+    text = f"{cores} cores, {_machine_memory() / _GIB:.0f} GiB of memory"
     if cores < 2:
         return Finding(name="machine", state="note", text=f"{text}: --executor ray wants two", fix="--executor local")
     return Finding(name="machine", state="ok", text=text)
@@ -151,20 +151,15 @@ class _Batches:
         }
 
 
-class _Speed:
+class _Speed(SilentJournal):
     """A journal that remembers how fast the training went."""
 
     def __init__(self) -> None:
         self.steps_per_s: list[float] = []
 
-    def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Keeps the speed among the values."""
         self.steps_per_s += [values["steps_per_s"]] if "steps_per_s" in values else []
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        """Not shown."""
-
-    def event(self, kind: str, **fields: Any) -> None:
-        """Not shown."""
 
 
 def _training(config: RunConfig) -> Iterator[Finding]:
@@ -233,6 +228,10 @@ def _memory_there(config: RunConfig) -> int:
     device = Runtime.of(config.runtime).torch_device()
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
+    return _machine_memory()
+
+
+def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -254,8 +253,3 @@ def _checkpoint(config: RunConfig, folder: Path) -> Iterator[Finding]:
 
 def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.0f} MiB"
-
-
-def as_json(found: list[Finding]) -> list[dict[str, str]]:
-    """Plain JSON."""
-    return [asdict(one) for one in found]

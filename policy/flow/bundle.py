@@ -75,7 +75,7 @@ def with_acting(kind: type[FlowNetwork], source: Path, out: Path, acting: Acting
             f"policy bundle {source} was trained without advantage conditions: guidance {acting.guidance}, expected 1",
             hint="train it on ConditionedBatches with condition=POSITIVE",
         )
-    return _changed(kind, source, out, replace(info, **numbers))
+    return _changed(kind, source, out, info, replace(info, **numbers))
 
 
 def link_folder(source: Path, out: Path, *, other: Collection[str] = ()) -> None:
@@ -198,18 +198,19 @@ def with_condition(kind: type[FlowNetwork], source: Path, out: Path, words: str)
     info = read_info(kind, source)
     if words and not info.condition:
         raise ConfigError(f"policy bundle {source} was trained without advantage conditions: {words!r} means nothing")
-    return _changed(kind, source, out, replace(info, condition=words, guidance=info.guidance if words else 1.0))
+    heard = replace(info, condition=words, guidance=info.guidance if words else 1.0)
+    return _changed(kind, source, out, info, heard)
 
 
-def _changed(kind: type[FlowNetwork], source: Path, out: Path, info: BundleInfo) -> str:
-    """Writes to `out` the bundle `source` with what `info` says of acting; returns its policy id.
+def _changed(kind: type[FlowNetwork], source: Path, out: Path, was: BundleInfo, info: BundleInfo) -> str:
+    """Writes to `out` the bundle `source`, which says `was`, with what `info` says of acting; returns its policy id.
 
     All three fields are written whichever changed: recap.json is of today's format then, and older ones lack some.
     """
     acting = {name: getattr(info, name) for name in ("condition", "guidance", "noise_scale")}
     described = json.loads((source / "recap.json").read_bytes()) | acting | {"format": FORMAT}
     written = {"recap.json": canonical_json(described)}
-    before, after = (_json_files(kind, one) for one in (read_info(kind, source), info))
+    before, after = (_json_files(kind, one) for one in (was, info))
     for name, content in after.items():
         changes = {key: one for key, one in content.items() if key in acting or one != before[name].get(key)}
         if changes:

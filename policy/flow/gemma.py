@@ -113,12 +113,12 @@ class Block(Protocol):
         """As Attention.keys_values."""
 
     def after_attention(self, x: Tensor, mixed: Tensor, gate: Tensor | None = None) -> Tensor:
-        """X with what attention gathered, mixed [..., h * d]; `gate` of an adaptive norm."""
+        """The stream x with what attention gathered, mixed [..., h * d]; `gate` of an adaptive norm."""
 
     def feed_forward(
         self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None, gate: Tensor | None = None
     ) -> Tensor:
-        """X after the MLP."""
+        """The stream x after the MLP."""
 
     def modulations(self, cond: Tensor) -> Iterator[Modulation]:
         """Of the norm before attention and of the one before the MLP, made from a condition [..., D]."""

@@ -117,7 +117,7 @@ class _Condition(nn.Module):
         return shares @ self.table
 
 
-class FlowNetwork(nn.Module):
+class FlowNetwork(nn.Module, ABC):
     """Prefix and action expert, without tokenizer and normalisation. Subclassed by a family."""
 
     family: ClassVar[str]
@@ -144,9 +144,9 @@ class FlowNetwork(nn.Module):
         self.condition = None if sizes.condition == "text" else _Condition(width)
 
     @staticmethod
+    @abstractmethod
     def make_body(sizes: NetworkSizes) -> Body:
         """The layers of the family."""
-        raise NotImplementedError
 
     @staticmethod
     def make_projections(sizes: NetworkSizes) -> tuple[nn.Module, nn.Module]:
