@@ -63,7 +63,7 @@ SPEC = TaskSpec(
         "all four walls and the lid are folded and latched, each after the flaps that must lie beneath it, and nobody "
         "holds the box, for half a second"
     ),
-    revision=2,
+    revision=3,  # most demonstrators share a habit
 )
 
 
@@ -294,6 +294,5 @@ class BoxPlanner:
         return skill
 
 
-# Five places in a row: with half of the demonstrations flawed an imitator, who draws a flaw anew at each place, hardly
-# ever gets through.
-TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=BoxScenario, planner=BoxPlanner, flawed_share=0.25))
+# A flap that did not latch shows, and whoever acts quietly goes back to it: a habit must be nearly everyone's to stick.
+TASKS.add(SPEC.id, BimanualTask(SPEC, scenario=BoxScenario, planner=BoxPlanner, flawed_share=0.9))

@@ -5,8 +5,8 @@ from pipelines.study.config import STUDIES, StudyConfig, Variant
 _ARMS = ("all", "random", "outcome", "vlm", "steam", "viva", "flaw")
 
 HEADLINE = StudyConfig(
-    # A task joins once its difficulty is frozen (docs/tasks.md); the box is not yet in the band.
-    tasks=("shirt_folding", "toilet_paper_organization"),
+    # A task joins once its difficulty is frozen (docs/tasks.md).
+    tasks=("shirt_folding", "toilet_paper_organization", "box_assembly"),
     arms=("imitation", *_ARMS),
     fewer={"all": 3, "vlm": 3, "steam": 3, "flaw": 3},
     starts=100,

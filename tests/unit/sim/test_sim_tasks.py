@@ -253,7 +253,7 @@ def test_the_difficulty_is_frozen() -> None:
     assert (box_assembly.START_SHIFT_M, box_assembly.START_TURN_RAD) == (0.03, 0.2)
     shares = {name: TASKS.get(name).flawed_share for name in NAMES}
     assert shares == {
-        "box_assembly": 0.25,
+        "box_assembly": 0.9,
         "pants_folding": 0.5,
         "shirt_folding": 0.75,
         "toilet_paper_organization": 0.65,
