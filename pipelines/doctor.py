@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,10 @@ def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None) ->
     found = [_packages(), _cores(), device, _disk(root)]
     if not config.offline:
         found.append(_renderer(config, root))
+    models = list(_models(config))
+    found += models
     if device.state != "bad":
-        found += _training(config)
+        found += _training(config, tried=all(one.state != "bad" for one in models))
     return found if checkpoint is None else [*found, *_checkpoint(config, checkpoint)]
 
 
@@ -162,8 +165,8 @@ class _Speed(SilentJournal):
         self.steps_per_s += [values["steps_per_s"]] if "steps_per_s" in values else []
 
 
-def _training(config: RunConfig) -> Iterator[Finding]:
-    """Memory of a training of the policy, and its speed if that much is there."""
+def _training(config: RunConfig, *, tried: bool = True) -> Iterator[Finding]:
+    """Memory of a training of the policy, and its speed if that much is there and it is `tried`."""
     from data.task_list import tasks_of
     from policy.models import family_of
     from recap.training.runtime import Runtime
@@ -191,7 +194,7 @@ def _training(config: RunConfig) -> Iterator[Finding]:
             yield Finding(name="memory", state="bad", text=text, fix=fix)
             return
         yield Finding(name="memory", state="ok", text=text)
-    if not family.networks:
+    if not (family.networks and tried):
         return
     speed = _Speed()
     short = replace(model, fit=replace(model.fit, steps=PROBED_STEPS, log_every=1, checkpoint_every=PROBED_STEPS + 1))
@@ -233,6 +236,34 @@ def _memory_there(config: RunConfig) -> int:
 
 def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _models(config: RunConfig) -> Iterator[Finding]:
+    """Whether the policy and the value models can be trained for the tasks, from the weights they start from."""
+    from data.task_list import robot_of, tasks_of
+    from policy.models import family_of
+    from value_model.models import family_of as value_family
+
+    robot, model = robot_of(config.tasks), config.policy.model
+    prompts = tuple(task.spec.prompt for task in tasks_of(config.tasks))
+    family = family_of(model)
+    asked: list[tuple[str, Any]] = [
+        (family.name, partial(family.check, model, prompts=prompts, robot=robot)),
+        (family.name, partial(family.check_files, model, robot)),
+    ]
+    for name, value in config.values.items():
+        known = value_family(value)
+        asked.append((name, partial(known.check, value, prompts=prompts, robot=robot)))
+        asked.append((name, partial(known.check_files, value)))
+    wrong: dict[str, RecapError] = {}
+    for name, look in asked:
+        try:
+            look()
+        except RecapError as error:
+            wrong.setdefault(name, error)
+    if not wrong:
+        yield Finding(name="models", state="ok", text=", ".join(dict.fromkeys(name for name, _ in asked)))
+    yield from (Finding(name="models", state="bad", text=one.message, fix=one.hint) for one in wrong.values())
 
 
 def _checkpoint(config: RunConfig, folder: Path) -> Iterator[Finding]:

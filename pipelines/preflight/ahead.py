@@ -104,6 +104,10 @@ def check_ahead(config: RunConfig, root: Path) -> None:
 
         # Of another machine's devices nothing is known here.
         Runtime.of(config.runtime).torch_device()
+    from data.task_list import robot_of
+    from policy.models import family_of as policy_family
+
+    policy_family(config.policy.model).check_files(config.policy.model, robot_of(config.tasks))
     if config.iterations:
         from value_model.models import family_of
 

@@ -102,15 +102,16 @@ class FlowActor:
         Of B with guidance too where the prompt carries no condition.
         """
         network, info, move = self.network, self.info, self.runtime.move
-        if info.guidance == 1.0 or network.sizes.condition == "embedding":
-            tokens = network.form.tokens(prompt, state, condition=network.sizes.words(info.condition))
-            return network.prefix(images, move(torch.from_numpy(tokens)))
-        codes = np.repeat([TEXTS.index(info.condition), Condition.NONE], len(state))
-        both = np.concatenate([state, state])
-        tokens, written = network.form.mixed_tokens((prompt,), np.zeros(len(both), np.int64), both, codes)
+        told = [TEXTS.index(network.sizes.words(info.condition))]
         features = network.embed_images(images)
+        if info.guidance != 1.0 and network.sizes.condition != "embedding":
+            told, features = [*told, Condition.NONE], torch.cat([features, features])
+        states = np.concatenate([state] * len(told))
+        tokens, written = network.form.mixed_tokens(
+            (prompt,), np.zeros(len(states), np.int64), states, np.repeat(told, len(state))
+        )
         return network.prefix_after(
-            torch.cat([features, features]),
+            features,
             move(torch.from_numpy(tokens)),
             token_valid=None if written is None else move(torch.from_numpy(written)),
         )

@@ -25,6 +25,8 @@ from policy.conditioning import TEXTS
 from policy.flow.info import BundleInfo
 from policy.flow.network import FlowNetwork
 from policy.flow.scaling import PolicyStats, Scaling
+from policy.flow.tokenizer import FILE_NAME, LOCAL, FileTokenizer
+from policy.flow.weights import differences, shapes_of
 from policy.models import Acting
 from recap.config import from_json, to_json
 from recap.errors import ArtifactCorrupt, ConfigError
@@ -49,7 +51,7 @@ def write_bundle(path: Path, network: FlowNetwork, info: BundleInfo) -> str:
         if name.endswith(".safetensors"):
             save_file({key: torch.from_numpy(value) for key, value in content.items()}, path / name)
         else:
-            path.joinpath(name).write_bytes(canonical_json(content))
+            path.joinpath(name).write_bytes(content if isinstance(content, bytes) else canonical_json(content))
     path.joinpath("recap.json").write_bytes(canonical_json(_description(network.family, info)))
     return digest_tree(path)
 
@@ -109,6 +111,8 @@ def _description(family: str, info: BundleInfo) -> dict[str, Any]:
         "execute": info.execute,
         "euler_steps": info.euler_steps,
         "prompt_tokens": info.prompt_tokens,
+        # Absent of the local vocabulary, which older bundles do not name.
+        **({} if info.tokenizer is LOCAL else {"tokenizer": FILE_NAME}),
         "cameras": list(info.cameras),
         "state_names": list(info.state_names),
         "action_names": list(info.action_names),
@@ -152,6 +156,7 @@ def read_info(kind: type[FlowNetwork], path: Path) -> BundleInfo:
         condition=raw["condition"],
         guidance=raw["guidance"],
         noise_scale=raw["noise_scale"],
+        tokenizer=FileTokenizer(path / FILE_NAME) if "tokenizer" in raw else LOCAL,
         policy_id=digest_tree(path),
     )
 
@@ -169,14 +174,15 @@ def read_bundle[N: FlowNetwork](kind: type[N], path: Path) -> tuple[N, BundleInf
         raise ArtifactCorrupt(f"policy bundle {path}: {layout.weights}: {error}") from error
     with torch.device("meta"):
         network = kind(info.network)
+    network.form = replace(network.form, tokenizer=info.tokenizer)
     weights = {name.removeprefix(layout.prefix): value for name, value in weights.items()}
-    expected = network.state_dict()
-    wrong = sorted(set(expected) ^ set(weights)) or sorted(
-        name for name, value in expected.items() if value.shape != weights[name].shape
-    )
-    if wrong:
-        raise ArtifactCorrupt(f"policy bundle {path}: weights do not fit the network: {', '.join(wrong[:3])}, ...")
-    network.load_state_dict(weights, assign=True)
+    there = {name: tuple(value.shape) for name, value in weights.items()}
+    if wrong := differences(kind, shapes_of(network), there):
+        raise ArtifactCorrupt(
+            f"policy bundle {path}: {len(wrong)} weights do not fit the network: "
+            f"{'; '.join(' '.join(line.split()) for line in wrong[:3])}"
+        )
+    network.load_state_dict({name: weights[name] for name in network.state_dict()}, assign=True)
     return network, info
 
 
@@ -222,4 +228,5 @@ def _changed(kind: type[FlowNetwork], source: Path, out: Path, was: BundleInfo, 
 
 
 def _json_files(kind: type[FlowNetwork], info: BundleInfo) -> dict[str, Any]:
-    return {name: one for name, one in kind.layout.files(info).items() if not name.endswith(".safetensors")}
+    files = kind.layout.files(info).items()
+    return {name: one for name, one in files if name.endswith(".json") and not isinstance(one, bytes)}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from policy.conditioning import TEXTS
-from policy.flow.config import FlowConfig, relative_dims
+from policy.flow.config import FlowConfig, relative_dims, tokenizer_of
 from policy.flow.prompt import PromptForm
-from policy.flow.vocabulary import VOCAB_SIZE, encode
+from policy.flow.sizes import NetworkSizes
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
+
+_START = "--set policy.model.start=DIR --set policy.model.tokenizer=DIR/tokenizer.json"
 
 
 def check_conditioning(family: str, config: FlowConfig, conditioning: str) -> None:
@@ -22,8 +24,38 @@ def check_conditioning(family: str, config: FlowConfig, conditioning: str) -> No
         )
 
 
-def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
+def _check_start(family: str, config: FlowConfig, published: NetworkSizes) -> None:
+    if bool(config.start) != bool(config.tokenizer):
+        raise ConfigError(
+            f"{family}: start = {config.start!r} and tokenizer = {config.tokenizer!r}, expected both or none: "
+            "published weights know the tokens of their own tokenizer alone",
+            hint=_START,
+        )
+    if config.tokenizer and config.network.slot_embeddings:
+        raise ConfigError(
+            f"{family}: tokenizer = {config.tokenizer!r} with network.slot_embeddings: the slots of numbers are those "
+            "of the local vocabulary",
+            hint="--set policy.model.network.slot_embeddings=false",
+        )
+    sizes = config.network
+    if not config.start and (sizes.text_width, sizes.depth) == (published.text_width, published.depth):
+        raise ConfigError(
+            f"{family}: the published sizes without published weights: nothing learns at that size from scratch",
+            hint=_START,
+        )
+
+
+def check(
+    family: str,
+    form: PromptForm,
+    published: NetworkSizes,
+    config: FlowConfig,
+    *,
+    prompts: Sequence[str],
+    robot: RobotSpec,
+) -> None:
     """Raises ConfigError if the policy could not be trained for these prompts on this robot."""
+    _check_start(family, config, published)
     actions, states = len(robot.action_names), len(robot.state_names)
     # 0: as many as the robot has.
     if 0 < config.network.action_dim < actions:
@@ -36,10 +68,12 @@ def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequenc
             f"{family}: network.cameras = {config.network.cameras}, the robot has {len(robot.cameras)}",
             hint="--set policy.model.network.cameras=0   (as many as there are)",
         )
-    if config.network.vocab_size < VOCAB_SIZE:
+    form = replace(form, tokenizer=tokenizer_of(config))
+    if config.network.vocab_size < form.tokenizer.size:
         raise ConfigError(
-            f"{family}: network.vocab_size = {config.network.vocab_size}, prompts have {VOCAB_SIZE} different tokens",
-            hint=f"--set policy.model.network.vocab_size={VOCAB_SIZE}",
+            f"{family}: network.vocab_size = {config.network.vocab_size}, prompts have {form.tokenizer.size} different "
+            "tokens",
+            hint=f"--set policy.model.network.vocab_size={form.tokenizer.size}",
         )
     if relative := relative_dims(config, robot):
         from data.normalise import check_relative_dims
@@ -52,7 +86,7 @@ def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequenc
                 hint="--set policy.model.relative_actions=false",
             ) from error
     for prompt in prompts:
-        tokens = max(len(encode(form.text(prompt, [0] * states, condition=condition))) for condition in TEXTS)
+        tokens = form.longest(prompt, states)
         if tokens > config.prompt_tokens:
             raise ConfigError(
                 f"{family}: the prompt {prompt!r} and {states} state values take {tokens} tokens, expected at most "

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 from policy.flow.sizes import NetworkSizes
+from policy.flow.tokenizer import LOCAL, FileTokenizer, Tokenizer
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
@@ -33,6 +35,10 @@ class FlowConfig:
     shift_pixels: int = setting(2, minimum=0, help="random shift of training images, pixels each way")
     prompt_tokens: int = setting(64, minimum=8, help="longest prompt, tokens")
     candidates: int = setting(3, minimum=1, help="bundles kept, evenly over the last half of training")
+    start: str = setting(
+        "", content=True, help="folder of published weights that the first training starts from; empty: drawn by seed"
+    )
+    tokenizer: str = setting("", content=True, help="tokenizer.json that those weights were trained with")
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
 
     def __post_init__(self) -> None:
@@ -51,6 +57,11 @@ def relative_dims(config: FlowConfig, robot: RobotSpec) -> tuple[int, ...]:
     if not config.relative_actions:
         return ()
     return tuple(dim for dim in range(len(robot.action_names)) if dim not in robot.gripper_dims)
+
+
+def tokenizer_of(config: FlowConfig) -> Tokenizer:
+    """What cuts the prompts of a training."""
+    return FileTokenizer(Path(config.tokenizer)) if config.tokenizer else LOCAL
 
 
 def network_sizes(config: FlowConfig, robot: RobotSpec, cameras: Sequence[str]) -> NetworkSizes:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.flow.checks import check, check_conditioning
-from policy.flow.config import FlowConfig, base_config, relative_dims
+from policy.flow.config import FlowConfig, base_config, network_sizes, relative_dims
 from policy.flow.prompt import PromptForm
 from policy.flow.sizes import NetworkSizes
 from policy.models import Acting, PolicyFamily
+from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def flow_family(
     form: PromptForm,
     presets: Mapping[str, Callable[..., Any]],
     kind: Callable[[], type[FlowNetwork]],
-    published: Callable[[], NetworkSizes],
+    published: NetworkSizes,
     loaded_by: tuple[str, ...] = (),
 ) -> PolicyFamily:
     """What such a family offers.
@@ -66,10 +67,20 @@ def flow_family(
 
         return training_memory(kind(), *args, **kwargs)
 
+    def check_files(config: FlowConfig, robot: RobotSpec) -> None:
+        if config.start:
+            import torch
+
+            from policy.flow.weights import check_weights
+
+            with torch.device("meta"):
+                network = kind()(network_sizes(config, robot, robot.camera_names))
+            check_weights(network, Path(config.start))
+
     def check_checkpoint(folder: Path) -> tuple[str, list[str]]:
         from policy.flow.headers import check_checkpoint
 
-        return check_checkpoint(kind(), published(), folder)
+        return check_checkpoint(kind(), published, folder)
 
     return PolicyFamily(
         name=name,
@@ -77,8 +88,9 @@ def flow_family(
         presets=presets,
         relative_dims=relative_dims,
         image_size=lambda config: (config.network.image_size, config.network.image_size),
-        check=partial(check, name, form),
+        check=partial(check, name, form, published),
         check_conditioning=partial(check_conditioning, name),
+        check_files=check_files,
         base=base_config,
         train=train,
         load=load,

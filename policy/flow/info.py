@@ -8,6 +8,7 @@ from typing import Any
 
 from policy.flow.scaling import PolicyStats
 from policy.flow.sizes import NetworkSizes
+from policy.flow.tokenizer import LOCAL, Tokenizer
 
 PROMPT_SEPARATOR = "; "
 
@@ -36,6 +37,8 @@ class BundleInfo:
     """beta: 1 acts by the conditioned flow alone, otherwise by unconditioned + beta (conditioned - unconditioned)."""
     noise_scale: float = 1.0
     """Factor on the standard normal noise that the flow starts from when acting."""
+    tokenizer: Tokenizer = LOCAL
+    """What cuts its prompts; one of a file travels in the bundle."""
     policy_id: str = ""
     """Identity of the folder's logical content; known once it is written."""
 
@@ -49,4 +52,4 @@ class Layout:
     prefix: str = ""
     """Of every weight's name there."""
     files: Callable[[BundleInfo], Mapping[str, Any]]
-    """{name: what it holds}: JSON, or {name: array} where the name ends with .safetensors."""
+    """{name: what it holds}: JSON, bytes, or {name: array} where the name ends with .safetensors."""

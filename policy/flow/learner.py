@@ -121,8 +121,6 @@ class FlowLearner(LossModule):
 
     def _prompt(self, batch: Mapping[str, Any]) -> tuple[NDArray[np.int64], BoolArray | None]:
         state = self.stats.state.apply(np.asarray(batch["state"]))
-        if "condition" not in batch and "prompt" not in batch:
-            return self.network.form.tokens(self.prompts[0], state), None
         same = np.zeros(len(state), np.int64)
         which, condition = (np.asarray(batch.get(field, same)) for field in ("prompt", "condition"))
         if self.network.sizes.condition == "embedding":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from policy.flow.config import FlowConfig, network_sizes
+from policy.flow.config import FlowConfig, network_sizes, tokenizer_of
 from policy.flow.learner import FlowLearner
 from policy.flow.network import FlowNetwork
 from policy.flow.scaling import PolicyStats
@@ -49,6 +49,7 @@ def training_memory(
     scaled = PolicyStats.from_json(stats, relative=config.relative_actions, scaling=kind.scaling)
     with torch.device("meta"):
         network = kind(sizes)
+    network.form = replace(network.form, tokenizer=tokenizer_of(config))
     mode = FakeTensorMode()
     for module in network.modules():
         for name, value in module._parameters.items():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -123,14 +123,16 @@ class FlowNetwork(nn.Module, ABC):
     family: ClassVar[str]
     """Name of the family: in bundles and in messages."""
     sizes_type: ClassVar[type[NetworkSizes]] = NetworkSizes
-    form: ClassVar[PromptForm]
-    """How it reads instruction, state and condition."""
+    form: PromptForm
+    """How it reads instruction, state and condition: of the family, or with the tokenizer of its weights."""
     scaling: ClassVar[type[Scaling]] = Scaling
     """How it scales state and action."""
     layout: ClassVar[Layout]
     """The files of its bundles beside recap.json."""
     unread: ClassVar[tuple[str, ...]] = ()
     """Patterns of names that published checkpoints have and this network does not."""
+    tied: ClassVar[Mapping[str, str]] = {}
+    """{name: its twin here}: one tensor that published checkpoints may hold under either name."""
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ import numpy as np
 
 from policy.conditioning import TEXTS
 from policy.flow.bundle import link_folder, read_bundle, write_bundle
-from policy.flow.config import FlowConfig, candidate_steps, network_sizes, relative_dims
+from policy.flow.config import FlowConfig, candidate_steps, network_sizes, relative_dims, tokenizer_of
 from policy.flow.info import PROMPT_SEPARATOR, BundleInfo
 from policy.flow.initialise import initialise
 from policy.flow.learner import FlowLearner, check_images
@@ -24,6 +24,7 @@ from policy.flow.network import FlowNetwork
 from policy.flow.scaling import PolicyStats
 from policy.flow.sizes import NetworkSizes
 from policy.flow.vocabulary import FIRST_BIN
+from policy.flow.weights import load_weights
 from recap import faults
 from recap.config import semantic_dict, to_json
 from recap.errors import ConfigError, ResumeRefused
@@ -71,7 +72,7 @@ def train(
         out: folder to make; replaced if an earlier attempt left it half written.
         journal: told how training goes.
         data_identity: identity of the training data, labels included; a resume on other data is refused.
-        base: bundle whose weights training starts from; None: weights drawn from `seed`.
+        base: bundle whose weights training starts from; None: those of `config.start`, or weights drawn from `seed`.
         condition: words that the bundles act with (policy.conditioning.POSITIVE), or "" for a policy without any.
         seed: of starting weights and training noise.
         runtime: where to compute; with several ranks every one of them calls this, and rank 0 writes the bundles.
@@ -116,11 +117,15 @@ def train(
         relative_dims=relative,
         stats=PolicyStats.from_json(stats, relative=bool(relative), scaling=kind.scaling),
         condition=condition,
+        tokenizer=tokenizer_of(config),
     )
     fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
     network = kind(sizes)
+    network.form = replace(network.form, tokenizer=info.tokenizer)
     if base is None:
-        initialise(network, seed=seed, first_bin=FIRST_BIN)
+        initialise(network, seed=seed, bins=None if config.start else FIRST_BIN)
+        if config.start:
+            load_weights(network, Path(config.start))
     else:
         weights, start = read_bundle(kind, base)
         _check_base(kind.family, base, start, info)
@@ -196,6 +201,8 @@ def _check_base(family: str, base: Path, start: BundleInfo, wanted: BundleInfo) 
                 f"{family}: base {base} has {name} {_short(got)}, expected {_short(expected)}",
                 hint="train the base with the same policy.model settings, robot and cameras",
             )
+    if start.tokenizer.content != wanted.tokenizer.content:
+        raise ConfigError(f"{family}: base {base} was trained with another tokenizer than policy.model.tokenizer says")
 
 
 def _short(value: Any) -> str:

@@ -73,6 +73,9 @@ class PolicyFamily:
     """(h, w) that it reads pictures at; its training batches have this size, and it letterboxes what it acts on."""
     check: Callable[..., None] = lambda config, *, prompts, robot: None
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
+    check_files: Callable[[Any, RobotSpec], None] = lambda config, robot: None
+    """check_files(config, robot) raises ConfigError for published weights to start from that are not this network's, by
+    names and shapes. May import torch."""
     check_conditioning: Callable[[Any, str], None] = _told_in_codes
     """check_conditioning(config, way) raises ConfigError for a way of policy.teaching that it cannot learn in."""
     train: Callable[..., dict[str, float]]

@@ -111,7 +111,11 @@ def train_synthetic(
     chosen, robot = POLICIES.get(family), arm_pair()
     relative = chosen.relative_dims(config, robot)
     batches: BatchSource = SyntheticBatches(
-        batch_size=config.batch_size, chunk=config.chunk, seed=seed, relative=relative
+        batch_size=config.batch_size,
+        chunk=config.chunk,
+        image_size=chosen.image_size(config)[0],
+        seed=seed,
+        relative=relative,
     )
     rising = np.linspace(-1, 1, SYNTHETIC_ROWS, dtype=np.float32)
     if weighted:

@@ -31,6 +31,6 @@ POLICIES.add(
         form=PROMPT,
         presets={"tiny": tiny_preset, "small": small_preset},
         kind=_network,
-        published=published,
+        published=published(),
     ),
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from policy.flow.info import BundleInfo, Layout
 from policy.flow.scaling import Scaling
-from policy.flow.vocabulary import tokenizer_json
+from policy.flow.tokenizer import FILE_NAME
 from policy.models.gigabrain0.sizes import GigaBrain0Sizes
 
 
@@ -43,7 +43,7 @@ def _config(info: BundleInfo) -> dict[str, Any]:
 def _files(info: BundleInfo) -> dict[str, Any]:
     padded = info.network.action_dim
     stats = {"observation.state": _quantiles(info.stats.state, padded), "action": _quantiles(info.stats.action, padded)}
-    return {"config.json": _config(info), "norm_stats.json": {"norm_stats": stats}, "tokenizer.json": tokenizer_json()}
+    return {"config.json": _config(info), "norm_stats.json": {"norm_stats": stats}, FILE_NAME: info.tokenizer.content}
 
 
 def _quantiles(scaling: Scaling, width: int) -> dict[str, list[float]]:

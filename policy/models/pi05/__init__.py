@@ -31,7 +31,7 @@ POLICIES.add(
         form=PROMPT,
         presets={"tiny": tiny_preset, "small": small_preset},
         kind=_network,
-        published=full,
+        published=full(),
         loaded_by=("LeRobot",),
     ),
 )

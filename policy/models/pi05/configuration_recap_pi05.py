@@ -31,6 +31,9 @@ class RecapPI05Config(PI05Config):
     noise_scale: float = 1.0
     """Factor on the noise that the flow starts from when acting. LeRobot's training call does not read it."""
 
+    prompt_tails: list[list[int]] | None = None
+    """Tokens that end a prompt with the condition, and without: of another tokenizer than the local one."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.guidance != 1.0 and not self.condition:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from policy.flow.info import BundleInfo, Layout
-from policy.flow.vocabulary import tokenizer_json
+from policy.flow.tokenizer import FILE_NAME
 from policy.models.pi05.lerobot_files import config_json, postprocessor_files, preprocessor_files
 
 
@@ -24,7 +24,7 @@ def _files(info: BundleInfo) -> dict[str, Any]:
         "config.json": config_json(info),
         **preprocessor_files(info),
         **postprocessor_files(info),
-        "tokenizer.json": tokenizer_json(),
+        FILE_NAME: info.tokenizer.content,
     }
 
 

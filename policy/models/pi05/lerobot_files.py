@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from policy.flow.scaling import Scaling
+from policy.flow.tokenizer import LOCAL
+from policy.models.pi05.prompt import PROMPT
 from recap.config import to_json
 from recap.types import FloatArray
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
 POLICY_TYPE = "recap_pi05"
+TOKENIZER = "recap_pi05_tokenizer"
+CONTENT = "tokenizer_json"
 _NORMALIZER = "normalizer_processor"
 _UNNORMALIZER = "unnormalizer_processor"
 _MODES = {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILES"}
@@ -61,13 +66,22 @@ def config_json(info: BundleInfo) -> dict[str, Any]:
         "use_relative_actions": bool(info.relative_dims),
         "relative_exclude_joints": excluded_names(info),
         "action_feature_names": list(info.action_names),
+        **({} if info.tokenizer is LOCAL else {"prompt_tails": _tails(info)}),
     }
+
+
+def _tails(info: BundleInfo) -> list[list[int]]:
+    return replace(PROMPT, tokenizer=info.tokenizer).tails(info.network.words(info.condition))
 
 
 def preprocessor_files(info: BundleInfo) -> dict[str, Any]:
     """policy_preprocessor.json and the state of its normaliser."""
     inputs, outputs = _features(info)
     name = f"policy_preprocessor_step_3_{_NORMALIZER}.safetensors"
+    state = f"policy_preprocessor_step_5_{TOKENIZER}.safetensors"
+    # LeRobot looks a tokenizer up in the hub by its name; this one travels as the state of its step.
+    content = info.tokenizer.content
+    own = {state: {CONTENT: np.array(bytearray(content), np.uint8)}} if isinstance(content, bytes) else {}
     steps = [
         {"registry_name": "rename_observations_processor", "config": {"rename_map": {}}},
         {"registry_name": "to_batch_processor", "config": {}},
@@ -82,12 +96,17 @@ def preprocessor_files(info: BundleInfo) -> dict[str, Any]:
         _normalizer(_NORMALIZER, {**inputs, **outputs}, name),
         {"registry_name": "pi05_prepare_state_tokenizer_processor_step", "config": {}},
         {
-            "registry_name": "recap_pi05_tokenizer",
+            "registry_name": TOKENIZER,
             "config": {"max_length": info.prompt_tokens, "condition": info.network.words(info.condition)},
+            **({"state_file": state} if own else {}),
         },
         {"registry_name": "device_processor", "config": {"device": "cpu", "float_dtype": None}},
     ]
-    return {"policy_preprocessor.json": {"name": "policy_preprocessor", "steps": steps}, name: _stats_tensors(info)}
+    return {
+        "policy_preprocessor.json": {"name": "policy_preprocessor", "steps": steps},
+        name: _stats_tensors(info),
+        **own,
+    }
 
 
 def postprocessor_files(info: BundleInfo) -> dict[str, Any]:

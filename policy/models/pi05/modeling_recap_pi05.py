@@ -19,6 +19,7 @@ from torch import Tensor
 from policy.conditioning import code_of, shares_of
 from policy.flow.learner import masked_mean
 from policy.flow.network import Prefix
+from policy.flow.prompt import without_condition
 from policy.flow.vocabulary import PAD
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
 from policy.models.pi05.network import Pi05Network
@@ -91,9 +92,8 @@ class _Core(Pi05Network):
                 :, 0
             ]
         lengths = masks.sum(1).cpu().numpy()
-        plain = torch.from_numpy(
-            self.form.unconditioned_tokens(tokens.cpu().numpy(), lengths, condition=config.condition)
-        )
+        tails = config.prompt_tails or self.form.tails(config.condition)
+        plain = torch.from_numpy(without_condition(tokens.cpu().numpy(), lengths, tails))
         tokens = torch.cat([tokens, plain.to(tokens.device)])
         features, seen = self.embed_images(torch.stack(images, dim=1)), torch.stack(img_masks, dim=1)
         prefix = self.prefix_after(

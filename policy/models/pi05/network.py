@@ -7,7 +7,7 @@ torch alone: no transformers, no LeRobot.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +140,11 @@ class Pi05Network(FlowNetwork):
     form = PROMPT
     layout = LAYOUT
     unread = ("paligemma_with_expert.*.lm_head.weight",)
+    tied: ClassVar = {
+        "paligemma_with_expert.paligemma.lm_head.weight": (
+            "paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"
+        )
+    }
 
     @staticmethod
     def make_body(sizes: NetworkSizes) -> Body:

@@ -19,19 +19,25 @@ from lerobot.processor import (
 )
 from lerobot.utils.constants import OBS_LANGUAGE_ATTENTION_MASK, OBS_LANGUAGE_TOKENS
 
-from policy.flow.vocabulary import PAD, encode
+from policy.flow.tokenizer import LOCAL, FileTokenizer, Tokenizer
+from policy.flow.vocabulary import PAD
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
+from policy.models.pi05.lerobot_files import CONTENT, TOKENIZER
 from policy.models.pi05.prompt import PROMPT
 
 
 @dataclass
-@ProcessorStepRegistry.register(name="recap_pi05_tokenizer")
+@ProcessorStepRegistry.register(name=TOKENIZER)
 class RecapTokenizerStep(ObservationProcessorStep):
-    """Prompt text, with the policy's condition -> token ids, padded on the right. Self-contained: no hub, no file."""
+    """Prompt text, with the policy's condition -> token ids, padded on the right. Self-contained: no hub.
+
+    The tokenizer of published weights is the step's state: the bytes of its tokenizer.json, [n] uint8.
+    """
 
     max_length: int = 64
     condition: str = ""
     task_key: str = "task"
+    tokenizer: Tokenizer = LOCAL
 
     def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
         """Adds token ids and attention mask, each [B, max_length].
@@ -41,7 +47,8 @@ class RecapTokenizerStep(ObservationProcessorStep):
         """
         texts = self.transition[TransitionKey.COMPLEMENTARY_DATA][self.task_key]
         texts = [texts] if isinstance(texts, str) else texts
-        rows = [encode(PROMPT.conditioned(text, self.condition)) for text in texts]
+        cut = self.tokenizer.encode([PROMPT.conditioned(text, self.condition) for text in texts])
+        rows = [(*self.tokenizer.start, *ids) for ids in cut]
         longest = max(map(len, rows))
         if longest > self.max_length:
             raise ValueError(f"a prompt of {longest} tokens, expected at most {self.max_length}")
@@ -51,6 +58,13 @@ class RecapTokenizerStep(ObservationProcessorStep):
         lengths = torch.tensor([len(ids) for ids in rows])
         mask = torch.arange(self.max_length)[None] < lengths[:, None]
         return {**observation, OBS_LANGUAGE_TOKENS: tokens, OBS_LANGUAGE_ATTENTION_MASK: mask}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        content = self.tokenizer.content
+        return {CONTENT: torch.frombuffer(bytearray(content), dtype=torch.uint8)} if isinstance(content, bytes) else {}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.tokenizer = FileTokenizer(state[CONTENT].numpy().tobytes())
 
     def get_config(self) -> dict[str, Any]:
         return {"max_length": self.max_length, "condition": self.condition}

@@ -26,7 +26,8 @@ for folder, again in zip(map(Path, sys.argv[2::2]), map(Path, sys.argv[3::2])):
     pre, post = make_pre_post_processors(config, pretrained_path=str(folder))
     batch = {"observation.state": torch.from_numpy(fed["observation.state"]), "task": str(fed["task"])}
     batch |= {name: torch.from_numpy(fed[name]).permute(2, 0, 1).float() / 255 for name in names}
-    policy.model.sample_noise = lambda shape, device: torch.from_numpy(fed["noise"])[None]
+    noise = torch.from_numpy(fed["noise"])[None]
+    policy.model.sample_noise = lambda shape, device: torch.nn.functional.pad(noise, (0, shape[-1] - noise.shape[-1]))
     action = post(policy.predict_action_chunk(pre(batch)))[0].numpy()
     for thing in (policy, pre, post):
         thing.save_pretrained(again)
@@ -100,7 +101,8 @@ def test_lerobot_saves_the_same_folder(loaded_by_lerobot: Loaded, beta: float) -
             assert theirs.keys() == mine.keys()
             assert all((theirs[name] == mine[name]).all() for name in mine)
             compared += 1
-    assert compared == 6
+    own = "tokenizer" in json.loads((guided / "recap.json").read_bytes())
+    assert compared == (7 if own else 6)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +127,56 @@ def test_full_size_has_the_published_layout(compared: dict[str, Any]) -> None:
     """Built on the meta device: names and shapes of every weight of LeRobot's pi05 but the two unused heads."""
     assert compared["missing"] == compared["extra"] == compared["other_shape"] == []
     assert compared["parameters"] == 3_353_433_872
+
+
+@pytest.fixture(scope="module")
+def beside_stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any]]:
+    """A policy that acts with published weights as they are, and what LeRobot's own classes make of the same folder."""
+    import numpy as np
+    from tests.support.policies import last_candidate, make_observation, train_synthetic
+    from tests.support.published import published_config
+
+    from policy.flow.acting import chunk_noise
+    from policy.models import load_policy
+
+    folder, observation = tmp_path_factory.mktemp("stock"), make_observation(seed=5)
+    config, _ = published_config("pi05", folder / "published", steps=0)
+    train_synthetic("pi05", config, folder)
+    np.savez(
+        folder / "observation.npz",
+        **{f"observation.images.{name}": frame for name, frame in observation.frames.items()},
+        **{"observation.state": observation.state, "task": observation.prompt},
+        noise=chunk_noise(11, config.chunk, 14).numpy(),
+    )
+    script = Path(__file__).with_name("act_with_stock_lerobot.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder / "published"), str(folder / "observation.npz")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return load_policy(last_candidate(folder)), json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_published_weights_act_as_in_lerobots_own_policy(beside_stock: tuple[Any, dict[str, Any]]) -> None:
+    """Its PI05Policy and processors, its tokenizer step, the same folder and noise: the same actions."""
+    import numpy as np
+    from tests.support.policies import make_observation
+
+    policy, theirs = beside_stock
+    ours = policy.act(make_observation(seed=5), noise_seed=11)
+    np.testing.assert_allclose(np.array(theirs["action"]), ours, atol=1e-5)
+    assert np.abs(ours).max() > 1e-3
+
+
+def test_prompts_are_cut_as_by_lerobots_tokenizer_step(beside_stock: tuple[Any, dict[str, Any]]) -> None:
+    import numpy as np
+    from tests.support.policies import make_observation
+
+    policy, theirs = beside_stock
+    observation = make_observation(seed=5)
+    scaled = policy.info.stats.state.apply(observation.state[None])
+    zero = np.zeros(1, np.int64)
+    tokens, _ = policy.network.form.mixed_tokens((observation.prompt,), zero, scaled, zero)
+    assert tokens[0].tolist() == theirs["tokens"]

@@ -16,6 +16,7 @@ from torch import Tensor
 from policy.conditioning import TEXTS, Condition
 from policy.flow.initialise import initialise
 from policy.flow.learner import FlowLearner, float_images
+from policy.flow.prompt import without_condition
 from policy.flow.scaling import PolicyStats
 from policy.flow.vocabulary import FIRST_BIN, PAD
 from policy.models.pi05.network import Pi05Network
@@ -30,7 +31,7 @@ codes = st.lists(st.sampled_from([0, 1, 2]), min_size=ROWS, max_size=ROWS).map(l
 
 def make_learner() -> FlowLearner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
-    initialise(network, seed=0, first_bin=FIRST_BIN)
+    initialise(network, seed=0, bins=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
     return FlowLearner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
 
@@ -116,10 +117,10 @@ def test_leaving_the_condition_out_gives_the_plain_prompt(row: int, extra: int) 
     state = np.linspace(-1, 1, ROWS * 14, dtype=np.float32).reshape(ROWS, 14)[row : row + 1]
     conditioned, plain = PROMPT.tokens(TASK, state, condition=TEXTS[1]), PROMPT.tokens(TASK, state)
     padded = np.pad(conditioned, ((0, 0), (0, extra)))
-    out = PROMPT.unconditioned_tokens(padded, np.array([conditioned.shape[1]]), condition=TEXTS[1])
+    out = without_condition(padded, np.array([conditioned.shape[1]]), PROMPT.tails(TEXTS[1]))
     assert out[0].tolist() == plain[0].tolist() + [PAD] * (1 + extra)
     with pytest.raises(ConfigError, match="does not end with the condition"):
-        PROMPT.unconditioned_tokens(plain, np.array([plain.shape[1]]), condition=TEXTS[1])
+        without_condition(plain, np.array([plain.shape[1]]), PROMPT.tails(TEXTS[1]))
 
 
 def test_unknown_codes_are_refused() -> None:

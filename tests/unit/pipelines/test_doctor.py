@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.support.published import published_config
 
 from pipelines import doctor
 from pipelines.invocation import Invocation
@@ -29,7 +31,7 @@ def config(**typed: Any) -> Any:
 
 def test_a_sound_machine(tmp_path: Path) -> None:
     found = {one.name: one for one in doctor.examine(config(), tmp_path / "not" / "there")}
-    assert set(found) == {"packages", "machine", "device", "disk", "renderer", "memory", "speed"}
+    assert set(found) == {"packages", "machine", "device", "disk", "renderer", "models", "memory", "speed"}
     assert not [one for one in found.values() if one.state == "bad"]
     assert "minutes" in found["speed"].text
     assert "activations" in found["memory"].text
@@ -55,6 +57,29 @@ def test_a_training_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPat
     found = list(doctor._training(config()))
     assert [(one.name, one.state) for one in found] == [("memory", "bad")]
     assert "micro_batch" in found[0].fix
+
+
+def test_models_that_cannot_be_trained_are_named_and_not_tried(tmp_path: Path) -> None:
+    asked = config()
+    model = replace(asked.policy.model, start=str(tmp_path))
+    found = {
+        one.name: one for one in doctor.examine(replace(asked, policy=replace(asked.policy, model=model)), tmp_path)
+    }
+    assert found["models"].state == "bad"
+    assert "both or none" in found["models"].text
+    assert "memory" in found
+    assert "speed" not in found
+
+
+def test_weights_to_start_from_are_looked_at(tmp_path: Path) -> None:
+    start, _ = published_config("pi05", tmp_path / "published", steps=0)
+    asked = config()
+    fitting = replace(asked, policy=replace(asked.policy, model=start))
+    assert {one.state for one in doctor._models(fitting)} == {"ok"}
+    smaller = replace(start, network=replace(start.network, depth=2))
+    (wrong,) = doctor._models(replace(asked, policy=replace(asked.policy, model=smaller)))
+    assert wrong.state == "bad"
+    assert "layers.2" in wrong.text
 
 
 def test_little_and_locked_disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

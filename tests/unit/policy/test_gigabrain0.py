@@ -19,6 +19,7 @@ from policy.conditioning import POSITIVE
 from policy.flow.initialise import initialise
 from policy.flow.learner import FlowLearner
 from policy.flow.network import number_slots
+from policy.flow.prompt import without_condition
 from policy.flow.scaling import PolicyStats
 from policy.flow.vocabulary import FIRST_BIN, encode
 from policy.models.gigabrain0.network import EmbodimentLinear, GigaBrain0Network
@@ -185,7 +186,7 @@ def test_the_target_of_the_flow_is_noise_minus_action() -> None:
     """A network that answers 0 has lost the square of it, over real steps and dimensions alone."""
     sizes = replace(tiny(), action_dim=14, cameras=3)
     network = GigaBrain0Network(sizes)
-    initialise(network, seed=0, first_bin=FIRST_BIN)
+    initialise(network, seed=0, bins=FIRST_BIN)
     with torch.no_grad():
         network.action_out_proj.get_parameter("weight").zero_()
         network.action_out_proj.get_parameter("bias").zero_()
@@ -237,7 +238,7 @@ def test_tokens_are_those_of_the_text() -> None:
         assert slots.tolist() == [14] * 4
     plain, told = PROMPT.tokens(TASK, state), PROMPT.tokens(TASK, state, condition=POSITIVE)
     lengths = np.full(4, told.shape[1])
-    cut = PROMPT.unconditioned_tokens(told, lengths, condition=POSITIVE)
+    cut = without_condition(told, lengths, PROMPT.tails(POSITIVE))
     assert cut[:, : plain.shape[1]].tolist() == plain.tolist()
 
 
@@ -265,7 +266,7 @@ def test_every_robot_has_its_own_projection() -> None:
 def test_knowledge_insulation_keeps_the_loss_from_the_prefix(insulated: bool) -> None:
     sizes = replace(tiny(), action_dim=14, cameras=3, knowledge_insulation=insulated)
     network = GigaBrain0Network(sizes)
-    initialise(network, seed=0, first_bin=FIRST_BIN)
+    initialise(network, seed=0, bins=FIRST_BIN)
     tokens = torch.from_numpy(PROMPT.tokens(TASK, np.zeros((2, 14), np.float32)))
     prefix = network.prefix(torch.rand(2, 3, 3, 64, 64), tokens)
     network.velocity(prefix, torch.randn(2, 1, 8, 14), torch.rand(2, 1)).square().mean().backward()
