@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import DEFAULT_WORKSPACE, noted
+from recap.texts import size_text
 
 
 def gc(
@@ -55,13 +56,3 @@ def gc(
         from cli.hints import typed_here
 
         typer.echo("remove them:  " + typed_here("recap gc --delete" + (f" --keep {keep}" if keep != 2 else "")))
-
-
-def size_text(count: int) -> str:
-    """Bytes in the largest unit that leaves at least 1.0."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -54,6 +54,9 @@ def run(
     task_file: Annotated[
         Path | None, typer.Option(help="Description of a task without a simulator; kept in the workspace.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print plan, memory, disk and time, and do nothing.")
+    ] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
@@ -61,6 +64,14 @@ def run(
     from cli.views import run_and_show
     from pipelines.invocation import Invocation
 
+    if dry_run:
+        from cli.dry_run import show_dry_run
+        from recap.errors import ConfigError
+
+        if task_file is not None:
+            raise ConfigError("--dry-run with --task-file, which is kept in the workspace", hint="recap run --dry-run")
+        show_dry_run(workspace, Invocation.of(workspace=workspace, **typed), as_json=as_json)
+        return
     if task_file is not None:
         from pipelines.task_files import name_task_file
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from recap.workspace import Workspace
 if TYPE_CHECKING:
     from pipelines.datasets.request import ImportRequest
     from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
+    from recap.explain import NodePlan
 
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 
@@ -131,6 +133,11 @@ def show_plan(root: Path, invocation: Invocation, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([_plain(plan) for plan in plans]))
         return
+    echo_plans(plans)
+
+
+def echo_plans(plans: Sequence[NodePlan]) -> None:
+    """A line per step."""
     width = max([14, *(len(plan.node) for plan in plans)])
     for plan in plans:
         typer.echo(f"{plan.state:<8} {plan.node:<{width}} {plan.why}")

@@ -173,11 +173,16 @@ class RunConfig:
             raise ConfigError("--rollouts with 0 iterations: nothing would read them", hint="leave --rollouts out")
 
 
+DEFAULT_POLICY = "pi05"
+"""Family of the policy where neither the command nor its preset says one."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Models:
     """Which families a run is made of, by name."""
 
-    policy: str = "pi05"
+    policy: str = ""
+    """"": the preset's."""
     value: str = "viva"
     """Whose values label; "": none is trained for that."""
     beside: tuple[str, ...] = ("clock", "state_only")

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.probe import NoiseBatches, policy_needs, value_needs
 from recap.errors import RecapError
 from recap.runner import SilentJournal
+from recap.texts import size_text
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
+    from recap.training.needs import Needs
 
 DISTRIBUTION = "recap-rl"
 PROBED_STEPS = 4
@@ -41,8 +44,15 @@ class Finding:
     fix: str = ""
 
 
-def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None) -> list[Finding]:
-    """Everything looked at for a run with these settings in the workspace at `root`, which need not be there."""
+def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None, probe: bool = True) -> list[Finding]:
+    """Everything looked at for a run with these settings in the workspace at `root`, which need not be there.
+
+    Args:
+        config: of the run.
+        root: of the workspace.
+        checkpoint: folder of weights to compare with the policy's published sizes.
+        probe: take a few steps to know the speed.
+    """
     device = _device(config)
     found = [_packages(), _cores(), device, _disk(root)]
     if not config.offline:
@@ -50,7 +60,7 @@ def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None) ->
     models = list(_models(config))
     found += models
     if device.state != "bad":
-        found += _training(config, tried=all(one.state != "bad" for one in models))
+        found += _training(config, tried=probe and all(one.state != "bad" for one in models))
     return found if checkpoint is None else [*found, *_checkpoint(config, checkpoint)]
 
 
@@ -131,29 +141,6 @@ def _renderer(config: RunConfig, root: Path) -> Finding:
     return Finding(name="renderer", state="ok", text=found)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Batches:
-    """Batches of the shapes that a training on these tasks has, of noise."""
-
-    size: int
-    chunk: int
-    image: tuple[int, int]
-    cameras: int
-    state: int
-    action: int
-
-    def batch(self, step: int) -> Mapping[str, Any]:
-        """As data.batches.TrainingBatches gives them."""
-        rng = np.random.default_rng(step)
-        return {
-            "images": rng.integers(0, 256, (self.size, self.cameras, *self.image, 3), dtype=np.uint8),
-            "state": rng.uniform(-1, 1, (self.size, self.state)).astype(np.float32),
-            "action": rng.uniform(-1, 1, (self.size, self.chunk, self.action)).astype(np.float32),
-            "action_is_pad": np.zeros((self.size, self.chunk), np.bool_),
-            "index": np.arange(self.size),
-        }
-
-
 class _Speed(SilentJournal):
     """A journal that remembers how fast the training went."""
 
@@ -166,60 +153,46 @@ class _Speed(SilentJournal):
 
 
 def _training(config: RunConfig, *, tried: bool = True) -> Iterator[Finding]:
-    """Memory of a training of the policy, and its speed if that much is there and it is `tried`."""
-    from data.task_list import tasks_of
+    """Memory of the trainings, and the speed of the policy's if that much is there and it is `tried`."""
+    from data.task_list import robot_of, tasks_of
     from policy.models import family_of
     from recap.training.runtime import Runtime
 
-    model, tasks = config.policy.model, tasks_of(config.tasks)
-    family, robot, runtime = family_of(model), tasks[0].robot, Runtime.of(config.runtime)
-    relative = family.relative_dims(model, robot)
-    batches = _Batches(
-        size=model.batch_size, chunk=model.chunk, image=family.image_size(model), cameras=len(robot.cameras),
-        state=len(robot.state_names), action=len(robot.action_names),
-    )  # fmt: skip
+    robot, runtime, model = robot_of(config.tasks), Runtime.of(config.runtime), config.policy.model
     given: dict[str, Any] = {
-        "prompts": (tasks[0].spec.prompt,), "robot": robot, "cameras": robot.camera_names, **family.at(runtime)
+        "prompts": tuple(task.spec.prompt for task in tasks_of(config.tasks)), "robot": robot, "runtime": runtime
     }  # fmt: skip
-    stats = _stats(batches, relative, model.chunk)
-    if family.memory is None:
-        yield Finding(name="memory", state="note", text=f"what a training of {family.name} needs is not known")
-    else:
-        needs = family.memory(model, batches.batch(0), stats, **given)
-        parts = ", ".join(f"{what} {_size(count)}" for what, count in needs.items())
-        here, total = _memory_there(config), sum(needs.values())
-        text = f"training {family.name} takes about {_size(total)} ({parts}); there are {_size(here)}"
-        if total > here:
-            fix = "smaller samples per pass: --set runtime.micro_batch=N, or another machine"
-            yield Finding(name="memory", state="bad", text=text, fix=fix)
-            return
-        yield Finding(name="memory", state="ok", text=text)
-    if not (family.networks and tried):
+    family = family_of(model)
+    found = [_memory(config, family.name, policy_needs(model, **given))]
+    values = config.values.items() if config.iterations else ()
+    needs = {name: value_needs(value, **given) for name, value in values}
+    found += [_memory(config, name, need) for name, need in needs.items() if need is not None]
+    yield from found
+    if not (family.networks and tried) or found[0].state == "bad":
         return
-    speed = _Speed()
+    speed, batches = _Speed(), NoiseBatches.of(family, model, robot)
     short = replace(model, fit=replace(model.fit, steps=PROBED_STEPS, log_every=1, checkpoint_every=PROBED_STEPS + 1))
     with tempfile.TemporaryDirectory(prefix="recap-doctor-") as folder:
         family.train(
-            short, batches, stats, scratch=Path(folder) / "scratch", out=Path(folder) / "out", journal=speed, **given
-        )
+            short, batches, batches.stats, scratch=Path(folder) / "scratch", out=Path(folder) / "out", journal=speed,
+            prompts=given["prompts"][:1], robot=robot, cameras=robot.camera_names, **family.at(runtime),
+        )  # fmt: skip
     if speed.steps_per_s:
         rate = float(np.median(speed.steps_per_s[1:] or speed.steps_per_s))
         text = f"1,000 steps of {family.name} take about {1000 / rate / 60:.1f} minutes ({rate:.1f} steps/s)"
         yield Finding(name="speed", state="ok", text=text)
 
 
-def _stats(batches: _Batches, relative: tuple[int, ...], chunk: int) -> dict[str, Any]:
-    def unit(width: int) -> dict[str, list[float]]:
-        return {"mean": [0.0] * width, "std": [1.0] * width, "q01": [-1.0] * width, "q99": [1.0] * width}
-
-    action = unit(batches.action)
-    return {
-        "state": unit(batches.state),
-        "action": action,
-        "relative_action": action if relative else None,
-        "relative_dims": list(relative),
-        "chunk": chunk,
-    }
+def _memory(config: RunConfig, name: str, needs: Needs | None) -> Finding:
+    if needs is None:
+        return Finding(name="memory", state="note", text=f"what a training of {name} needs is not known")
+    parts = ", ".join(f"{what} {size_text(count)}" for what, count in needs.memory.items())
+    here = _memory_there(config)
+    text = f"training {name} takes about {size_text(needs.total)} ({parts}); there are {size_text(here)}"
+    if needs.total > here:
+        fix = "smaller samples per pass: --set runtime.micro_batch=N, or another machine"
+        return Finding(name="memory", state="bad", text=text, fix=fix)
+    return Finding(name="memory", state="ok", text=text)
 
 
 def _memory_there(config: RunConfig) -> int:
@@ -280,7 +253,3 @@ def _checkpoint(config: RunConfig, folder: Path) -> Iterator[Finding]:
         return
     yield Finding(name="checkpoint", state="bad" if problems else "ok", text=f"{folder}: {what}")
     yield from (Finding(name="checkpoint", state="bad", text=line) for line in problems)
-
-
-def _size(count: int) -> str:
-    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.0f} MiB"

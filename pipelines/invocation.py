@@ -36,13 +36,18 @@ class Invocation:
     task: tuple[str, ...] = option(
         "--task", f"What to learn; several, with commas between, share one policy.  [default: {DEFAULT_TASK}]"
     )
-    preset: str = option("--preset", "Size of the run: sim, smoke or micro.", kind=str, default="sim")
+    preset: str = option(
+        "--preset",
+        "Size of the run: sim, smoke, micro; real-pi05 or real-gigabrain0 (published weights).",
+        kind=str,
+        default="sim",
+    )
     name: str = option("--name", "Name of the run; by default made from task, preset and seed.")
     seed: int = option("--seed", "Training seed.", kind=int, default=0)
     iterations: int | None = option(
         "--iterations", "RECAP iterations after imitation; by default the preset's.", kind=int | None
     )
-    policy: str | None = option("--policy", "Policy family; by default pi05.")
+    policy: str | None = option("--policy", "Policy family; by default the preset's, mostly pi05.")
     value: str | None = option("--value", "Value model whose values label; by default viva.")
     values: tuple[str, ...] | None = option(
         "--values", "Value models that stand beside it, with commas between; none: no other.  [clock,state_only]"
@@ -99,14 +104,14 @@ class Invocation:
 
     @property
     def _usual_name(self) -> str:
-        from pipelines.config import Models
+        from pipelines.config import DEFAULT_POLICY, Models
 
         usual = Models()
         main = self.labels or self.value or usual.value
         parts = [
             "-and-".join(self.task),
             *([self.preset] if self.preset != "sim" else []),
-            *([self.policy] if self.policy not in (None, usual.policy) else []),
+            *([self.policy] if self.policy not in (None, DEFAULT_POLICY) else []),
             *([main] if main != usual.value else []),
             *(["offline"] if self.collect == "none" else []),
             *([f"seed{self.seed}"] if self.seed else []),

@@ -69,3 +69,13 @@ def escaped(text: str) -> str:
         'caf\\udce9'
     """
     return text.encode(errors="backslashreplace").decode()
+
+
+def size_text(count: int) -> str:
+    """Bytes in the largest unit that leaves at least 1.0."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recap.errors import ConfigError
+from recap.specs import RobotSpec
 
 
 def view_positions(cameras: Sequence[str], views: Sequence[str], *, family: str) -> list[int]:
@@ -21,3 +22,8 @@ def view_positions(cameras: Sequence[str], views: Sequence[str], *, family: str)
             hint=f"--set {setting}={','.join(cameras)}",
         )
     return [cameras.index(view) for view in views or cameras]
+
+
+def largest(robot: RobotSpec) -> tuple[int, int]:
+    """(h, w) that holds the pictures of every camera."""
+    return max(camera.height for camera in robot.cameras), max(camera.width for camera in robot.cameras)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.config import Models
+from pipelines.config import DEFAULT_POLICY, Models
 
 
 def policy_model(name: str, size: str, **asked: Any) -> Any:
     """Settings of a policy family.
 
     Args:
-        name: of the family.
-        size: "tiny" for tests, "small" for simulation; a family without it gives its default settings.
+        name: of the family; "": pi05.
+        size: "tiny" for tests, "small" for simulation, "published" for real weights; a family without it gives its
+            default settings.
         asked: of PolicyFamily.presets.
     """
     from policy.models import POLICIES
 
-    family = POLICIES.get(name)
+    family = POLICIES.get(name or DEFAULT_POLICY)
     make = family.presets.get(size)
     return family.config() if make is None else make(**asked)
 
@@ -26,7 +27,7 @@ def noise_scales(policy: str) -> tuple[float, ...]:
     """The noise scales that a preset tries: of a policy that can act with any, a quiet one first."""
     from policy.models import POLICIES
 
-    return (0.3, 1.0) if "noise_scale" in POLICIES.get(policy).acts_by else (1.0,)
+    return (0.3, 1.0) if "noise_scale" in POLICIES.get(policy or DEFAULT_POLICY).acts_by else (1.0,)
 
 
 def value_models(models: Models, size: str, **asked: Any) -> dict[str, Any]:

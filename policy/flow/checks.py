@@ -24,7 +24,7 @@ def check_conditioning(family: str, config: FlowConfig, conditioning: str) -> No
         )
 
 
-def _check_start(family: str, config: FlowConfig, published: NetworkSizes) -> None:
+def _check_start(family: str, config: FlowConfig) -> None:
     if bool(config.start) != bool(config.tokenizer):
         raise ConfigError(
             f"{family}: start = {config.start!r} and tokenizer = {config.tokenizer!r}, expected both or none: "
@@ -37,6 +37,10 @@ def _check_start(family: str, config: FlowConfig, published: NetworkSizes) -> No
             "of the local vocabulary",
             hint="--set policy.model.network.slot_embeddings=false",
         )
+
+
+def check_published(family: str, config: FlowConfig, published: NetworkSizes) -> None:
+    """Raises ConfigError for the published sizes without the weights that they are for."""
     sizes = config.network
     if not config.start and (sizes.text_width, sizes.depth) == (published.text_width, published.depth):
         raise ConfigError(
@@ -45,17 +49,9 @@ def _check_start(family: str, config: FlowConfig, published: NetworkSizes) -> No
         )
 
 
-def check(
-    family: str,
-    form: PromptForm,
-    published: NetworkSizes,
-    config: FlowConfig,
-    *,
-    prompts: Sequence[str],
-    robot: RobotSpec,
-) -> None:
+def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
     """Raises ConfigError if the policy could not be trained for these prompts on this robot."""
-    _check_start(family, config, published)
+    _check_start(family, config)
     actions, states = len(robot.action_names), len(robot.state_names)
     # 0: as many as the robot has.
     if 0 < config.network.action_dim < actions:

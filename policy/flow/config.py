@@ -84,3 +84,11 @@ def candidate_steps(config: FlowConfig) -> tuple[int, ...]:
 def base_config[C: FlowConfig](config: C, steps: int) -> C:
     """The training of the weights that others start from: one candidate of it is enough."""
     return replace(config, network=config.network.of_base(), fit=replace(config.fit, steps=steps), candidates=1)
+
+
+def published_fit(steps: int) -> FitConfig:
+    """How openpi and LeRobot optimise a published network on one robot's data."""
+    return FitConfig(
+        steps=steps, learning_rate=2.5e-5, warmup_steps=1000, final_share=0.1, weight_decay=0.01, ema_decay=0.99,
+        checkpoint_every=1000,
+    )  # fmt: skip

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.flow.checks import check, check_conditioning
+from policy.flow.checks import check, check_conditioning, check_published
 from policy.flow.config import FlowConfig, base_config, network_sizes, relative_dims
 from policy.flow.prompt import PromptForm
 from policy.flow.sizes import NetworkSizes
@@ -18,6 +18,7 @@ from recap.training.runtime import CPU, Runtime
 if TYPE_CHECKING:
     from policy.flow.acting import FlowActor
     from policy.flow.network import FlowNetwork
+    from recap.training.needs import Needs
 
 
 def flow_family(
@@ -62,12 +63,13 @@ def flow_family(
 
         return with_condition(kind(), path, out, words)
 
-    def memory(*args: Any, **kwargs: Any) -> dict[str, int]:
-        from policy.flow.memory import training_memory
+    def needs(*args: Any, **kwargs: Any) -> Needs:
+        from policy.flow.needs import flow_needs
 
-        return training_memory(kind(), *args, **kwargs)
+        return flow_needs(kind(), *args, **kwargs)
 
     def check_files(config: FlowConfig, robot: RobotSpec) -> None:
+        check_published(name, config, published)
         if config.start:
             import torch
 
@@ -88,14 +90,14 @@ def flow_family(
         presets=presets,
         relative_dims=relative_dims,
         image_size=lambda config: (config.network.image_size, config.network.image_size),
-        check=partial(check, name, form, published),
+        check=partial(check, name, form),
         check_conditioning=partial(check_conditioning, name),
         check_files=check_files,
         base=base_config,
         train=train,
         load=load,
         networks=True,
-        memory=memory,
+        needs=needs,
         check_checkpoint=check_checkpoint,
         loaded_by=loaded_by,
         acts_by=("guidance", "noise_scale"),

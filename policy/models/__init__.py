@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from policy.teaching import GRADED
 from recap.errors import ArtifactCorrupt, ConfigError
@@ -17,6 +17,9 @@ from recap.protocols import Policy
 from recap.registry import Registry
 from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
+
+if TYPE_CHECKING:
+    from recap.training.needs import Needs
 
 
 def _one_way(bundle: Path, out: Path, acting: Acting) -> str:
@@ -101,9 +104,9 @@ class PolicyFamily:
     base: Callable[[Any, int], Any] = _shorter
     """base(config, steps) -> settings of the training of the weights that a training with `config` starts from."""
 
-    memory: Callable[..., dict[str, int]] | None = None
-    """memory(config, batch, stats_json, *, prompts, robot, cameras, runtime) -> {what: bytes} of a training, without
-    doing it (policy.flow.memory). None: nobody knows."""
+    needs: Callable[..., Needs] | None = None
+    """needs(config, batch, stats_json, *, prompts, robot, cameras, runtime) -> what a training needs, without doing it.
+    None: nobody knows."""
     check_checkpoint: Callable[[Path], tuple[str, list[str]]] | None = None
     """check_checkpoint(folder) -> (what it is, a line per tensor that does not fit), from headers alone
     (policy.flow.headers)."""

@@ -117,3 +117,27 @@ def published_config(family: str, folder: Path, *, steps: int, seed: int = 7) ->
             )
         weights = {name: value.to(torch.bfloat16).float() for name, value in weights.items()}
     return config, weights
+
+
+def wan_vae(folder: Path) -> Path:
+    """Wan2.2's autoencoder with few channels, in diffusers' layout: 4 latent channels, 16 pixels per cell."""
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[0.5, 1.0, 1.5, 2.0],
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_temporal=4,
+        scale_factor_spatial=16,
+    )
+    vae.save_pretrained(folder)
+    return folder

@@ -21,6 +21,7 @@ from value_model.bundle import read_description
 
 if TYPE_CHECKING:  # it opens zarr files: a run that only looks at settings never needs it
     from data.framecache import FrameView
+    from recap.training.needs import Needs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -136,6 +137,8 @@ class ValueFamily:
     """check(config, prompts=, robot=) raises ConfigError for what it cannot be trained for. Costs no torch."""
     check_files: Callable[[Any], None] = lambda config: None
     """The same for weights that it starts from, by names and shapes. May import torch."""
+    needs: Callable[..., Needs] | None = None
+    """needs(config, *, prompts, robot, runtime) -> what a training needs, without doing it. None: nobody knows."""
     gives_advantages: bool = False
     """Its models are GivesAdvantages."""
     privileged: bool = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from policy.flow.family import flow_family
 from policy.models import POLICIES
-from policy.models.gigabrain0.config import GigaBrain0Config, small_preset, tiny_preset
+from policy.models.gigabrain0.config import GigaBrain0Config, published_preset, small_preset, tiny_preset
 from policy.models.gigabrain0.prompt import PROMPT
 from policy.models.gigabrain0.sizes import published
 
@@ -29,7 +29,7 @@ POLICIES.add(
         "gigabrain0",
         config=GigaBrain0Config,
         form=PROMPT,
-        presets={"tiny": tiny_preset, "small": small_preset},
+        presets={"tiny": tiny_preset, "small": small_preset, "published": published_preset},
         kind=_network,
         published=published(),
     ),

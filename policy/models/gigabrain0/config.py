@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from policy.flow.config import FlowConfig
-from policy.models.gigabrain0.sizes import GigaBrain0Sizes, small, tiny
+from policy.flow.config import FlowConfig, published_fit
+from policy.models.gigabrain0.sizes import GigaBrain0Sizes, published, small, tiny
 from recap.training.config import FitConfig
 
 
@@ -36,4 +36,15 @@ def tiny_preset(*, steps: int, fine: bool) -> GigaBrain0Config:
     return GigaBrain0Config(
         network=tiny(), chunk=8, execute=4, batch_size=8, draws=2, euler_steps=3, candidates=2,
         fit=FitConfig(steps=steps),
+    )  # fmt: skip
+
+
+def published_preset(*, steps: int, fine: bool) -> GigaBrain0Config:
+    """GigaBrain-0 as giga-models fine-tunes it on one robot of its three, less the files to name: start, tokenizer.
+
+    Pictures are shifted and not cropped, turned and recoloured, for that is the augmentation that recap has.
+    """
+    return GigaBrain0Config(
+        network=published(), chunk=50, execute=25, batch_size=32, draws=1, euler_steps=10, relative_actions=True,
+        shift_pixels=8, prompt_tokens=200, candidates=2, fit=replace(published_fit(steps), weight_decay=1e-10),
     )  # fmt: skip

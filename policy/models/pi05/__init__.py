@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from policy.flow.family import flow_family
 from policy.models import POLICIES
-from policy.models.pi05.config import Pi05Config, small_preset, tiny_preset
+from policy.models.pi05.config import Pi05Config, published_preset, small_preset, tiny_preset
 from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import full
 
@@ -29,7 +29,7 @@ POLICIES.add(
         "pi05",
         config=Pi05Config,
         form=PROMPT,
-        presets={"tiny": tiny_preset, "small": small_preset},
+        presets={"tiny": tiny_preset, "small": small_preset, "published": published_preset},
         kind=_network,
         published=full(),
         loaded_by=("LeRobot",),

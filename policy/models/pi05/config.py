@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from policy.flow.config import FlowConfig
+from policy.flow.config import FlowConfig, published_fit
 from policy.flow.sizes import NetworkSizes
-from policy.models.pi05.sizes import small, tiny
+from policy.models.pi05.sizes import full, small, tiny
 from recap.training.config import FitConfig
 
 
@@ -44,3 +44,14 @@ def small_preset(*, steps: int, fine: bool) -> Pi05Config:
 def tiny_preset(*, steps: int, fine: bool) -> Pi05Config:
     """`tiny_config` of a run; too small for fine and coarse to differ."""
     return tiny_config(fit=FitConfig(steps=steps), candidates=2)
+
+
+def published_preset(*, steps: int, fine: bool) -> Pi05Config:
+    """pi0.5 as openpi and LeRobot fine-tune it, less the files to name: start, tokenizer.
+
+    Pictures are shifted and not cropped, turned and recoloured, for that is the augmentation that recap has.
+    """
+    return Pi05Config(
+        network=full(), chunk=50, execute=25, batch_size=32, draws=1, euler_steps=10, relative_actions=True,
+        shift_pixels=8, prompt_tokens=200, candidates=2, fit=published_fit(steps),
+    )  # fmt: skip

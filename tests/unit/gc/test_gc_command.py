@@ -9,10 +9,10 @@ import pytest
 from tests.support.fakes import InlineExecutor, toy_graph
 from typer.testing import CliRunner
 
-from cli.gc import size_text
 from cli.main import app
 from recap.runner import Runner
 from recap.store import Store
+from recap.texts import size_text
 from recap.workspace import Workspace
 
 

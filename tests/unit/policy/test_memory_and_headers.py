@@ -25,7 +25,6 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from policy.flow.config import FlowConfig, network_sizes
 from policy.flow.learner import FlowLearner
-from policy.flow.memory import _Kept
 from policy.flow.network import FlowNetwork
 from policy.flow.scaling import PolicyStats
 from policy.models import POLICIES
@@ -35,13 +34,14 @@ from policy.models.pi05.config import Pi05Config, tiny_config
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.sizes import full
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.training.needs import Needs, _Kept
 from recap.training.runtime import Runtime
 
 FAMILIES = {"pi05": (Pi05Network, tiny_config()), "gigabrain0": (GigaBrain0Network, tiny_preset(steps=1, fine=False))}
 
 
-def memory(family: str, config: FlowConfig, batch: Any, runtime: Runtime) -> dict[str, int]:
-    found = POLICIES.get(family).memory
+def needs_of(family: str, config: FlowConfig, batch: Any, runtime: Runtime) -> Needs:
+    found = POLICIES.get(family).needs
     assert found is not None
     return found(
         config, batch, synthetic_stats(config.chunk, ()), prompts=(TASK,), robot=arm_pair(), cameras=CAMERAS,
@@ -58,7 +58,7 @@ def really_kept(kind: type[FlowNetwork], config: FlowConfig, batch: Any, runtime
     kept = _Kept([*network.parameters()])
     part = runtime.micro_batch or len(rows["action"])
     with saved_tensors_hooks(kept.keep, lambda tensor: tensor), runtime.autocast():
-        learner({name: value[:part] for name, value in rows.items()})
+        learner({name: value[:part].clone() for name, value in rows.items()})
     return kept.bytes
 
 
@@ -67,7 +67,7 @@ def really_kept(kind: type[FlowNetwork], config: FlowConfig, batch: Any, runtime
 def test_the_computed_activations_are_those_of_a_real_pass(family: str, runtime: Runtime) -> None:
     kind, config = FAMILIES[family]
     batch = SyntheticBatches(batch_size=8, chunk=config.chunk).batch(0)
-    needs = memory(family, config, batch, runtime)
+    needs = needs_of(family, config, batch, runtime).memory
     assert needs["activations"] == really_kept(kind, config, batch, runtime) > 10_000
     with torch.device("meta"):
         network = kind(network_sizes(config, arm_pair(), CAMERAS))
@@ -80,9 +80,13 @@ def test_the_computed_activations_are_those_of_a_real_pass(family: str, runtime:
 def test_the_published_size_is_computed_without_its_memory() -> None:
     config = Pi05Config(network=full(), chunk=50, execute=50, draws=1, shift_pixels=0)
     batch = SyntheticBatches(batch_size=1, chunk=50, image_size=224).batch(0)
-    needs = memory("pi05", config, batch, Runtime(dtype="bfloat16"))
+    found = needs_of("pi05", config, batch, Runtime(dtype="bfloat16"))
+    needs = found.memory
     assert needs["weights"] == 4 * 3_353_433_872
     assert needs["activations"] > 2**32
+    # 2 x parameters x tokens forward, twice that backward: of image tower, prefix and expert, each over its own tokens.
+    vision, text, expert = 0.41e9 * 3 * 256, 1.98e9 * (3 * 256 + 64), 0.31e9 * 50
+    assert found.operations == pytest.approx(6 * (vision + text + expert), rel=0.25)
 
 
 @pytest.fixture(scope="module")

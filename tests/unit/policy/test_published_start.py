@@ -227,8 +227,8 @@ def test_prompts_that_could_be_too_long_are_refused(tmp_path: Path) -> None:
 
 def test_memory_is_computed_of_published_sizes_with_their_tokenizer(tmp_path: Path) -> None:
     config, weights = published_config("pi05", tmp_path, steps=0)
-    found = POLICIES.get("pi05").memory
+    found = POLICIES.get("pi05").needs
     assert found is not None
     batch = SyntheticBatches(batch_size=4, chunk=8, image_size=64).batch(0)
     needs = found(config, batch, synthetic_stats(8, ()), prompts=(TASK,), robot=arm_pair(), cameras=CAMERAS)
-    assert needs["weights"] == 4 * sum(value.numel() for value in weights.values())
+    assert needs.memory["weights"] == 4 * sum(value.numel() for value in weights.values())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.support.published import wan_vae
 from tests.support.values import synthetic_values, train_synthetic
 
 from recap.errors import ConfigError
@@ -64,28 +65,7 @@ def test_images_that_do_not_divide_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wan2.2's autoencoder with few channels: 4 latent channels, 16 pixels per cell."""
-    from diffusers import AutoencoderKLWan
-
-    torch.manual_seed(0)
-    vae = AutoencoderKLWan(
-        base_dim=4,
-        decoder_base_dim=4,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        latents_mean=[0.1, 0.2, 0.3, 0.4],
-        latents_std=[0.5, 1.0, 1.5, 2.0],
-        is_residual=True,
-        in_channels=12,
-        out_channels=12,
-        patch_size=2,
-        scale_factor_temporal=4,
-        scale_factor_spatial=16,
-    )
-    folder = tmp_path_factory.mktemp("vae")
-    vae.save_pretrained(folder)
-    return folder
+    return wan_vae(tmp_path_factory.mktemp("vae"))
 
 
 def test_each_view_is_a_video_of_one_frame(vae_folder: Path) -> None:

@@ -5,15 +5,26 @@ Registering imports neither torch nor diffusers: both wait until a model is trai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
 from value_model.models import VALUE_MODELS, ValueFamily
-from value_model.models.viva.checks import check, image_size
-from value_model.models.viva.config import VivaConfig, full_config, small_config, small_preset, tiny_config, tiny_preset
+from value_model.models.viva.checks import check, check_published, image_size
+from value_model.models.viva.config import (
+    VivaConfig,
+    full_config,
+    published_preset,
+    small_config,
+    small_preset,
+    tiny_config,
+    tiny_preset,
+)
 
 if TYPE_CHECKING:
+    from recap.training.needs import Needs
     from value_model.models.viva.label import Viva
 
 __all__ = ["VivaConfig", "full_config", "small_config", "tiny_config"]
@@ -31,7 +42,15 @@ def _load(path: Path, *, runtime: Runtime = CPU) -> Viva:
     return load(path, runtime=runtime)
 
 
+def _needs(config: VivaConfig, *, prompts: Sequence[str], robot: RobotSpec, runtime: Runtime) -> Needs:
+    from value_model.models.viva.needs import needs
+
+    del prompts  # as many numbers whatever they say
+    return needs(config, robot=robot, runtime=runtime)
+
+
 def _check_files(config: VivaConfig) -> None:
+    check_published(config)
     if not config.start:
         return
     import torch
@@ -49,12 +68,13 @@ VALUE_MODELS.add(
     ValueFamily(
         name="viva",
         config=VivaConfig,
-        presets={"tiny": tiny_preset, "small": small_preset},
+        presets={"tiny": tiny_preset, "small": small_preset, "published": published_preset},
         train=_train,
         load=_load,
         networks=True,
         image_size=image_size,
         check=check,
         check_files=_check_files,
+        needs=_needs,
     ),
 )

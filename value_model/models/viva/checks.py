@@ -11,8 +11,8 @@ from pathlib import Path
 
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
-from value_model.models.viva.config import EncoderConfig, VivaConfig
-from value_model.views import view_positions
+from value_model.models.viva.config import EncoderConfig, VivaConfig, wan_5b_sizes
+from value_model.views import largest, view_positions
 
 _ELSEWHERE = {
     "prompt_file": "--set values.viva.prompt_file=PATH",
@@ -22,8 +22,12 @@ _ELSEWHERE = {
 
 
 def image_size(config: VivaConfig, height: int, width: int) -> tuple[int, int]:
-    """The smallest (h, w) in whole tokens that holds pictures of a size."""
+    """(h, w) that pictures are letterboxed to: of the settings, or the smallest in whole tokens that holds a size."""
     token = config.encoder.patch_pixels * config.transformer.patch
+    if config.image_size is not None:
+        if any(side % token for side in config.image_size):
+            raise ConfigError(f"viva: image_size = {config.image_size}, expected multiples of {token} (one token)")
+        return config.image_size
     return -(-height // token) * token, -(-width // token) * token
 
 
@@ -44,14 +48,33 @@ def check(config: VivaConfig, *, prompts: Sequence[str], robot: RobotSpec) -> No
         for prompt in prompts:
             prompt_words(prompt, sizes.text_tokens)
     check_encoder(config.encoder)
-    pictures = [(camera.height, camera.width) for camera in robot.cameras]
-    height, width = image_size(config, max(h for h, _ in pictures), max(w for _, w in pictures))
+    height, width = image_size(config, *largest(robot))
     cells = config.encoder.patch_pixels
     check_cells(config.encoder.channels, height // cells, width // cells, len(robot.state_names))
 
 
+def check_published(config: VivaConfig) -> None:
+    """Of the published sizes nothing is drawn: weights, the encoder and the embeddings of its prompts are asked for."""
+    given = {"encoder.folder": config.encoder.folder or config.encoder.kind == "linear"}
+    if config.transformer == wan_5b_sizes():
+        given |= {"start": config.start, "prompt_file": config.prompt_file}
+    missing = [_ELSEWHERE[name] for name, path in given.items() if not path]
+    if missing:
+        raise ConfigError(
+            f"viva: published weights, and not where they are: {', '.join(n for n, p in given.items() if not p)}",
+            hint=" ".join(missing),
+        )
+
+
 def check_encoder(config: EncoderConfig) -> None:
     """Raises ConfigError if the channels and cells asked for are not those that the encoder can give."""
+    if config.folder and config.kind == "linear":
+        raise ConfigError(
+            f"viva: encoder.folder = {config.folder!r} with encoder.kind = linear, which reads none",
+            hint="--set values.viva.encoder.kind=wan_vae",
+        )
+    if config.kind == "wan_vae" and not config.folder:  # check_published says so, once nothing but files is missing
+        return
     if config.kind == "linear":
         count = 3 * config.patch_pixels**2
         if config.channels > count:

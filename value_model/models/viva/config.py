@@ -45,11 +45,6 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         validate(self)
-        if (self.kind == "wan_vae") != bool(self.folder):
-            raise ConfigError(
-                f"EncoderConfig.folder = {self.folder!r} with kind = {self.kind}: "
-                "expected a folder for wan_vae and none for linear"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +60,9 @@ class VivaConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     views: tuple[str, ...] = ()
     """Cameras, in the order of their latent frames; empty for all, in the order of the pack."""
+    image_size: tuple[int, int] | None = setting(
+        None, minimum=1, help="(h, w) that pictures are letterboxed to; none: what holds the recorded ones"
+    )
     use_future_state: bool = setting(True, help="also denoise the proprioception K steps ahead")
     noise_shift: float = setting(
         1000.0, minimum=1, help="skew of training noise levels towards pure noise; 1: uniform (paper), 5: released code"
@@ -125,8 +123,24 @@ def tiny_preset(*, steps: int) -> VivaConfig:
     return tiny_config(fit=FitConfig(steps=steps))
 
 
+def published_preset(*, steps: int) -> VivaConfig:
+    """ViVa on Wan2.2-TI2V-5B as its authors train it, less the files to name: start, prompt_file, encoder.folder.
+
+    Cameras are all of the robot's, in its order (theirs: left wrist, right wrist, high).
+    """
+    return VivaConfig(
+        transformer=wan_5b_sizes(),
+        encoder=EncoderConfig(kind="wan_vae", channels=48, patch_pixels=16),
+        image_size=(384, 320),
+        noise_shift=5.0,
+        shift_pixels=0,
+        batch_size=16,
+        fit=FitConfig(steps=steps, learning_rate=4e-5, warmup_steps=500, final_share=0.1, checkpoint_every=1000),
+    )
+
+
 def full_config(vae_folder: str, *, prompt_file: str, start: str, **changes: object) -> VivaConfig:
-    """ViVa on Wan2.2-TI2V-5B as its authors train it; images are letterboxed to 384 x 320 by the pack.
+    """`published_preset` with the files that it needs, and fields to replace.
 
     Args:
         vae_folder: AutoencoderKLWan of Wan2.2-TI2V-5B.
@@ -134,18 +148,9 @@ def full_config(vae_folder: str, *, prompt_file: str, start: str, **changes: obj
         start: the transformer's published weights.
         changes: fields to replace.
     """
-    base = VivaConfig(
-        transformer=wan_5b_sizes(),
-        encoder=EncoderConfig(kind="wan_vae", channels=48, patch_pixels=16, folder=vae_folder),
-        views=("cam_left_wrist", "cam_right_wrist", "cam_high"),
-        noise_shift=5.0,
-        shift_pixels=0,
-        prompt_file=prompt_file,
-        start=start,
-        batch_size=16,
-        fit=FitConfig(steps=45_000, learning_rate=4e-5, warmup_steps=500, final_share=0.1, checkpoint_every=1000),
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    base = published_preset(steps=45_000)
+    files = replace(base, encoder=replace(base.encoder, folder=vae_folder), prompt_file=prompt_file, start=start)
+    return replace(files, **changes)  # type: ignore[arg-type]
 
 
 def wan_5b_sizes() -> TransformerSizes:

@@ -5,9 +5,11 @@ Registering imports neither torch nor transformers: both wait until a model is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
 from value_model.models import VALUE_MODELS, ValueFamily
 from value_model.models.vlm.config import (
@@ -15,13 +17,16 @@ from value_model.models.vlm.config import (
     check,
     full_config,
     image_size,
+    published_preset,
     small_config,
     small_preset,
     tiny_config,
     tiny_preset,
 )
+from value_model.views import largest
 
 if TYPE_CHECKING:
+    from recap.training.needs import Needs
     from value_model.direct import Direct
 
 __all__ = ["VlmConfig", "full_config", "small_config", "tiny_config"]
@@ -39,16 +44,25 @@ def _load(path: Path, *, runtime: Runtime = CPU) -> Direct:
     return load(path, runtime=runtime)
 
 
+def _needs(config: VlmConfig, *, prompts: Sequence[str], robot: RobotSpec, runtime: Runtime) -> Needs:
+    from value_model.direct_needs import direct_needs
+    from value_model.models.vlm.model import VlmNetwork
+
+    size = image_size(config, *largest(robot))
+    return direct_needs("vlm", VlmNetwork, config, size, prompts=prompts, robot=robot, runtime=runtime)
+
+
 VALUE_MODELS.add(
     "vlm",
     ValueFamily(
         name="vlm",
         config=VlmConfig,
-        presets={"tiny": tiny_preset, "small": small_preset},
+        presets={"tiny": tiny_preset, "small": small_preset, "published": published_preset},
         train=_train,
         load=_load,
         networks=True,
         image_size=image_size,
         check=check,
+        needs=_needs,
     ),
 )

@@ -9,7 +9,7 @@ from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 from recap.training.config import FitConfig
-from value_model.views import view_positions
+from value_model.views import largest, view_positions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +65,9 @@ class VlmConfig:
     bins: int = setting(201, minimum=2, help="values B on [-1, 0] that are told apart")
     views: tuple[str, ...] = ()
     """Cameras, in the order of their tokens; empty for all, in the order of the pack."""
+    image_size: int | None = setting(
+        None, minimum=1, help="side of the square that pictures are letterboxed to; none: what holds the recorded ones"
+    )
     shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way")
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
     fit: FitConfig = field(
@@ -94,21 +97,26 @@ def tiny_config(**changes: object) -> VlmConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def full_config(**changes: object) -> VlmConfig:
+def published_preset(*, steps: int) -> VlmConfig:
     """SigLIP So400m and Gemma 3 270M, as the open re-implementations of pi*0.6's value have them; 224 pixels.
 
     Its token table has the published number of rows. Published weights are not read.
     """
-    base = VlmConfig(
+    return VlmConfig(
         vision=VisionSizes(layers=27, width=1152, heads=16, ffn_dim=4304, patch=14),
         language=LanguageSizes(
             layers=18, width=640, heads=4, kv_heads=1, head_dim=256, ffn_dim=2048, vocabulary=262_144, text_tokens=48
         ),
+        image_size=224,
         shift_pixels=0,
         batch_size=16,
-        fit=FitConfig(steps=45_000, learning_rate=4e-5, warmup_steps=500, final_share=0.1, checkpoint_every=1000),
+        fit=FitConfig(steps=steps, learning_rate=4e-5, warmup_steps=500, final_share=0.1, checkpoint_every=1000),
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def full_config(**changes: object) -> VlmConfig:
+    """`published_preset`, and fields to replace."""
+    return replace(published_preset(steps=45_000), **changes)  # type: ignore[arg-type]
 
 
 def small_preset(*, steps: int) -> VlmConfig:
@@ -123,8 +131,15 @@ def tiny_preset(*, steps: int) -> VlmConfig:
 
 
 def image_size(config: VlmConfig, height: int, width: int) -> tuple[int, int]:
-    """The smallest square of whole patches that holds pictures of a size: SigLIP's positions are those of a square."""
+    """The square that pictures are letterboxed to: of the settings, or the smallest of whole patches that holds them.
+
+    SigLIP's positions are those of a square.
+    """
     patch = config.vision.patch
+    if config.image_size is not None:
+        if config.image_size % patch:
+            raise ConfigError(f"vlm: image_size = {config.image_size}, expected a multiple of vision.patch = {patch}")
+        return config.image_size, config.image_size
     side = -(-max(height, width) // patch) * patch
     return side, side
 
@@ -132,6 +147,7 @@ def image_size(config: VlmConfig, height: int, width: int) -> tuple[int, int]:
 def check(config: VlmConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
     """Raises ConfigError if the model could not be trained for these prompts on this robot."""
     view_positions(robot.camera_names, config.views, family="vlm")
+    image_size(config, *largest(robot))
     prompt_numbers(prompts, tokens=config.language.text_tokens, vocabulary=config.language.vocabulary)
 
 

@@ -1,0 +1,48 @@
+"""real-pi05, real-gigabrain0: published networks in full size, for accelerators and for recordings of real robots.
+
+What the papers and their code say where they say it (docs/gpu.md lists what does not follow them). The files of the
+weights are the user's to name: a run without them is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipelines.config import PRESETS, Models, PretrainConfig, RunConfig
+from pipelines.presets.families import policy_model, value_models
+from pipelines.presets.sim import sim
+from pipelines.steps.checkpoint_selection.step import CheckpointSelectionConfig
+from pipelines.steps.policy.step import PolicyConfig
+from recap.errors import ConfigError
+from recap.training.config import RuntimeConfig
+
+BASE_STEPS, STEPS, VALUE_STEPS = 10_000, 20_000, 45_000
+
+
+def _real(preset: str, policy: str, tasks: tuple[str, ...], models: Models) -> RunConfig:
+    if models.policy not in ("", policy):
+        raise ConfigError(
+            f"--policy {models.policy} with --preset {preset}, whose policy is {policy}", hint="leave --policy out"
+        )
+    # Episodes, folds, bounds and the gate are those of the default size: they do not depend on the networks.
+    base = sim(tasks, replace(models, policy=policy))
+    return replace(
+        base,
+        pretrain=PretrainConfig(steps=BASE_STEPS),
+        policy=PolicyConfig(model=policy_model(policy, "published", steps=STEPS, fine=True)),
+        values=value_models(models, "published", steps=VALUE_STEPS),
+        checkpoint_selection=CheckpointSelectionConfig(attempts=base.checkpoint_selection.attempts),
+        runtime=RuntimeConfig(device="cuda", dtype="bfloat16", micro_batch=1),
+    )
+
+
+@PRESETS.register("real-pi05")
+def real_pi05(tasks: tuple[str, ...], models: Models) -> RunConfig:
+    """pi0.5 from its published weights, values from published ones."""
+    return _real("real-pi05", "pi05", tasks, models)
+
+
+@PRESETS.register("real-gigabrain0")
+def real_gigabrain0(tasks: tuple[str, ...], models: Models) -> RunConfig:
+    """GigaBrain-0 from its published weights; with the default value, ViVa, the run of the ViVa paper."""
+    return _real("real-gigabrain0", "gigabrain0", tasks, models)

@@ -1,0 +1,123 @@
+"""What a training needs, computed without doing it: nothing of the network's size is allocated.
+
+The network and one pass are run on shapes alone (fake tensors); what autograd keeps is counted, each piece of memory
+once, and the arithmetic of one gradient step is added up.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from recap.training.fit import LossModule
+from recap.training.runtime import CPU, Runtime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """Of one process that trains alone."""
+
+    parameters: int
+    """Numbers trained."""
+    memory: Mapping[str, int]
+    """{what: bytes}: weights, gradients, moments, average, activations of one forward pass of `runtime.micro_batch`
+    samples (0: the whole batch), weights not counted twice. What kernels need for a moment is not in it."""
+    operations: int
+    """Floating-point operations of one gradient step on the whole batch: matrix products, attention, convolutions."""
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights."""
+        return self.memory["weights"]
+
+    @property
+    def total(self) -> int:
+        """Bytes of memory."""
+        return sum(self.memory.values())
+
+
+def training_needs(
+    module: LossModule, rows: Mapping[str, Tensor], runtime: Runtime = CPU, *, beside: Sequence[nn.Module] = ()
+) -> Needs:
+    """What one gradient step of a module takes.
+
+    Args:
+        module: built on the meta device; its tensors are replaced.
+        rows: a prepared batch, of which only shapes matter.
+        runtime: number format and samples per forward pass.
+        beside: modules that its loss uses and that are not its own (a frozen encoder).
+    """
+    mode = FakeTensorMode()
+    for part in (inner for whole in (module, *beside) for inner in whole.modules()):
+        tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+        for table in tables:
+            for name, value in table.items():
+                if value is not None:
+                    table[name] = _fake(mode, value)
+    trained = [value for value in module.parameters() if value.requires_grad]
+    count = len(next(iter(rows.values())))
+    piece = runtime.micro_batch or count
+    # Copies, as a card gets them: a piece does not hold on to the whole batch.
+    shapes = {name: mode.from_tensor(value[:piece].clone()) for name, value in rows.items()}
+    kept = _Kept([*module.parameters(), *module.buffers()])
+    # Rounding is that of the device: on a CPU that is pretended every product is saved as it would be on a card.
+    pretended = replace(runtime, device="cpu")
+    with mode, pretended.autocast(), warnings.catch_warnings():
+        # A card fuses what it says the CPU cannot.
+        warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
+        with saved_tensors_hooks(kept.keep, lambda tensor: tensor):
+            module(shapes)
+        # Fused attention of the CPU is not counted: written out, it is.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            module(shapes)[0].backward()
+    weights = sum(value.numel() * value.element_size() for value in trained)
+    frozen = sum(value.numel() * value.element_size() for value in module.parameters() if not value.requires_grad)
+    return Needs(
+        parameters=sum(value.numel() for value in trained),
+        # AdamW has two moments of each weight, the moving average a copy; all in the format of the weights.
+        memory={
+            "weights": weights + frozen,
+            "gradients": weights,
+            "moments": 2 * weights,
+            "average": weights,
+            "activations": kept.bytes,
+        },
+        operations=counter.get_total_flops() * count // piece,
+    )
+
+
+def _fake(mode: FakeTensorMode, value: Tensor) -> Tensor:
+    if value.device.type != "meta":
+        found: Tensor = mode.from_tensor(value)
+        return found
+    pretended = FakeTensor(mode, value.detach(), torch.device("cpu"))
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(pretended, requires_grad=value.requires_grad)
+    return pretended
+
+
+class _Kept:
+    """Counts what autograd keeps, each piece of memory once."""
+
+    def __init__(self, known: Sequence[Tensor]) -> None:
+        # Held as long as the count runs, so that no address is given out twice.
+        self._held = [*known]
+        self._seen = {tensor.untyped_storage()._cdata for tensor in known}
+        self.bytes = 0
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self._held.append(tensor)
+            self.bytes += storage.nbytes()
+        return tensor

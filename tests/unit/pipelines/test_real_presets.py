@@ -1,0 +1,71 @@
+"""Presets of published weights, and what a run with them would cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config import PRESETS, Models
+from pipelines.cost import CARDS, REACHED, costs
+from pipelines.graph import build_graph
+from pipelines.invocation import Invocation
+from policy.models import family_of
+from recap.errors import ConfigError
+from recap.explain import explain
+from recap.workspace import Workspace
+
+TASK = ("shirt_folding",)
+
+
+@pytest.mark.parametrize("family", ["pi05", "gigabrain0"])
+def test_each_has_its_own_policy_at_the_published_size(family: str) -> None:
+    config = PRESETS.get(f"real-{family}")(TASK, Models())
+    assert family_of(config.policy.model).name == family
+    assert (config.policy.model.network.image_size, config.policy.model.chunk) == (224, 50)
+    assert (config.runtime.device, config.runtime.dtype) == ("cuda", "bfloat16")
+    assert PRESETS.get(f"real-{family}")(TASK, Models(policy=family)) == config
+    other = {"pi05": "gigabrain0", "gigabrain0": "pi05"}[family]
+    with pytest.raises(ConfigError, match=f"--policy {other}"):
+        PRESETS.get(f"real-{family}")(TASK, Models(policy=other))
+
+
+def test_the_family_is_in_the_name_only_where_the_preset_does_not_say_it() -> None:
+    assert Invocation.of(preset="real-gigabrain0").name == "shirt_folding-real-gigabrain0"
+    assert Invocation.of(preset="micro", policy="gigabrain0").name == "shirt_folding-micro-gigabrain0"
+    assert Invocation.of(preset="micro", policy="pi05").name == "shirt_folding-micro"
+
+
+def test_a_run_without_the_files_is_refused_before_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from value_model.models import family_of as value_family
+
+    config = PRESETS.get("real-pi05")(TASK, Models())
+    build_graph(config)  # a plan needs no files
+    from data.task_list import robot_of
+
+    policy: Any = config.policy.model
+    with pytest.raises(ConfigError, match="published weights"):
+        family_of(policy).check_files(policy, robot_of(TASK))
+    viva = config.values["viva"]
+    with pytest.raises(ConfigError, match=r"encoder.folder, start, prompt_file"):
+        value_family(viva).check_files(viva)
+
+
+def test_costs_are_of_what_would_be_trained(tmp_path: Path) -> None:
+    config = PRESETS.get("micro")(TASK, Models())
+    graph, workspace = build_graph(config), Workspace.open(tmp_path / "w")
+    plans = explain(workspace, graph, "run")
+    found = {cost.node: cost for cost in costs(config, graph, plans)}
+    assert set(found) == {"0/pretrain", "0/policy", "1/policy", "1/viva/value_train"}
+    value, policy = found["1/viva/value_train"], found["1/policy"]
+    assert policy.needs is not None
+    assert value.needs is not None
+    assert (value.trainings, value.steps, value.bundles) == (2, 8, 2)
+    assert (policy.trainings, policy.steps, policy.bundles) == (1, 12, 2)
+    assert value.operations == 2 * 8 * value.needs.operations
+    assert policy.bundle_bytes == 2 * 4 * policy.needs.parameters
+    assert policy.checkpoint_bytes == 8 * 4 * policy.needs.parameters
+    assert policy.hours("H100") == pytest.approx(policy.operations / (CARDS["H100"] * REACHED) / 3600)
+    cached = [plan for plan in plans if plan.node != "0/policy"]
+    assert "0/policy" not in {cost.node for cost in costs(config, graph, cached)}

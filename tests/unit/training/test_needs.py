@@ -1,0 +1,91 @@
+"""What a training needs, computed: by hand for a layer, against the real thing for the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from tests.support.policies import TASK, arm_pair
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from pipelines.probe import policy_needs, value_needs
+from recap.training.fit import LossModule
+from recap.training.needs import _Kept, training_needs
+from recap.training.runtime import Runtime
+from value_model.models import VALUE_MODELS
+
+
+class Layer(LossModule):
+    """8 numbers to 16, with a frozen bias beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 16, bias=False)
+        self.frozen = nn.Parameter(torch.zeros(5), requires_grad=False)
+        self.register_buffer("shift", torch.zeros(16))
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return (self.linear(rows["x"]) + self.shift).square().mean() + self.frozen.sum(), {}
+
+
+@pytest.mark.parametrize("micro", [0, 2])
+def test_a_layer_by_hand(micro: int) -> None:
+    with torch.device("meta"):
+        layer = Layer()
+    found = training_needs(layer, {"x": torch.zeros(4, 8)}, Runtime(micro_batch=micro))
+    weights, rows = 4 * 8 * 16, micro or 4
+    # Forward, and backward to the weights: a product of [rows, 8] and [8, 16] each; the input asks for no gradient.
+    assert found.operations == 2 * (2 * 4 * 8 * 16)
+    assert found.parameters == 8 * 16
+    # Autograd keeps the input and what is squared.
+    assert found.memory == {
+        "weights": weights + 4 * 5, "gradients": weights, "moments": 2 * weights, "average": weights,
+        "activations": 4 * rows * (8 + 16),
+    }  # fmt: skip
+    assert found.total == sum(found.memory.values())
+
+
+@pytest.mark.parametrize("name", ["viva", "vlm"])
+def test_value_models_keep_as_much_as_is_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same module with real tensors: autograd keeps the same number of bytes."""
+    import recap.training.needs as needs_module
+
+    given: dict[str, Any] = {}
+
+    def really(module: LossModule, rows: Mapping[str, Tensor], runtime: Runtime, *, beside: Any = ()) -> int:
+        given["module"] = module
+        for part in (module, *beside):
+            part.to_empty(device="cpu")
+            for tensor in [*part.parameters(), *part.buffers()]:
+                tensor.data.zero_()
+        kept = _Kept([*module.parameters(), *module.buffers()])
+        with saved_tensors_hooks(kept.keep, lambda tensor: tensor):
+            module(rows)
+        return kept.bytes
+
+    config = VALUE_MODELS.get(name).presets["tiny"](steps=1)
+    asked: dict[str, Any] = {"prompts": (TASK,), "robot": arm_pair(), "runtime": Runtime()}
+    found = value_needs(config, **asked)
+    assert found is not None
+    place = {"viva": "value_model.models.viva.needs", "vlm": "value_model.direct_needs"}[name]
+    monkeypatch.setattr(f"{place}.training_needs", really)
+    assert found.memory["activations"] == value_needs(config, **asked) > 10_000
+    assert found.parameters == sum(value.numel() for value in given["module"].parameters())
+    assert found.operations > 6 * found.parameters
+    assert needs_module.training_needs is not really
+
+
+def test_families_without_networks_need_nothing_that_is_known() -> None:
+    clock = VALUE_MODELS.get("clock")
+    assert value_needs(clock.config(), prompts=(TASK,), robot=arm_pair(), runtime=Runtime()) is None
+
+
+def test_a_policy_is_asked_by_its_settings_alone() -> None:
+    from policy.models.pi05.config import tiny_config
+
+    found = policy_needs(tiny_config(relative_actions=True), prompts=(TASK,), robot=arm_pair(), runtime=Runtime())
+    assert found is not None
+    assert found.weights == 4 * found.parameters

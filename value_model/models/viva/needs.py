@@ -1,0 +1,52 @@
+"""What a ViVa training needs, computed without doing it and without any file that it would start from."""
+
+from __future__ import annotations
+
+import torch
+
+from recap.specs import RobotSpec
+from recap.training.needs import Needs, training_needs
+from recap.training.runtime import Runtime
+from value_model.models.viva.checks import image_size
+from value_model.models.viva.config import VivaConfig
+from value_model.models.viva.encoder import LinearEncoder
+from value_model.models.viva.frames import Layout, StateRange
+from value_model.models.viva.learner import VivaLearner
+from value_model.models.viva.model import build_transformer
+from value_model.views import largest, view_positions
+
+
+def needs(config: VivaConfig, *, robot: RobotSpec, runtime: Runtime) -> Needs:
+    """What one gradient step takes; latents are those of the cache where pictures are not shifted."""
+    encoder, sizes = config.encoder, config.transformer
+    views = len(view_positions(robot.camera_names, config.views, family="viva"))
+    height, width = image_size(config, *largest(robot))
+    cells, states = encoder.patch_pixels, len(robot.state_names)
+    layout = Layout(
+        views=views,
+        channels=encoder.channels,
+        height=height // cells,
+        width=width // cells,
+        state_dim=states,
+        future_state=config.use_future_state,
+    )
+    with torch.device("meta"):
+        transformer = build_transformer(sizes, encoder.channels)
+        seer = LinearEncoder(
+            torch.empty(encoder.channels, 3 * cells**2), torch.empty(encoder.channels), patch_pixels=cells
+        )
+    unit = StateRange(low=-torch.ones(states), high=torch.ones(states))
+    prompt = torch.zeros(sizes.text_tokens, sizes.text_dim)
+    learner = VivaLearner(transformer, seer, layout, unit, [prompt], config)
+    count = config.batch_size
+    batch = {
+        "state": torch.zeros(count, states),
+        "ahead": torch.zeros(count, states),
+        "value": torch.zeros(count),
+        "prompt": torch.zeros(count, dtype=torch.long),
+    }
+    if config.shift_pixels:
+        batch["images"] = torch.zeros(count, views, height, width, 3, dtype=torch.uint8)
+    else:
+        batch["latents"] = torch.zeros(count, views, encoder.channels, layout.height, layout.width)
+    return training_needs(learner, learner.prepare(batch, torch.Generator().manual_seed(0)), runtime, beside=[seer])
