@@ -76,8 +76,8 @@ def _echo_costs(found: Sequence[Cost]) -> None:
     typer.echo(f"disk  {size_text(kept)} of weights for good, up to {size_text(most)} of checkpoints while they train")
     if hours := _hours(found):
         typer.echo(
-            f"time {hours.removeprefix(',')} in all trainings, at {REACHED:.0%} of a card's bfloat16 products; "
-            "recap doctor measures"
+            f"time {hours.removeprefix(',')} in all trainings, at {REACHED:.0%} of a card's bfloat16 products "
+            "(measured there by: recap doctor)"
         )
 
 

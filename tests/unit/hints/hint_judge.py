@@ -38,6 +38,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/preflight/ahead.py": RUN,
     "pipelines/preflight/models.py": RUN,
     "pipelines/preflight/recorded.py": RUN,
+    "pipelines/presets/": RUN,
     "pipelines/settings.py": RUN,
     "pipelines/steps/": RUN,
     "recap/contents.py": RUN,

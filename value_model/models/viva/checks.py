@@ -58,11 +58,9 @@ def check_published(config: VivaConfig) -> None:
     given = {"encoder.folder": config.encoder.folder or config.encoder.kind == "linear"}
     if config.transformer == wan_5b_sizes():
         given |= {"start": config.start, "prompt_file": config.prompt_file}
-    missing = [_ELSEWHERE[name] for name, path in given.items() if not path]
-    if missing:
+    if missing := [name for name, path in given.items() if not path]:
         raise ConfigError(
-            f"viva: published weights, and not where they are: {', '.join(n for n, p in given.items() if not p)}",
-            hint=" ".join(missing),
+            f"viva: published weights, and not where they are: {', '.join(missing)}", hint=_ELSEWHERE[missing[0]]
         )
 
 
@@ -71,7 +69,7 @@ def check_encoder(config: EncoderConfig) -> None:
     if config.folder and config.kind == "linear":
         raise ConfigError(
             f"viva: encoder.folder = {config.folder!r} with encoder.kind = linear, which reads none",
-            hint="--set values.viva.encoder.kind=wan_vae",
+            hint="leave encoder.folder out, or name encoder.kind with it",
         )
     if config.kind == "wan_vae" and not config.folder:  # check_published says so, once nothing but files is missing
         return
