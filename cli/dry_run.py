@@ -36,7 +36,8 @@ def show_dry_run(root: Path, invocation: Invocation, *, as_json: bool) -> None:
         there = root if (root / "workspace.json").exists() else Path(empty)
         plans = explain(Workspace.open(there, create=there != root), graph, invocation.name)
     found = costs(config, graph, plans)
-    findings = examine(config, root, probe=False)
+    disk = sum(one.bundle_bytes for one in found) + max((one.checkpoint_bytes for one in found), default=0)
+    findings = examine(config, root, probe=False, disk=disk)
     if as_json:
         rows = [{**asdict(one), "operations": one.operations} for one in found]
         everything = {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.probe import policy_needs, value_needs
+from recap.errors import RecapError
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -47,12 +49,12 @@ class Cost:
     @property
     def bundle_bytes(self) -> int:
         """On disk, for good."""
-        return 0 if self.needs is None else self.needs.weights * self.bundles
+        return 0 if self.needs is None else self.needs.trained * self.bundles
 
     @property
     def checkpoint_bytes(self) -> int:
-        """On disk while it trains: the last checkpoint, and the one that replaces it."""
-        return 0 if self.needs is None else 2 * _CHECKPOINT_COPIES * self.needs.weights
+        """On disk while it trains: the last checkpoint of each training, and the one that replaces it."""
+        return 0 if self.needs is None else 2 * _CHECKPOINT_COPIES * self.needs.trained * self.trainings
 
     def hours(self, card: str) -> float:
         """On one such card."""
@@ -83,7 +85,8 @@ def costs(config: RunConfig, graph: Graph, plans: Sequence[NodePlan]) -> list[Co
         key = repr((type(model), {name: value for name, value in _fields(model) if name != "fit"}))
         if key not in known:
             ask = policy_needs if of_policy else value_needs
-            known[key] = ask(model, prompts=prompts, robot=robot, runtime=runtime)
+            with suppress(RecapError):  # of a model that cannot be trained nothing is known: doctor says why
+                known[key] = ask(model, prompts=prompts, robot=robot, runtime=runtime)
         fit = getattr(model, "fit", None)
         found.append(
             Cost(
@@ -91,7 +94,7 @@ def costs(config: RunConfig, graph: Graph, plans: Sequence[NodePlan]) -> list[Co
                 family=family.name,
                 trainings=1 if of_policy else settings.cross_fit,
                 steps=0 if fit is None else fit.steps,
-                needs=known[key],
+                needs=known.get(key),
                 bundles=getattr(model, "candidates", 1) if of_policy else settings.cross_fit,
             )
         )

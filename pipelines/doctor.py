@@ -44,7 +44,9 @@ class Finding:
     fix: str = ""
 
 
-def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None, probe: bool = True) -> list[Finding]:
+def examine(
+    config: RunConfig, root: Path, *, checkpoint: Path | None = None, probe: bool = True, disk: int = 0
+) -> list[Finding]:
     """Everything looked at for a run with these settings in the workspace at `root`, which need not be there.
 
     Args:
@@ -52,15 +54,16 @@ def examine(config: RunConfig, root: Path, *, checkpoint: Path | None = None, pr
         root: of the workspace.
         checkpoint: folder of weights to compare with the policy's published sizes.
         probe: take a few steps to know the speed.
+        disk: bytes that the run is known to take; 0: not known.
     """
     device = _device(config)
-    found = [_packages(), _cores(), device, _disk(root)]
+    found = [_packages(), _cores(), device, _disk(root, disk)]
     if not config.offline:
         found.append(_renderer(config, root))
     models = list(_models(config))
     found += models
     if device.state != "bad":
-        found += _training(config, tried=probe and all(one.state != "bad" for one in models))
+        found += _training(config, root, tried=probe and all(one.state != "bad" for one in models))
     return found if checkpoint is None else [*found, *_checkpoint(config, checkpoint)]
 
 
@@ -115,14 +118,23 @@ def _device(config: RunConfig) -> Finding:
     )
 
 
-def _disk(root: Path) -> Finding:
+def _place(root: Path) -> Path:
+    """What is there of a workspace that may not be."""
     place = root.absolute()
     while not place.exists():
         place = place.parent
+    return place
+
+
+def _disk(root: Path, needed: int) -> Finding:
+    place = _place(root)
     free = shutil.disk_usage(place).free
-    text = f"{free / _GIB:.0f} GiB free at {place}"
+    text = f"{size_text(free)} free at {place}"
     if not os.access(place, os.W_OK):
         return Finding(name="disk", state="bad", text=f"{place} cannot be written", fix="--workspace DIR")
+    if needed > free:
+        text = f"{text}, the trainings take up to {size_text(needed)}"
+        return Finding(name="disk", state="bad", text=text, fix="--workspace DIR   (on a larger disk)")
     if free < _LITTLE_DISK:
         return Finding(name="disk", state="note", text=f"{text}, which is little", fix="recap gc   (what can go)")
     return Finding(name="disk", state="ok", text=text)
@@ -152,7 +164,7 @@ class _Speed(SilentJournal):
         self.steps_per_s += [values["steps_per_s"]] if "steps_per_s" in values else []
 
 
-def _training(config: RunConfig, *, tried: bool = True) -> Iterator[Finding]:
+def _training(config: RunConfig, root: Path, *, tried: bool = True) -> Iterator[Finding]:
     """Memory of the trainings, and the speed of the policy's if that much is there and it is `tried`."""
     from data.task_list import robot_of, tasks_of
     from policy.models import family_of
@@ -162,17 +174,34 @@ def _training(config: RunConfig, *, tried: bool = True) -> Iterator[Finding]:
     given: dict[str, Any] = {
         "prompts": tuple(task.spec.prompt for task in tasks_of(config.tasks)), "robot": robot, "runtime": runtime
     }  # fmt: skip
-    family = family_of(model)
-    found = [_memory(config, family.name, policy_needs(model, **given))]
-    values = config.values.items() if config.iterations else ()
-    needs = {name: value_needs(value, **given) for name, value in values}
-    found += [_memory(config, name, need) for name, need in needs.items() if need is not None]
-    yield from found
-    if not (family.networks and tried) or found[0].state == "bad":
+    family, needs = family_of(model), None
+    asked = [(family.name, partial(policy_needs, model, **given))]
+    if config.iterations:
+        asked += [(name, partial(value_needs, value, **given)) for name, value in config.values.items()]
+    for name, ask in asked:
+        try:
+            found = ask()
+        except RecapError:  # the line of the models says why
+            tried = tried and name != family.name
+            continue
+        needs = found if name == family.name else needs
+        if found is not None or name == family.name:
+            memory = _memory(config, name, found)
+            tried = tried and not (name == family.name and memory.state == "bad")
+            yield memory
+    if not (family.networks and tried):
+        return
+    # A bundle, a checkpoint, and the one that takes its place; beside the workspace, not in it.
+    beside = _place(root.absolute().parent)
+    takes, free = 0 if needs is None else 9 * needs.trained, shutil.disk_usage(beside).free
+    if takes > free:
+        text = f"not tried: the probe writes {size_text(takes)}, {size_text(free)} are free"
+        yield Finding(name="speed", state="note", text=text, fix="--workspace DIR   (on a larger disk)")
         return
     speed, batches = _Speed(), NoiseBatches.of(family, model, robot)
-    short = replace(model, fit=replace(model.fit, steps=PROBED_STEPS, log_every=1, checkpoint_every=PROBED_STEPS + 1))
-    with tempfile.TemporaryDirectory(prefix="recap-doctor-") as folder:
+    fit = replace(model.fit, steps=PROBED_STEPS, log_every=1, checkpoint_every=PROBED_STEPS + 1)
+    short = replace(model, fit=fit, **({"candidates": 1} if hasattr(model, "candidates") else {}))
+    with tempfile.TemporaryDirectory(prefix="recap-doctor-", dir=beside) as folder:
         family.train(
             short, batches, batches.stats, scratch=Path(folder) / "scratch", out=Path(folder) / "out", journal=speed,
             prompts=given["prompts"][:1], robot=robot, cameras=robot.camera_names, **family.at(runtime),

@@ -41,6 +41,7 @@ class _Rules:
     choices: tuple[Any, ...] | None
     semantic: bool
     content: bool
+    later: bool
     help: str
 
 
@@ -54,6 +55,7 @@ def setting(
     choices: Collection[Any] | None = None,
     semantic: bool = True,
     content: bool = False,
+    later: bool = False,
     help: str = "",
 ) -> Any:
     """A dataclass field with rules that `validate` enforces.
@@ -68,6 +70,8 @@ def setting(
         semantic: False for what promises the same result within a tolerance (device, workers): not in a step's key.
         content: the text is the path of a file or folder whose content decides the result: what lies there is in a
             step's key, where it lies is not. Empty text points at nothing.
+        later: a setting that came when runs were already made: at its default it is in no step's key, so that theirs
+            stay what they are.
         help: one line for people.
     """
     rules = _Rules(
@@ -77,6 +81,7 @@ def setting(
         choices=None if choices is None else tuple(choices),
         semantic=semantic and not content,
         content=content,
+        later=later,
         help=help,
     )
     if default_factory is not MISSING:
@@ -226,6 +231,8 @@ def _encode_config(config: Any, *, semantic_only: bool) -> dict[str, Any]:
     encoded = {}
     for item in dataclasses.fields(config):
         rules = rules_of(item)
+        if semantic_only and rules is not None and rules.later and getattr(config, item.name) == item.default:
+            continue
         if not semantic_only or rules is None or rules.semantic:
             where = f"{type(config).__name__}.{item.name}"
             encoded[item.name] = _encode(

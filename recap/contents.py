@@ -18,6 +18,11 @@ from recap.hashing import canonical_json, file_sha256, sha256_hex
 from recap.workspace import Workspace
 
 
+def content_identity(path: Path) -> str:
+    """sha256 (hex) over relative names and bytes of a file, or of all files below a folder; reads all of it."""
+    return sha256_hex(canonical_json([[name, file_sha256(file)] for name, file in _files(path)]))
+
+
 class Contents:
     """Identities of external files, remembered in a workspace.
 
@@ -29,6 +34,7 @@ class Contents:
     def __init__(self, workspace: Workspace, *, remember: bool = True) -> None:
         self._file = workspace.cache / "contents.json"
         self._remember = remember
+        self._known: dict[str, str] = {}
 
     def of(self, *configs: Any) -> dict[str, str]:
         """{dotted setting: identity} of everything that settings (and facts) point at; None points at nothing.
@@ -54,9 +60,9 @@ class Contents:
         stats = {name: file.stat() for name, file in files.items()}
         seen = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
         key = sha256_hex(canonical_json([str(path.resolve()), seen]))
-        known = self._read()
+        known = {**self._read(), **self._known}
         if key not in known:
-            known[key] = sha256_hex(canonical_json([[name, file_sha256(file)] for name, file in files.items()]))
+            known[key] = self._known[key] = content_identity(path)
             if self._remember:
                 write_atomic(self._file, json.dumps(known).encode(), durable=False)
         return known[key]

@@ -46,11 +46,12 @@ def _plans(workspace: Workspace, graph: Graph, run_name: str) -> Iterator[NodePl
     record = read_run(workspace, run_name)
     committed = {} if record is None else {**record["retired"], **record["nodes"]}
     known: dict[str, dict[str, str]] = {}
+    contents = Contents(workspace, remember=False)
     for node in graph.order():
         if node.is_constant:
             known[node.name] = {CONSTANT_OUTPUT: sha256_hex(canonical_json(node.value))}
             continue
-        plan, identities = _plan(workspace, store, node, known, committed.get(node.name), run_name)
+        plan, identities = _plan(workspace, store, node, known, committed.get(node.name), run_name, contents)
         yield plan
         if identities is not None:
             known[node.name] = identities
@@ -63,6 +64,7 @@ def _plan(
     known: Mapping[str, Mapping[str, str]],
     entry: Mapping[str, Any] | None,
     run_name: str,
+    contents: Contents,
 ) -> tuple[NodePlan, dict[str, str] | None]:
     waits = sorted({ref.node for ref in node.inputs.values() if ref.node not in known})
     if waits:
@@ -73,7 +75,7 @@ def _plan(
         node.config,
         identities,
         facts=node.facts,
-        contents=Contents(workspace, remember=False).of(node.config, node.facts),
+        contents=contents.of(node.config, node.facts),
         code=Code(workspace, remember=False).unaccepted(node.spec, node.config, node.facts),
         run_name=run_name,
         node=node.name,

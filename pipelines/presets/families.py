@@ -31,12 +31,15 @@ def noise_scales(policy: str) -> tuple[float, ...]:
 
 
 def value_models(models: Models, size: str, **asked: Any) -> dict[str, Any]:
-    """{name: settings} of the value model that labels and of those beside it, likewise."""
+    """{name: settings} of the value model that labels and of those beside it, likewise.
+
+    One that nobody published weights of has its small size where published ones are asked for, trained as long.
+    """
     from value_model.models import VALUE_MODELS
 
     found = {}
     for name in dict.fromkeys(name for name in (models.value, *models.beside) if name):
         family = VALUE_MODELS.get(name)
-        make = family.presets.get(size)
+        make = family.presets.get(size) or (family.presets.get("small") if size == "published" else None)
         found[name] = family.config() if make is None else make(**asked)
     return found

@@ -38,7 +38,7 @@ def _real(preset: str, policy: str, tasks: tuple[str, ...], models: Models) -> R
 
 @PRESETS.register("real-pi05")
 def real_pi05(tasks: tuple[str, ...], models: Models) -> RunConfig:
-    """pi0.5 from its published weights, values from published ones."""
+    """pi0.5 from its published weights; ViVa from Wan2.2's, a VLM of the published sizes from drawn ones."""
     return _real("real-pi05", "pi05", tasks, models)
 
 

@@ -11,6 +11,8 @@ from policy.flow.sizes import NetworkSizes
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 
+SPARE_ROWS = 128
+"""Of a published token embedding, beyond its tokenizer's vocabulary: at most this many."""
 _START = "--set policy.model.start=DIR --set policy.model.tokenizer=DIR/tokenizer.json"
 
 
@@ -70,6 +72,12 @@ def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequenc
             f"{family}: network.vocab_size = {config.network.vocab_size}, prompts have {form.tokenizer.size} different "
             "tokens",
             hint=f"--set policy.model.network.vocab_size={form.tokenizer.size}",
+        )
+    if config.tokenizer and config.network.vocab_size > form.tokenizer.size + SPARE_ROWS:
+        raise ConfigError(
+            f"{family}: tokenizer {config.tokenizer} has {form.tokenizer.size} tokens and network.vocab_size is "
+            f"{config.network.vocab_size}: it is not the one that those weights were trained with",
+            hint=_START,
         )
     if relative := relative_dims(config, robot):
         from data.normalise import check_relative_dims

@@ -98,7 +98,7 @@ class FileTokenizer:
         return int(self._library.get_vocab_size(with_added_tokens=False))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenizer.encode; ConfigError for a text with a token that no embedding has a row for ("<image>")."""
+        """Tokenizer.encode; ConfigError for a text with an ordinary token that was added beyond the vocabulary."""
         rows = [cut.ids for cut in self._library.encode_batch(list(texts), add_special_tokens=False)]
         for text, row in zip(texts, rows, strict=True):
             if row and max(row) >= self.size:
@@ -109,8 +109,9 @@ class FileTokenizer:
     def _library(self) -> Library:
         from tokenizers import Tokenizer as Library
 
+        content = self.content
         try:
-            library = Library.from_buffer(self.content)
+            library = Library.from_buffer(content)
         except Exception as error:  # what the library raises is Exception itself
             raise ConfigError(f"tokenizer {self._where}: {error}", hint=_HINT) from error
         library.no_padding()

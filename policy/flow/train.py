@@ -6,6 +6,7 @@ which of them is best is for whoever can roll them out to say.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from policy.flow.vocabulary import FIRST_BIN
 from policy.flow.weights import load_weights
 from recap import faults
 from recap.config import semantic_dict, to_json
+from recap.contents import content_identity
 from recap.errors import ConfigError, ResumeRefused
 from recap.files import publish_dir
 from recap.protocols import BatchSource, Journal
@@ -122,6 +124,10 @@ def train(
     fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
     network = kind(sizes)
     network.form = replace(network.form, tokenizer=info.tokenizer)
+    if isinstance(info.tokenizer.content, bytes):
+        fingerprint["tokenizer"] = hashlib.sha256(info.tokenizer.content).hexdigest()
+    if base is None and config.start:
+        fingerprint["start"] = content_identity(Path(config.start))
     if base is None:
         initialise(network, seed=seed, bins=None if config.start else FIRST_BIN)
         if config.start:

@@ -6,7 +6,8 @@ under its other name. Nothing is loaded partly, and no pickle is loaded at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -43,8 +44,14 @@ def stored_tensors(kind: type[FlowNetwork], folder: Path) -> dict[str, Stored]:
         try:
             with safe_open(path, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118
+                    own = name.removeprefix(layout.prefix)
+                    if own in found:
+                        raise ConfigError(
+                            f"{folder}: {found[own].file.name} and {path.name} both hold {own}, expected one of them",
+                            hint="keep the files of one checkpoint in one folder",
+                        )
                     shape = tuple(opened.get_slice(name).get_shape())
-                    found[name.removeprefix(layout.prefix)] = Stored(file=path, name=name, shape=shape)
+                    found[own] = Stored(file=path, name=name, shape=shape)
         except (OSError, SafetensorError) as error:
             raise ArtifactCorrupt(f"{path}: {error}") from error
     for other, name in kind.tied.items():
@@ -117,16 +124,29 @@ def check_weights(network: FlowNetwork, folder: Path) -> dict[str, Stored]:
     return {name: there[name] for name in wanted}
 
 
-def _files(weights: str, folder: Path) -> Iterator[Path]:
-    stem = Path(weights).stem
-    files = sorted(
-        path for path in folder.glob("*.safetensors") if path.stem == stem or fnmatch(path.stem, f"{stem}-*")
-    )
-    if not files:
+def _files(weights: str, folder: Path) -> list[Path]:
+    """The one file of the weights, or all parts of one set (NAME-00001-of-00002 and so on)."""
+    whole = folder / weights
+    named = {path: re.fullmatch(rf"{whole.stem}-(\d+)-of-(\d+)", path.stem) for path in folder.glob("*.safetensors")}
+    parts = {path: match for path, match in sorted(named.items()) if match is not None}
+    if whole.is_file() and not parts:
+        return [whole]
+    if not whole.is_file() and not parts:
         pickled = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
         found = f"pickled weights ({', '.join(pickled[:3])})" if pickled else "no weights"
         raise ConfigError(
             f"{folder} holds {found}, expected {weights} or its parts",
             hint="no pickle is loaded: convert them to safetensors where they were made" if pickled else "",
         )
-    yield from files
+    counts = {int(match[2]) for match in parts.values()}
+    if (
+        whole.is_file()
+        or len(counts) > 1
+        or sorted(int(match[1]) for match in parts.values()) != [*range(1, min(counts) + 1)]
+    ):
+        names = [path.name for path in ([whole] if whole.is_file() else []) + [*parts]]
+        raise ConfigError(
+            f"{folder} holds {', '.join(names[:4])}: expected {weights} alone, or every part of one set",
+            hint="keep the files of one checkpoint in one folder",
+        )
+    return [*parts]

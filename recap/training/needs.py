@@ -35,9 +35,9 @@ class Needs:
     """Floating-point operations of one gradient step on the whole batch: matrix products, attention, convolutions."""
 
     @property
-    def weights(self) -> int:
-        """Bytes of the weights."""
-        return self.memory["weights"]
+    def trained(self) -> int:
+        """Bytes of the weights that are trained: what a bundle holds, and a checkpoint four times."""
+        return self.memory["average"]
 
     @property
     def total(self) -> int:
@@ -54,7 +54,7 @@ def training_needs(
         module: built on the meta device; its tensors are replaced.
         rows: a prepared batch, of which only shapes matter.
         runtime: number format and samples per forward pass.
-        beside: modules that its loss uses and that are not its own (a frozen encoder).
+        beside: modules that lie on the device with it and are not its own (a frozen encoder): counted as weights.
     """
     mode = FakeTensorMode()
     for part in (inner for whole in (module, *beside) for inner in whole.modules()):
@@ -65,7 +65,7 @@ def training_needs(
                     table[name] = _fake(mode, value)
     trained = [value for value in module.parameters() if value.requires_grad]
     count = len(next(iter(rows.values())))
-    piece = runtime.micro_batch or count
+    piece = min(runtime.micro_batch or count, count)
     # Copies, as a card gets them: a piece does not hold on to the whole batch.
     shapes = {name: mode.from_tensor(value[:piece].clone()) for name, value in rows.items()}
     kept = _Kept([*module.parameters(), *module.buffers()])
@@ -80,7 +80,9 @@ def training_needs(
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             module(shapes)[0].backward()
     weights = sum(value.numel() * value.element_size() for value in trained)
-    frozen = sum(value.numel() * value.element_size() for value in module.parameters() if not value.requires_grad)
+    still: list[Tensor] = [value for value in module.parameters() if not value.requires_grad]
+    still += [value for whole in beside for value in (*whole.parameters(), *whole.buffers())]
+    frozen = sum(value.numel() * value.element_size() for value in still)
     return Needs(
         parameters=sum(value.numel() for value in trained),
         # AdamW has two moments of each weight, the moving average a copy; all in the format of the weights.
@@ -91,7 +93,7 @@ def training_needs(
             "average": weights,
             "activations": kept.bytes,
         },
-        operations=counter.get_total_flops() * count // piece,
+        operations=round(counter.get_total_flops() * count / piece),
     )
 
 

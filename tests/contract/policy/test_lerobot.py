@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,7 @@ def beside_stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[st
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},  # it imports tests.support
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return load_policy(last_candidate(folder)), json.loads(done.stdout.strip().splitlines()[-1])

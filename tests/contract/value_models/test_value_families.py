@@ -141,7 +141,7 @@ def test_only_the_oracle_reads_the_truth(data: ValueData, tmp_path: Path) -> Non
 def test_a_size_of_a_family_is_its_own_configuration(family: str) -> None:
     offered = VALUE_MODELS.get(family)
     for size, make in offered.presets.items():
-        assert size in ("tiny", "small")
+        assert size in ("tiny", "small", "published")
         config = make(steps=7)
         assert (family_of(config), config.fit.steps) == (offered, 7)
 

@@ -193,3 +193,16 @@ def test_override_refuses_by_name(path: str, text: str, error: type[ConfigError]
     with pytest.raises(error) as raised:
         override(everything(), path, text)
     assert expected in raised.value.message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Grown:
+    size: int = setting(1)
+    added: int | None = setting(None, later=True)
+
+
+def test_a_setting_that_came_later_is_in_no_key_at_its_default() -> None:
+    assert semantic_dict(_Grown()) == {"size": 1}
+    assert semantic_dict(_Grown(added=3)) == {"size": 1, "added": 3}
+    assert to_json(_Grown()) == {"size": 1, "added": None}
+    assert from_json(_Grown, {"size": 1}) == _Grown()

@@ -52,9 +52,9 @@ def test_packages_that_are_not_what_recap_asks_for(monkeypatch: pytest.MonkeyPat
     assert "torch 0.0.1, expected" in found.text
 
 
-def test_a_training_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_memory_there", lambda config: 2**20)
-    found = list(doctor._training(config()))
+    found = list(doctor._training(config(), tmp_path))
     assert [(one.name, one.state) for one in found] == [("memory", "bad")] * 2  # of the policy and of ViVa
     assert "micro_batch" in found[0].fix
 
@@ -67,8 +67,31 @@ def test_models_that_cannot_be_trained_are_named_and_not_tried(tmp_path: Path) -
     }
     assert found["models"].state == "bad"
     assert "both or none" in found["models"].text
-    assert "memory" in found
     assert "speed" not in found
+    for broken in (
+        replace(model, start="", network=replace(model.network, vocab_size=5)),
+        replace(model, start=str(tmp_path), tokenizer=str(tmp_path / "gone")),
+    ):
+        told = doctor.examine(replace(asked, policy=replace(asked.policy, model=broken)), tmp_path)
+        assert [one.name for one in told if one.state == "bad"] == ["models"]
+    views = replace(asked.values["viva"], views=("nocam",))
+    told = doctor.examine(replace(asked, values={**asked.values, "viva": views}), tmp_path)
+    assert [one.name for one in told if one.state == "bad"] == ["models"]
+
+
+def test_a_disk_too_small_for_what_is_known_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(total=2**40, used=0, free=10 * 2**30))
+    assert doctor._disk(tmp_path, 9 * 2**30).state == "ok"
+    small = doctor._disk(tmp_path, 11 * 2**30)
+    assert small.state == "bad"
+    assert "11.0 GiB" in small.text
+
+
+def test_the_probe_is_not_tried_where_the_disk_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(total=2**40, used=0, free=2**10))
+    (speed,) = (one for one in doctor._training(config(), tmp_path) if one.name == "speed")
+    assert speed.state == "note"
+    assert "not tried" in speed.text
 
 
 def test_weights_to_start_from_are_looked_at(tmp_path: Path) -> None:
@@ -84,9 +107,9 @@ def test_weights_to_start_from_are_looked_at(tmp_path: Path) -> None:
 
 def test_little_and_locked_disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**40, 0, 2**30))
-    assert doctor._disk(tmp_path / "a").state == "note"
+    assert doctor._disk(tmp_path / "a", 0).state == "note"
     monkeypatch.setattr(os, "access", lambda place, mode: False)
-    assert doctor._disk(tmp_path / "a").state == "bad"
+    assert doctor._disk(tmp_path / "a", 0).state == "bad"
 
 
 def test_on_a_device_that_is_not_there_nothing_is_tried(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_family_is_in_the_name_only_where_the_preset_does_not_say_it() -> No
     assert Invocation.of(preset="micro", policy="pi05").name == "shirt_folding-micro"
 
 
-def test_a_run_without_the_files_is_refused_before_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_the_files_is_refused_before_its_first_step() -> None:
     from value_model.models import family_of as value_family
 
     config = PRESETS.get("real-pi05")(TASK, Models())
@@ -66,6 +66,12 @@ def test_costs_are_of_what_would_be_trained(tmp_path: Path) -> None:
     assert value.operations == 2 * 8 * value.needs.operations
     assert policy.bundle_bytes == 2 * 4 * policy.needs.parameters
     assert policy.checkpoint_bytes == 8 * 4 * policy.needs.parameters
+    assert value.checkpoint_bytes == 2 * 8 * value.needs.trained  # of both folds: the first's stays until the step ends
     assert policy.hours("H100") == pytest.approx(policy.operations / (CARDS["H100"] * REACHED) / 3600)
     cached = [plan for plan in plans if plan.node != "0/policy"]
     assert "0/policy" not in {cost.node for cost in costs(config, graph, cached)}
+
+
+def test_value_models_without_published_weights_are_small_and_trained_as_long() -> None:
+    config = PRESETS.get("real-pi05")(TASK, Models(value="cnn"))
+    assert config.values["cnn"].fit.steps == PRESETS.get("real-pi05")(TASK, Models()).values["viva"].fit.steps

@@ -37,7 +37,7 @@ from policy.models.pi05.config import tiny_config
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import PROMPT as PI05
 from policy.models.pi05.sizes import full
-from recap.errors import ConfigError
+from recap.errors import ConfigError, ResumeRefused
 
 KINDS = {"pi05": (Pi05Network, PI05), "gigabrain0": (GigaBrain0Network, GIGABRAIN0)}
 FAMILIES = pytest.mark.parametrize("family", KINDS)
@@ -232,3 +232,62 @@ def test_memory_is_computed_of_published_sizes_with_their_tokenizer(tmp_path: Pa
     batch = SyntheticBatches(batch_size=4, chunk=8, image_size=64).batch(0)
     needs = found(config, batch, synthetic_stats(8, ()), prompts=(TASK,), robot=arm_pair(), cameras=CAMERAS)
     assert needs.memory["weights"] == 4 * sum(value.numel() for value in weights.values())
+
+
+def test_a_resume_on_other_published_files_is_refused(tmp_path: Path) -> None:
+    """Where they lie is no matter; through a run their content is in the step's key as well."""
+    config, _ = published_config("pi05", tmp_path / "published", steps=4)
+    other, _ = published_config("pi05", tmp_path / "other", steps=4, seed=8)
+    train_synthetic("pi05", config, tmp_path / "policy")
+    (tmp_path / "published").rename(tmp_path / "moved")
+    moved = replace(config, start=str(tmp_path / "moved"), tokenizer=str(tmp_path / "moved" / "tokenizer.json"))
+    train_synthetic("pi05", moved, tmp_path / "policy")
+    with pytest.raises(ResumeRefused, match="start"):
+        train_synthetic("pi05", replace(moved, start=other.start), tmp_path / "policy")
+    Path(other.tokenizer).write_bytes(Path(other.tokenizer).read_bytes() + b"\n")
+    with pytest.raises(ResumeRefused, match="tokenizer"):
+        train_synthetic("pi05", replace(moved, tokenizer=other.tokenizer), tmp_path / "policy")
+
+
+@pytest.mark.parametrize("family", ["pi05", "gigabrain0"])
+def test_files_of_two_checkpoints_in_one_folder_are_refused(family: str, tmp_path: Path) -> None:
+    config, _ = published_config(family, tmp_path, steps=0)
+    (file, *_) = sorted(tmp_path.glob("*.safetensors"))
+    stem = file.name.split("-")[0].removesuffix(".safetensors")
+    for stale in (f"{stem}-00002-of-00003.safetensors", f"{stem}.safetensors"):
+        if (tmp_path / stale).exists():
+            continue
+        shutil.copy(file, tmp_path / stale)
+        with pytest.raises(ConfigError, match="every part of one set"):
+            check(config, family)
+        (tmp_path / stale).unlink()
+    shutil.copy(file, tmp_path / f"{stem}-best.safetensors")  # another name, not read
+    check(config, family)
+    weights = load_file(file)
+    name = sorted(weights)[0]
+    layout = KINDS[family][0].layout
+    if layout.prefix:
+        save_file({**weights, f"{layout.prefix}{name}": weights[name].clone()}, file)
+        with pytest.raises(ConfigError, match=f"both hold {name}"):
+            check(config, family)
+
+
+def test_a_missing_part_is_refused(tmp_path: Path) -> None:
+    config, _ = published_config("gigabrain0", tmp_path, steps=0)
+    sorted(tmp_path.glob("*.safetensors"))[0].unlink()
+    with pytest.raises(ConfigError, match="every part of one set"):
+        check(config, "gigabrain0")
+
+
+def test_a_tokenizer_far_smaller_than_the_embedding_is_refused(tmp_path: Path) -> None:
+    config, _ = published_config("pi05", tmp_path, steps=0)
+    wide = replace(config, network=replace(config.network, vocab_size=config.network.vocab_size + 129))
+    with pytest.raises(ConfigError, match="not the one that those weights"):
+        POLICIES.get("pi05").check(wide, prompts=(TASK,), robot=arm_pair())
+
+
+def test_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    made = tokenizer()
+    made.add_tokens(["<pic>"])
+    with pytest.raises(ConfigError, match="<pic>"):
+        FileTokenizer(made.to_str().encode()).encode(["fold <pic>"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.support.policies import TASK, arm_pair
+from tests.support.published import wan_vae
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -31,12 +34,12 @@ class Layer(LossModule):
         return (self.linear(rows["x"]) + self.shift).square().mean() + self.frozen.sum(), {}
 
 
-@pytest.mark.parametrize("micro", [0, 2])
+@pytest.mark.parametrize("micro", [0, 2, 64])
 def test_a_layer_by_hand(micro: int) -> None:
     with torch.device("meta"):
         layer = Layer()
     found = training_needs(layer, {"x": torch.zeros(4, 8)}, Runtime(micro_batch=micro))
-    weights, rows = 4 * 8 * 16, micro or 4
+    weights, rows = 4 * 8 * 16, min(micro or 4, 4)
     # Forward, and backward to the weights: a product of [rows, 8] and [8, 16] each; the input asks for no gradient.
     assert found.operations == 2 * (2 * 4 * 8 * 16)
     assert found.parameters == 8 * 16
@@ -51,8 +54,6 @@ def test_a_layer_by_hand(micro: int) -> None:
 @pytest.mark.parametrize("name", ["viva", "vlm"])
 def test_value_models_keep_as_much_as_is_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same module with real tensors: autograd keeps the same number of bytes."""
-    import recap.training.needs as needs_module
-
     given: dict[str, Any] = {}
 
     def really(module: LossModule, rows: Mapping[str, Tensor], runtime: Runtime, *, beside: Any = ()) -> int:
@@ -75,7 +76,22 @@ def test_value_models_keep_as_much_as_is_computed(name: str, monkeypatch: pytest
     assert found.memory["activations"] == value_needs(config, **asked) > 10_000
     assert found.parameters == sum(value.numel() for value in given["module"].parameters())
     assert found.operations > 6 * found.parameters
-    assert needs_module.training_needs is not really
+
+
+def test_the_encoder_of_a_vivas_latents_lies_on_the_device_too(tmp_path: Path) -> None:
+    config = VALUE_MODELS.get("viva").presets["tiny"](steps=1)
+    asked: dict[str, Any] = {"prompts": (TASK,), "robot": arm_pair(), "runtime": Runtime()}
+    linear = value_needs(replace(config, shift_pixels=0), **asked)
+    encoder = replace(config.encoder, kind="wan_vae", folder=str(wan_vae(tmp_path)), patch_pixels=16)
+    coded = value_needs(replace(config, shift_pixels=0, encoder=encoder), **asked)
+    assert linear is not None
+    assert coded is not None
+    from diffusers import AutoencoderKLWan
+
+    own = sum(value.numel() for value in AutoencoderKLWan.from_pretrained(tmp_path).parameters())
+    more = coded.memory["weights"] - coded.trained
+    assert more == 4 * own + (config.encoder.channels * (3 * 16**2) + config.encoder.channels) * 4
+    assert linear.memory["weights"] - linear.trained < more
 
 
 def test_families_without_networks_need_nothing_that_is_known() -> None:
@@ -88,4 +104,4 @@ def test_a_policy_is_asked_by_its_settings_alone() -> None:
 
     found = policy_needs(tiny_config(relative_actions=True), prompts=(TASK,), robot=arm_pair(), runtime=Runtime())
     assert found is not None
-    assert found.weights == 4 * found.parameters
+    assert found.trained == 4 * found.parameters

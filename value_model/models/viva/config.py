@@ -61,7 +61,7 @@ class VivaConfig:
     views: tuple[str, ...] = ()
     """Cameras, in the order of their latent frames; empty for all, in the order of the pack."""
     image_size: tuple[int, int] | None = setting(
-        None, minimum=1, help="(h, w) that pictures are letterboxed to; none: what holds the recorded ones"
+        None, minimum=1, later=True, help="(h, w) that pictures are letterboxed to; none: what holds the recorded ones"
     )
     use_future_state: bool = setting(True, help="also denoise the proprioception K steps ahead")
     noise_shift: float = setting(

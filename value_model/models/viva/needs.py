@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from recap.specs import RobotSpec
 from recap.training.needs import Needs, training_needs
 from recap.training.runtime import Runtime
 from value_model.models.viva.checks import image_size
-from value_model.models.viva.config import VivaConfig
+from value_model.models.viva.config import EncoderConfig, VivaConfig
 from value_model.models.viva.encoder import LinearEncoder
 from value_model.models.viva.frames import Layout, StateRange
 from value_model.models.viva.learner import VivaLearner
@@ -49,4 +52,22 @@ def needs(config: VivaConfig, *, robot: RobotSpec, runtime: Runtime) -> Needs:
         batch["images"] = torch.zeros(count, views, height, width, 3, dtype=torch.uint8)
     else:
         batch["latents"] = torch.zeros(count, views, encoder.channels, layout.height, layout.width)
-    return training_needs(learner, learner.prepare(batch, torch.Generator().manual_seed(0)), runtime, beside=[seer])
+    on_device = [seer, vae(encoder)] if encoder.kind == "wan_vae" else [seer]
+    rows = learner.prepare(batch, torch.Generator().manual_seed(0))
+    return training_needs(learner, rows, runtime, beside=on_device)
+
+
+def vae(config: EncoderConfig) -> nn.Module:
+    """The autoencoder of a folder, or Wan2.2's where none is named, on the meta device: only its size is asked for."""
+    from diffusers import AutoencoderKLWan
+
+    settings: dict[str, Any] = {
+        "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
+        "temperal_downsample": [False, True, True], "is_residual": True, "in_channels": 12, "out_channels": 12,
+        "patch_size": 2, "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48,
+    }  # fmt: skip
+    if config.folder:
+        settings = AutoencoderKLWan.load_config(config.folder, local_files_only=True)
+    with torch.device("meta"):
+        made: nn.Module = AutoencoderKLWan.from_config(settings)
+    return made

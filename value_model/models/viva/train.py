@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from recap.config import semantic_dict
+from recap.contents import content_identity
 from recap.errors import ConfigError
 from recap.protocols import Journal
 from recap.training.fit import fit
@@ -89,6 +90,7 @@ def train(
                 np.unique(packed.episode_of[rows]).tolist(),
                 lambda done, total: journal.progress(done, total, "episodes encoded"),
             )
+    files = {"start": config.start, "prompt_file": config.prompt_file}
     batches = ValueBatches(
         data,
         rows,
@@ -111,6 +113,8 @@ def train(
             "data": data_identity,
             "episodes": sorted(packed.episode_ids[int(e)] for e in episodes),
             "lookahead": data.lookahead[np.sort(episodes)].tolist(),
+            # Their content: where they lie is in no setting that counts.
+            **{name: content_identity(Path(path)) for name, path in files.items() if path},
         },
     )
     if runtime.rank == 0:

@@ -66,7 +66,10 @@ class VlmConfig:
     views: tuple[str, ...] = ()
     """Cameras, in the order of their tokens; empty for all, in the order of the pack."""
     image_size: int | None = setting(
-        None, minimum=1, help="side of the square that pictures are letterboxed to; none: what holds the recorded ones"
+        None,
+        minimum=1,
+        later=True,
+        help="side of the square that pictures are letterboxed to; none: what holds the recorded ones",
     )
     shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way")
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
