@@ -67,7 +67,7 @@ def write_untrained(path: Path, sizes: NetworkSizes) -> Path:
     """A bundle of seeded weights that acts with the positive condition."""
     sizes = replace(sizes, action_dim=len(NAMES), cameras=len(CAMERAS))
     network = Pi05Network(sizes)
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     info = BundleInfo(
         network=sizes, task=TASK, chunk=CHUNK, execute=8, euler_steps=EULER_STEPS, prompt_tokens=PROMPT_TOKENS,
         cameras=CAMERAS, state_names=NAMES, action_names=NAMES, relative_dims=(), condition=POSITIVE,

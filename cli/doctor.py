@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
+
+if TYPE_CHECKING:
+    from pipelines.doctor import Finding
 
 SHOWN = 20
 """Lines of one name that are printed; the others are counted, and all in the JSON."""
@@ -28,7 +31,6 @@ def doctor(
     from collections import Counter
     from dataclasses import asdict
 
-    from cli.hints import typed_here
     from pipelines.doctor import examine
     from pipelines.invocation import Invocation
 
@@ -41,10 +43,17 @@ def doctor(
         for one in found:
             told[one.name] += 1
             if told[one.name] <= SHOWN:
-                fix = f"   -> {typed_here(one.fix)}" if one.fix else ""
-                typer.echo(f"{one.state:<5} {one.name:<11} {one.text}{fix}")
+                echo_finding(one)
         for name, count in told.items():
             if count > SHOWN:
                 typer.echo(f"      {name:<11} and {count - SHOWN} more (--json has all)")
     if any(one.state == "bad" for one in found):
         raise typer.Exit(2)
+
+
+def echo_finding(one: Finding) -> None:
+    """A line, with what to do about it."""
+    from cli.hints import typed_here
+
+    fix = f"   -> {typed_here(one.fix)}" if one.fix else ""
+    typer.echo(f"{one.state:<5} {one.name:<11} {one.text}{fix}")

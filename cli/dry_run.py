@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.hints import typed_here
+from cli.doctor import echo_finding
 from recap.texts import size_text
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def show_dry_run(root: Path, invocation: Invocation, *, as_json: bool) -> None:
     """Steps, trainings with their memory, disk and time, and what this machine lacks. Changes nothing."""
     from cli.views import echo_plans
-    from pipelines.cost import costs
+    from pipelines.cost import costs, disk_bytes
     from pipelines.doctor import examine
     from pipelines.graph import build_graph
     from recap.explain import explain
@@ -36,8 +36,7 @@ def show_dry_run(root: Path, invocation: Invocation, *, as_json: bool) -> None:
         there = root if (root / "workspace.json").exists() else Path(empty)
         plans = explain(Workspace.open(there, create=there != root), graph, invocation.name)
     found = costs(config, graph, plans)
-    disk = sum(one.bundle_bytes for one in found) + max((one.checkpoint_bytes for one in found), default=0)
-    findings = examine(config, root, probe=False, disk=disk)
+    findings = examine(config, root, probe=False, disk=sum(disk_bytes(found)))
     if as_json:
         rows = [{**asdict(one), "operations": one.operations} for one in found]
         everything = {
@@ -51,13 +50,12 @@ def show_dry_run(root: Path, invocation: Invocation, *, as_json: bool) -> None:
     typer.echo("")
     _echo_costs(found)
     for one in findings:
-        fix = f"   -> {typed_here(one.fix)}" if one.fix else ""
-        typer.echo(f"{one.state:<5} {one.name:<11} {one.text}{fix}")
+        echo_finding(one)
     typer.echo("nothing was run or changed; the same without --dry-run does it")
 
 
 def _echo_costs(found: Sequence[Cost]) -> None:
-    from pipelines.cost import REACHED
+    from pipelines.cost import REACHED, disk_bytes
 
     if not found:
         typer.echo("no training would be run")
@@ -71,13 +69,13 @@ def _echo_costs(found: Sequence[Cost]) -> None:
         typer.echo(
             f"train {one.node:<{width}} {one.family}, {times}{one.steps:,} steps, {one.needs.parameters:,} parameters: "
             f"memory {size_text(one.needs.total)}, disk {size_text(one.bundle_bytes)} "
-            f"and {size_text(one.checkpoint_bytes)} while it trains{_hours([one])}"
+            f"and {size_text(one.checkpoint_bytes)} while it trains{f', {hours}' if (hours := _hours([one])) else ''}"
         )
-    kept, most = sum(one.bundle_bytes for one in found), max(one.checkpoint_bytes for one in found)
+    kept, most = disk_bytes(found)
     typer.echo(f"disk  {size_text(kept)} of weights for good, up to {size_text(most)} of checkpoints while they train")
     if hours := _hours(found):
         typer.echo(
-            f"time {hours.removeprefix(',')} in all trainings, at {REACHED:.0%} of a card's bfloat16 products "
+            f"time  {hours} in all trainings, at {REACHED:.0%} of a card's bfloat16 products "
             "(measured there by: recap doctor)"
         )
 
@@ -90,4 +88,4 @@ def _hours(found: Sequence[Cost]) -> str:
     if max(hours.values()) < 1 / 60:
         return ""
     told = (f"{60 * count:.0f} min" if count < 1 else f"{count:.0f} h" for count in hours.values())
-    return ", " + ", ".join(f"{text} on one {card}" for card, text in zip(hours, told, strict=True))
+    return ", ".join(f"{text} on one {card}" for card, text in zip(hours, told, strict=True))

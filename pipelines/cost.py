@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.probe import policy_needs, value_needs
-from recap.errors import RecapError
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -71,7 +69,7 @@ def costs(config: RunConfig, graph: Graph, plans: Sequence[NodePlan]) -> list[Co
     robot, runtime = robot_of(config.tasks), Runtime.of(config.runtime)
     prompts = tuple(task.spec.prompt for task in tasks_of(config.tasks))
     nodes = {node.name: node for node in graph.order()}
-    known: dict[object, Needs | None] = {}
+    known: dict[str, Needs | None] = {}
     found = []
     for plan in plans:
         if plan.state == "cached" or plan.step not in ("policy", "value_train"):
@@ -81,12 +79,10 @@ def costs(config: RunConfig, graph: Graph, plans: Sequence[NodePlan]) -> list[Co
         family: PolicyFamily | ValueFamily = (family_of if of_policy else value_family)(model)
         if not family.networks:
             continue
-        # What a step takes does not depend on how many there are: the base's and the policy's are one.
-        key = repr((type(model), {name: value for name, value in _fields(model) if name != "fit"}))
+        key = repr(model)
         if key not in known:
             ask = policy_needs if of_policy else value_needs
-            with suppress(RecapError):  # of a model that cannot be trained nothing is known: doctor says why
-                known[key] = ask(model, prompts=prompts, robot=robot, runtime=runtime)
+            known[key] = ask(model, prompts=prompts, robot=robot, runtime=runtime)
         fit = getattr(model, "fit", None)
         found.append(
             Cost(
@@ -94,14 +90,13 @@ def costs(config: RunConfig, graph: Graph, plans: Sequence[NodePlan]) -> list[Co
                 family=family.name,
                 trainings=1 if of_policy else settings.cross_fit,
                 steps=0 if fit is None else fit.steps,
-                needs=known.get(key),
+                needs=known[key],
                 bundles=getattr(model, "candidates", 1) if of_policy else settings.cross_fit,
             )
         )
     return found
 
 
-def _fields(config: object) -> list[tuple[str, object]]:
-    from dataclasses import fields
-
-    return [(item.name, getattr(config, item.name)) for item in fields(config)]  # type: ignore[arg-type]
+def disk_bytes(found: Sequence[Cost]) -> tuple[int, int]:
+    """(for good, at most beside it while one of them trains)."""
+    return sum(one.bundle_bytes for one in found), max((one.checkpoint_bytes for one in found), default=0)

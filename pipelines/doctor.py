@@ -174,22 +174,13 @@ def _training(config: RunConfig, root: Path, *, tried: bool = True) -> Iterator[
     given: dict[str, Any] = {
         "prompts": tuple(task.spec.prompt for task in tasks_of(config.tasks)), "robot": robot, "runtime": runtime
     }  # fmt: skip
-    family, needs = family_of(model), None
-    asked = [(family.name, partial(policy_needs, model, **given))]
-    if config.iterations:
-        asked += [(name, partial(value_needs, value, **given)) for name, value in config.values.items()]
-    for name, ask in asked:
-        try:
-            found = ask()
-        except RecapError:  # the line of the models says why
-            tried = tried and name != family.name
-            continue
-        needs = found if name == family.name else needs
-        if found is not None or name == family.name:
-            memory = _memory(config, name, found)
-            tried = tried and not (name == family.name and memory.state == "bad")
-            yield memory
-    if not (family.networks and tried):
+    family, needs = family_of(model), policy_needs(model, **given)
+    memory = _memory(config, family.name, needs)
+    yield memory
+    for name, value in config.values.items() if config.iterations else ():
+        if (its := value_needs(value, **given)) is not None:
+            yield _memory(config, name, its)
+    if not (family.networks and tried) or memory.state == "bad":
         return
     # A bundle, a checkpoint, and the one that takes its place; beside the workspace, not in it.
     beside = _place(root.absolute().parent)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from recap.errors import RecapError
 
 if TYPE_CHECKING:
     from policy.models import PolicyFamily
@@ -69,16 +72,24 @@ class NoiseBatches:
 
 
 def policy_needs(model: Any, *, prompts: Sequence[str], robot: RobotSpec, runtime: Runtime) -> Needs | None:
-    """What a training of a policy needs; None if its family does not know."""
+    """What a training of a policy needs; None if its family does not know, or it cannot be trained at all."""
     from policy.models import family_of
 
     family = family_of(model)
     if family.needs is None:
         return None
-    given = NoiseBatches.of(family, model, robot)
-    return family.needs(
-        model, given.batch(0), given.stats, prompts=prompts, robot=robot, cameras=robot.camera_names, runtime=runtime
-    )
+    with suppress(RecapError):  # the checks of the model say why, and they are another's business
+        given = NoiseBatches.of(family, model, robot)
+        return family.needs(
+            model,
+            given.batch(0),
+            given.stats,
+            prompts=prompts,
+            robot=robot,
+            cameras=robot.camera_names,
+            runtime=runtime,
+        )
+    return None
 
 
 def value_needs(model: Any, *, prompts: Sequence[str], robot: RobotSpec, runtime: Runtime) -> Needs | None:
@@ -86,4 +97,6 @@ def value_needs(model: Any, *, prompts: Sequence[str], robot: RobotSpec, runtime
     from value_model.models import family_of
 
     needs = family_of(model).needs
-    return None if needs is None else needs(model, prompts=prompts, robot=robot, runtime=runtime)
+    with suppress(RecapError):
+        return None if needs is None else needs(model, prompts=prompts, robot=robot, runtime=runtime)
+    return None

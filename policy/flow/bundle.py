@@ -173,8 +173,7 @@ def read_bundle[N: FlowNetwork](kind: type[N], path: Path) -> tuple[N, BundleInf
     except OSError as error:
         raise ArtifactCorrupt(f"policy bundle {path}: {layout.weights}: {error}") from error
     with torch.device("meta"):
-        network = kind(info.network)
-    network.form = replace(network.form, tokenizer=info.tokenizer)
+        network = kind(info.network, info.tokenizer)
     weights = {name.removeprefix(layout.prefix): value for name, value in weights.items()}
     there = {name: tuple(value.shape) for name, value in weights.items()}
     if wrong := differences(kind, shapes_of(network), there):

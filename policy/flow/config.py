@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,7 +62,21 @@ def relative_dims(config: FlowConfig, robot: RobotSpec) -> tuple[int, ...]:
 
 def tokenizer_of(config: FlowConfig) -> Tokenizer:
     """What cuts the prompts of a training."""
-    return FileTokenizer(Path(config.tokenizer)) if config.tokenizer else LOCAL
+    if not config.tokenizer:
+        return LOCAL
+    path = Path(config.tokenizer)
+    try:
+        stat = path.stat()
+    except OSError:  # reading it says what is wrong
+        return FileTokenizer(path)
+    return _opened(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, size: int, changed_ns: int) -> FileTokenizer:
+    # PaliGemma's takes a second to open, and settings are checked once per --set and more.
+    del size, changed_ns
+    return FileTokenizer(path)
 
 
 def network_sizes(config: FlowConfig, robot: RobotSpec, cameras: Sequence[str]) -> NetworkSizes:

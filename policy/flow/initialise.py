@@ -17,14 +17,13 @@ from policy.flow.vision import ConvTower
 from policy.flow.vocabulary import NUM_BINS
 
 
-def initialise(network: FlowNetwork, *, seed: int, bins: int | None) -> None:
+def initialise(network: FlowNetwork, *, seed: int, first_bin: int) -> None:
     """Fills every parameter in place, as a pure function of `seed`.
 
     Args:
         network: built on a real device.
         seed: of the weights.
-        bins: token id of the lowest state bin; the NUM_BINS ids from there get neighbouring embeddings. None: the
-            vocabulary is another one.
+        first_bin: token id of the lowest state bin; the NUM_BINS ids from there get neighbouring embeddings.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -44,10 +43,10 @@ def initialise(network: FlowNetwork, *, seed: int, bins: int | None) -> None:
                 # scale 0, shift 0, gate 1: the expert starts as an ordinary pre-norm transformer
                 module.dense.weight.zero_()
                 module.dense.bias.view(3, -1)[2].fill_(1.0)
-        if bins is not None:
-            weight = network.paligemma_with_expert.embedding.weight
-            width = weight.shape[1]
-            weight[bins : bins + NUM_BINS] = smooth_features(NUM_BINS, width) / math.sqrt(width)
+        weight = network.paligemma_with_expert.embedding.weight
+        weight[first_bin : first_bin + NUM_BINS] = smooth_features(NUM_BINS, weight.shape[1]) / math.sqrt(
+            weight.shape[1]
+        )
         network.action_out_proj.get_parameter("weight").mul_(0.1)
         if network.slots is not None:
             for parameter in network.slots.parameters():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,7 +42,6 @@ def flow_needs(
     sizes = network_sizes(config, robot, cameras)
     scaled = PolicyStats.from_json(stats, relative=config.relative_actions, scaling=kind.scaling)
     with torch.device("meta"):
-        network = kind(sizes)
-    network.form = replace(network.form, tokenizer=tokenizer_of(config))
+        network = kind(sizes, tokenizer_of(config))
     learner = FlowLearner(network, prompts=prompts, stats=scaled, draws=config.draws, shift_pixels=config.shift_pixels)
     return training_needs(learner, learner.prepare(batch, torch.Generator().manual_seed(0)), runtime)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from policy.flow.info import Layout
 from policy.flow.prompt import PromptForm
 from policy.flow.scaling import Scaling
 from policy.flow.sizes import NetworkSizes
+from policy.flow.tokenizer import LOCAL, Tokenizer
 from policy.flow.vocabulary import FIRST_BIN, MARKER_ID, NUM_BINS
 
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
@@ -134,9 +135,10 @@ class FlowNetwork(nn.Module, ABC):
     tied: ClassVar[Mapping[str, str]] = {}
     """{name: its twin here}: one tensor that published checkpoints may hold under either name."""
 
-    def __init__(self, sizes: NetworkSizes) -> None:
+    def __init__(self, sizes: NetworkSizes, tokenizer: Tokenizer = LOCAL) -> None:
         super().__init__()
         self.sizes = sizes
+        self.form = replace(self.form, tokenizer=tokenizer)
         width = sizes.expert_width
         self.paligemma_with_expert = self.make_body(sizes)
         self.action_in_proj, self.action_out_proj = self.make_projections(sizes)

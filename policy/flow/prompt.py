@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policy.conditioning import TEXTS
-from policy.flow.tokenizer import LOCAL, Tokenizer
+from policy.flow.tokenizer import LOCAL, Tokenizer, whole_prompts
 from policy.flow.vocabulary import FIRST_BIN, MARKER, NUM_BINS, PAD, encode
 from recap.errors import ConfigError
 from recap.types import BoolArray, FloatArray
@@ -62,7 +62,7 @@ class PromptForm:
         numbers = self.tokenizer.encode([f" {value}" for value in range(-1, NUM_BINS - 1)])
         widest = max(range(NUM_BINS), key=lambda place: len(numbers[place])) - 1
         texts = [self.text(task, [widest] * states, condition=condition) for condition in TEXTS]
-        return len(self.tokenizer.start) + max(map(len, self.tokenizer.encode(texts)))
+        return max(map(len, whole_prompts(self.tokenizer, texts)))
 
     def tokens(self, task: str, state: FloatArray, *, condition: str = "") -> NDArray[np.int64]:
         """[B, T] tokens of `text` for normalised states [B, S], without writing or cutting any text per row.
@@ -107,7 +107,7 @@ class PromptForm:
             bins = self.bins(state).tolist()
             told = zip(np.asarray(which).tolist(), bins, np.asarray(condition).tolist(), strict=True)
             texts = [self.text(tasks[one], row, condition=TEXTS[code]) for one, row, code in told]
-            return padded([(*self.tokenizer.start, *ids) for ids in self.tokenizer.encode(texts)])
+            return padded(whole_prompts(self.tokenizer, texts))
         kinds = sorted(set(zip(np.asarray(which).tolist(), np.asarray(condition).tolist(), strict=True)))
         if len(kinds) == 1:
             return self.tokens(tasks[kinds[0][0]], state, condition=TEXTS[kinds[0][1]]), None

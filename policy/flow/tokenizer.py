@@ -124,4 +124,9 @@ class FileTokenizer:
         return "in a bundle" if isinstance(self._given, bytes) else str(self._given)
 
 
+def whole_prompts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of each text with what every prompt begins with."""
+    return [[*tokenizer.start, *ids] for ids in tokenizer.encode(texts)]
+
+
 _HINT = "expected the tokenizer.json of PaliGemma, for the `tokenizers` library"

@@ -6,7 +6,6 @@ which of them is best is for whoever can roll them out to say.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from recap.config import semantic_dict, to_json
 from recap.contents import content_identity
 from recap.errors import ConfigError, ResumeRefused
 from recap.files import publish_dir
+from recap.hashing import sha256_hex
 from recap.protocols import BatchSource, Journal
 from recap.specs import RobotSpec
 from recap.training.checkpoint import checkpoint_folder, newest_step
@@ -122,16 +122,14 @@ def train(
         tokenizer=tokenizer_of(config),
     )
     fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
-    network = kind(sizes)
-    network.form = replace(network.form, tokenizer=info.tokenizer)
+    network = kind(sizes, info.tokenizer)
     if isinstance(info.tokenizer.content, bytes):
-        fingerprint["tokenizer"] = hashlib.sha256(info.tokenizer.content).hexdigest()
+        fingerprint["tokenizer"] = sha256_hex(info.tokenizer.content)
     if base is None and config.start:
+        load_weights(network, Path(config.start))
         fingerprint["start"] = content_identity(Path(config.start))
-    if base is None:
-        initialise(network, seed=seed, bins=None if config.start else FIRST_BIN)
-        if config.start:
-            load_weights(network, Path(config.start))
+    elif base is None:
+        initialise(network, seed=seed, first_bin=FIRST_BIN)
     else:
         weights, start = read_bundle(kind, base)
         _check_base(kind.family, base, start, info)

@@ -39,6 +39,7 @@ from value_model.models.viva.frames import Layout, StateRange
 from value_model.models.viva.label import Viva
 from value_model.models.viva.learner import VivaLearner
 from value_model.models.viva.model import build_transformer
+from value_model.models.viva.needs import WAN22_VAE
 
 GPU = Runtime(device="cuda")
 
@@ -111,13 +112,7 @@ def test_policies_train_and_act(kind: type[FlowNetwork], size: str) -> None:
 def published_encoder() -> Encoder:
     from diffusers import AutoencoderKLWan
 
-    return WanVaeEncoder(
-        AutoencoderKLWan(
-            base_dim=160, decoder_base_dim=256, z_dim=48, dim_mult=[1, 2, 4, 4], num_res_blocks=2, in_channels=12,
-            out_channels=12, temperal_downsample=[False, True, True], is_residual=True, patch_size=2,
-            scale_factor_temporal=4, scale_factor_spatial=16, latents_mean=[0.0] * 48, latents_std=[1.0] * 48,
-        )
-    )  # fmt: skip
+    return WanVaeEncoder(AutoencoderKLWan(**WAN22_VAE))
 
 
 def small_encoder() -> Encoder:

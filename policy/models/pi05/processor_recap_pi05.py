@@ -19,7 +19,7 @@ from lerobot.processor import (
 )
 from lerobot.utils.constants import OBS_LANGUAGE_ATTENTION_MASK, OBS_LANGUAGE_TOKENS
 
-from policy.flow.tokenizer import LOCAL, FileTokenizer, Tokenizer
+from policy.flow.tokenizer import LOCAL, FileTokenizer, Tokenizer, whole_prompts
 from policy.flow.vocabulary import PAD
 from policy.models.pi05.configuration_recap_pi05 import RecapPI05Config
 from policy.models.pi05.lerobot_files import CONTENT, TOKENIZER
@@ -47,8 +47,7 @@ class RecapTokenizerStep(ObservationProcessorStep):
         """
         texts = self.transition[TransitionKey.COMPLEMENTARY_DATA][self.task_key]
         texts = [texts] if isinstance(texts, str) else texts
-        cut = self.tokenizer.encode([PROMPT.conditioned(text, self.condition) for text in texts])
-        rows = [(*self.tokenizer.start, *ids) for ids in cut]
+        rows = whole_prompts(self.tokenizer, [PROMPT.conditioned(text, self.condition) for text in texts])
         longest = max(map(len, rows))
         if longest > self.max_length:
             raise ValueError(f"a prompt of {longest} tokens, expected at most {self.max_length}")

@@ -31,7 +31,7 @@ codes = st.lists(st.sampled_from([0, 1, 2]), min_size=ROWS, max_size=ROWS).map(l
 
 def make_learner() -> FlowLearner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
     return FlowLearner(network, prompts=(TASK,), stats=stats, draws=2, shift_pixels=0)
 

@@ -28,7 +28,7 @@ CHUNK = 6
 
 def make_learner(draws: int, shift_pixels: int = 0) -> FlowLearner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
     return FlowLearner(network, prompts=("fold the shirt",), stats=stats, draws=draws, shift_pixels=shift_pixels)
 

@@ -43,7 +43,7 @@ def test_tokens_are_those_of_each_row_then_padding(which: Any, condition: Any) -
 
 def learner(prompts: tuple[str, ...]) -> FlowLearner:
     network = Pi05Network(replace(tiny(), action_dim=14, cameras=3))
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     stats = PolicyStats.from_json(synthetic_stats(CHUNK, ()), relative=False)
     return FlowLearner(network, prompts=prompts, stats=stats, draws=2, shift_pixels=0)
 

@@ -59,7 +59,7 @@ def conditioned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 def network_of(how: str) -> Pi05Network:
     network = Pi05Network(replace(tiny(), condition=how, action_dim=14, cameras=3))
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     return network
 
 

@@ -186,7 +186,7 @@ def test_the_target_of_the_flow_is_noise_minus_action() -> None:
     """A network that answers 0 has lost the square of it, over real steps and dimensions alone."""
     sizes = replace(tiny(), action_dim=14, cameras=3)
     network = GigaBrain0Network(sizes)
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     with torch.no_grad():
         network.action_out_proj.get_parameter("weight").zero_()
         network.action_out_proj.get_parameter("bias").zero_()
@@ -266,7 +266,7 @@ def test_every_robot_has_its_own_projection() -> None:
 def test_knowledge_insulation_keeps_the_loss_from_the_prefix(insulated: bool) -> None:
     sizes = replace(tiny(), action_dim=14, cameras=3, knowledge_insulation=insulated)
     network = GigaBrain0Network(sizes)
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     tokens = torch.from_numpy(PROMPT.tokens(TASK, np.zeros((2, 14), np.float32)))
     prefix = network.prefix(torch.rand(2, 3, 3, 64, 64), tokens)
     network.velocity(prefix, torch.randn(2, 1, 8, 14), torch.rand(2, 1)).square().mean().backward()

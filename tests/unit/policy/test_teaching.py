@@ -44,7 +44,7 @@ BATCH: dict[str, Any] = dict(SyntheticBatches(batch_size=6, chunk=8).batch(0))
 @pytest.fixture(scope="module")
 def learner() -> FlowLearner:
     network = Pi05Network(replace(EMBEDDING, action_dim=14, cameras=3))
-    initialise(network, seed=0, bins=FIRST_BIN)
+    initialise(network, seed=0, first_bin=FIRST_BIN)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,14 @@ from value_model.models.viva.frames import Layout, StateRange
 from value_model.models.viva.learner import VivaLearner
 from value_model.models.viva.model import build_transformer
 from value_model.views import largest, view_positions
+
+WAN22_VAE: Mapping[str, Any] = {
+    "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
+    "temperal_downsample": [False, True, True], "is_residual": True, "in_channels": 12, "out_channels": 12,
+    "patch_size": 2, "scale_factor_temporal": 4, "scale_factor_spatial": 16, "latents_mean": [0.0] * 48,
+    "latents_std": [1.0] * 48,
+}  # fmt: skip
+"""Sizes of Wan2.2's AutoencoderKLWan; its latents' own figures are not among them."""
 
 
 def needs(config: VivaConfig, *, robot: RobotSpec, runtime: Runtime) -> Needs:
@@ -52,20 +61,16 @@ def needs(config: VivaConfig, *, robot: RobotSpec, runtime: Runtime) -> Needs:
         batch["images"] = torch.zeros(count, views, height, width, 3, dtype=torch.uint8)
     else:
         batch["latents"] = torch.zeros(count, views, encoder.channels, layout.height, layout.width)
-    on_device = [seer, vae(encoder)] if encoder.kind == "wan_vae" else [seer]
+    on_device = [seer, _vae(encoder)] if encoder.kind == "wan_vae" else [seer]
     rows = learner.prepare(batch, torch.Generator().manual_seed(0))
     return training_needs(learner, rows, runtime, beside=on_device)
 
 
-def vae(config: EncoderConfig) -> nn.Module:
+def _vae(config: EncoderConfig) -> nn.Module:
     """The autoencoder of a folder, or Wan2.2's where none is named, on the meta device: only its size is asked for."""
     from diffusers import AutoencoderKLWan
 
-    settings: dict[str, Any] = {
-        "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
-        "temperal_downsample": [False, True, True], "is_residual": True, "in_channels": 12, "out_channels": 12,
-        "patch_size": 2, "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48,
-    }  # fmt: skip
+    settings: Mapping[str, Any] = WAN22_VAE
     if config.folder:
         settings = AutoencoderKLWan.load_config(config.folder, local_files_only=True)
     with torch.device("meta"):
