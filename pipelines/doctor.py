@@ -244,7 +244,7 @@ def _models(config: RunConfig) -> Iterator[Finding]:
         (family.name, partial(family.check, model, prompts=prompts, robot=robot)),
         (family.name, partial(family.check_files, model, robot)),
     ]
-    for name, value in config.values.items():
+    for name, value in config.values.items() if config.iterations else ():
         known = value_family(value)
         asked.append((name, partial(known.check, value, prompts=prompts, robot=robot)))
         asked.append((name, partial(known.check_files, value)))

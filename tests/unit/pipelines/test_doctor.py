@@ -75,8 +75,10 @@ def test_models_that_cannot_be_trained_are_named_and_not_tried(tmp_path: Path) -
         told = doctor.examine(replace(asked, policy=replace(asked.policy, model=broken)), tmp_path)
         assert [one.name for one in told if one.state == "bad"] == ["models"]
     views = replace(asked.values["viva"], views=("nocam",))
-    told = doctor.examine(replace(asked, values={**asked.values, "viva": views}), tmp_path)
-    assert [one.name for one in told if one.state == "bad"] == ["models"]
+    blind = replace(asked, values={**asked.values, "viva": views})
+    assert [one.name for one in doctor.examine(blind, tmp_path) if one.state == "bad"] == ["models"]
+    imitation = doctor._models(replace(blind, iterations=0))
+    assert {one.state for one in imitation} == {"ok"}, "imitation alone trains no value model"
 
 
 def test_a_disk_too_small_for_what_is_known_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
