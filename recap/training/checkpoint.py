@@ -2,19 +2,23 @@
 
 A checkpoint is a folder `step-<n>` made in a temporary folder beside it, synced and renamed. Its manifest lists every
 component a resume needs, with size and checksum; a missing one is refused by name, because going on without (say) the
-optimizer's moments gives a worse model and no error. Where several processes train together each writes the tensors
-that it owns to files of its own (a shard) and reads only those; the folder must be one that all of them see.
+optimizer's moments gives a worse model and no error. Where several processes train together each writes its rows of
+every tensor to files of its own (a shard); as many processes read their own files again, another number the rows that
+are theirs now from whichever files hold them. The folder must be one that all of them see.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,11 +27,14 @@ from recap.errors import ResumeRefused
 from recap.files import move, sync, sync_tree
 from recap.hashing import canonical_json, file_sha256
 from recap.training.runtime import Runtime
+from recap.training.sharding import rows_of
 
 FORMAT = 2
 COMPONENTS = ("model", "ema", "optimizer", "rng")
 """Tensor components. `progress` (step, running figures) and `config` are in the manifest itself."""
 _MANIFEST = "manifest.json"
+_DIVIDED = "divided"
+"""In the manifest of several processes: how tensors are divided. Older ones lack it: they were divided by name."""
 _HINT = "delete this scratch folder to train from the start"
 
 
@@ -42,7 +49,7 @@ class Checkpoint:
     figures: Mapping[str, float]
     """Running figures (smoothed loss, ...)."""
     tensors: Mapping[str, Mapping[str, Tensor]]
-    """{component: {name: tensor}} for every one of COMPONENTS: what this process owns."""
+    """{component: {name: tensor}} for every one of COMPONENTS: what this process holds."""
 
 
 def checkpoint_folder(scratch: Path) -> Path:
@@ -57,7 +64,7 @@ def newest_step(folder: Path) -> int | None:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, runtime: Runtime) -> None:
-    """Commits a checkpoint under `folder` and removes older ones. Every rank calls it with what it owns."""
+    """Commits a checkpoint under `folder` and removes older ones. Every rank calls it with what it holds."""
     faults.point("train.before_checkpoint")
     final = folder / f"step-{checkpoint.step:09d}"
     temporary = folder / f".tmp-{final.name}"
@@ -74,6 +81,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, runtime: Runtime) -> N
             "step": checkpoint.step,
             "config": dict(checkpoint.config),
             "figures": dict(checkpoint.figures),
+            **({_DIVIDED: "rows"} if runtime.world_size > 1 else {}),
             "shards": [json.loads(shard.read_bytes()) for shard in shards],
         }
         (temporary / _MANIFEST).write_bytes(canonical_json(manifest))
@@ -107,11 +115,10 @@ def _shard_name(rank: int) -> str:
 
 
 def load_checkpoint(folder: Path, config: Mapping[str, Any], runtime: Runtime) -> Checkpoint | None:
-    """The newest checkpoint under `folder`, as far as this rank owns it; None if training has not got as far as one.
+    """The newest checkpoint under `folder`, as far as this rank holds it; None if training has not got as far as one.
 
     Raises:
-        ResumeRefused: a component is missing or altered, or the checkpoint was made under another config or by
-            another number of processes.
+        ResumeRefused: a component is missing or altered, or the checkpoint was made under another config.
     """
     found = _found(folder)
     if not found:
@@ -122,14 +129,16 @@ def load_checkpoint(folder: Path, config: Mapping[str, Any], runtime: Runtime) -
     manifest = json.loads((place / _MANIFEST).read_bytes())
     if manifest.get("format") != FORMAT:
         raise ResumeRefused(f"checkpoint {place}: format {manifest.get('format')}, expected {FORMAT}", hint=_HINT)
-    if len(manifest["shards"]) != runtime.world_size:
+    shards = manifest["shards"]
+    if len(shards) > 1 and manifest.get(_DIVIDED) != "rows":
         raise ResumeRefused(
-            f"checkpoint {place} was made with world_size {len(manifest['shards'])}, expected {runtime.world_size}",
-            hint=f"go on with {len(manifest['shards'])} processes, or {_HINT}",
+            f"checkpoint {place} of {len(shards)} processes is divided by {manifest.get(_DIVIDED)}, expected by rows",
+            hint=_HINT,
         )
-    shard = manifest["shards"][runtime.rank]
-    lacking = [name for name in COMPONENTS if name not in shard or not (place / shard[name]["file"]).is_file()]
-    if lacking:
+    there = {
+        name for name in COMPONENTS if all(name in one and (place / one[name]["file"]).is_file() for one in shards)
+    }
+    if lacking := [name for name in COMPONENTS if name not in there]:
         raise ResumeRefused(f"checkpoint {place} lacks {', '.join(lacking)}: cannot go on exactly", hint=_HINT)
     wanted = json.loads(canonical_json(dict(config)))
     if manifest["config"] != wanted:
@@ -139,13 +148,38 @@ def load_checkpoint(folder: Path, config: Mapping[str, Any], runtime: Runtime) -
             f"got {[manifest['config'].get(name) for name in names]}, expected {[wanted.get(name) for name in names]}",
             hint=_HINT,
         )
+    as_many = len(shards) == runtime.world_size
     tensors = {}
-    for name, entry in shard.items():
-        path = place / entry["file"]
-        if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
-            raise ResumeRefused(f"checkpoint {place}: {name} is not what was saved (size or checksum)", hint=_HINT)
-        tensors[name] = load_file(path)
+    for name in COMPONENTS:
+        files = []
+        for shard in [shards[runtime.rank]] if as_many else shards:
+            path = place / shard[name]["file"]
+            if path.stat().st_size != shard[name]["bytes"] or file_sha256(path) != shard[name]["sha256"]:
+                raise ResumeRefused(f"checkpoint {place}: {name} is not what was saved (size or checksum)", hint=_HINT)
+            files.append(path)
+        tensors[name] = load_file(files[0]) if as_many else _rows(files, runtime, equal=name == "rng")
     return Checkpoint(step=manifest["step"], config=wanted, figures=manifest["figures"], tensors=tensors)
+
+
+def _rows(files: Sequence[Path], runtime: Runtime, *, equal: bool) -> dict[str, Tensor]:
+    """This rank's rows of tensors whose rows lie in several files, in order. `equal`: each file has all, the same."""
+    with ExitStack() as stack:
+        parts = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
+        found = {}
+        for name in parts[0].keys():  # noqa: SIM118  not a mapping
+            slices = [part.get_slice(name) for part in parts]
+            if equal or not slices[0].get_shape():
+                found[name] = parts[0].get_tensor(name)
+                continue
+            counts = [one.get_shape()[0] for one in slices]
+            mine, start, taken = rows_of(sum(counts), runtime.rank, runtime.world_size), 0, []
+            for one, count in zip(slices, counts, strict=True):
+                first, last = max(mine.start - start, 0), min(mine.stop - start, count)
+                if first < last:
+                    taken.append(one[first:last])
+                start += count
+            found[name] = torch.cat(taken) if taken else parts[0].get_tensor(name)[:0]
+        return found
 
 
 def _found(folder: Path) -> list[Path]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def decay_at(step: int, limit: float) -> float:
@@ -19,36 +19,30 @@ def decay_at(step: int, limit: float) -> float:
 
 
 class Ema:
-    """The average of a module's parameters; `shadow` is {name: tensor}.
+    """The average of tensors that an optimiser changes in place; `shadow` is {name: tensor}.
 
     Example:
-        >>> net = nn.Linear(1, 1)
-        >>> ema = Ema(net, limit=0.99)
-        >>> ema.update(net, step=0)
+        >>> weights = {"scale": torch.zeros(1)}
+        >>> ema = Ema(weights, limit=0.99)
+        >>> ema.update(step=0)
     """
 
-    def __init__(self, module: nn.Module, *, limit: float, names: Collection[str] | None = None) -> None:
-        """Averages the parameters called `names`, all by default."""
+    def __init__(self, parameters: Mapping[str, Tensor], limit: float) -> None:
         self.limit = limit
-        self.shadow: dict[str, Tensor] = {
-            name: value.detach().clone() for name, value in module.named_parameters() if names is None or name in names
-        }
+        self._parameters = dict(parameters)
+        self.shadow = {name: value.clone() for name, value in parameters.items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module, *, step: int) -> None:
+    def update(self, *, step: int) -> None:
         """Moves the average after the 0-based gradient step `step`: decay * shadow + (1 - decay) * parameters."""
-        parameters = dict(module.named_parameters())
         torch._foreach_lerp_(
-            list(self.shadow.values()),
-            [parameters[name].detach() for name in self.shadow],
-            1.0 - decay_at(step, self.limit),
+            list(self.shadow.values()), list(self._parameters.values()), 1.0 - decay_at(step, self.limit)
         )
 
     @torch.no_grad()
-    def swap(self, module: nn.Module) -> None:
-        """Exchanges the module's parameters and the average; a second call puts both back."""
-        parameters = dict(module.named_parameters())
+    def swap(self) -> None:
+        """Exchanges the parameters and the average; a second call puts both back."""
         for name, shadow in self.shadow.items():
-            raw = parameters[name].detach().clone()
-            parameters[name].copy_(shadow)
+            raw = self._parameters[name].clone()
+            self._parameters[name].copy_(shadow)
             shadow.copy_(raw)

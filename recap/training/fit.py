@@ -29,6 +29,7 @@ from recap.training.config import FitConfig
 from recap.training.ema import Ema
 from recap.training.runtime import CPU, Runtime
 from recap.training.schedule import learning_rate
+from recap.training.sharding import full, local, make_whole, shard, whole
 
 _SMOOTHING = 0.98
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -47,6 +48,13 @@ class LossModule(nn.Module):
         """
         del generator
         return {name: torch.as_tensor(value) for name, value in batch.items()}
+
+    def layers(self) -> Sequence[nn.Module]:
+        """Parts that several ranks put together one by one, each called through its own `forward` alone.
+
+        A module without any is put together whole for the length of a step.
+        """
+        return ()
 
     def row_weights(self, rows: Mapping[str, Tensor]) -> Tensor:
         """[B] how much each prepared row counts in the mean that `forward` gives; by default all alike."""
@@ -92,7 +100,7 @@ def fit(
     snapshots: Sequence[int] = (),
     on_snapshot: Callable[[int], None] | None = None,
 ) -> FitResult:
-    """Trains `module` in place and leaves the averaged weights in it.
+    """Trains `module` in place and leaves the averaged weights in it; of several ranks, in that of rank 0.
 
     Args:
         module: starts with weights that are a pure function of the caller's config.
@@ -154,24 +162,24 @@ def fit(
                 kept = Checkpoint(step=step + 1, config=asked, figures=figures, tensors=training.capture())
                 save_checkpoint(folder, kept, runtime)
         training.swap()
+        make_whole(module, runtime)
         module.eval()
     parameters = sum(value.numel() for value in training.parameters.values())
     return FitResult(steps=config.steps, loss=figures.get("loss", math.nan), parameters=parameters)
 
 
 class _Training:
-    """The state between two gradient steps: weights, and the moments and average of those that this rank owns."""
+    """The state between two gradient steps; of several ranks, each holds its rows of every tensor."""
 
     def __init__(self, module: LossModule, config: FitConfig, runtime: Runtime) -> None:
-        self.module, self.config, self.runtime = runtime.place(module), config, runtime
+        self.module, self.config, self.runtime = module, config, runtime
+        shard(module, module.layers(), runtime)
         self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
-        owned = runtime.owned({name: value.numel() for name, value in self.parameters.items()})
-        self.owned = {name: self.parameters[name] for name in owned}
-        self.ema = Ema(module, limit=config.ema_decay, names=owned)
+        self.ema = Ema({name: local(value.detach()) for name, value in self.parameters.items()}, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": [v for v in self.owned.values() if v.ndim >= 2], "weight_decay": config.weight_decay},
-                {"params": [v for v in self.owned.values() if v.ndim < 2], "weight_decay": 0.0},
+                {"params": [v for v in self.parameters.values() if v.ndim >= 2], "weight_decay": config.weight_decay},
+                {"params": [v for v in self.parameters.values() if v.ndim < 2], "weight_decay": 0.0},
             ],
             lr=config.learning_rate,
             betas=(0.9, config.beta2),
@@ -186,12 +194,12 @@ class _Training:
                 f"the loss is {told['loss']} at step {step} (learning rate {rate:.2e})",
                 hint="lower fit.learning_rate of this training, or look at its loss: recap report",
             )
-        told["gradient_norm"] = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip_norm))
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip_norm)
+        told["gradient_norm"] = float(full(norm))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        self.runtime.share({name: value.detach() for name, value in self.parameters.items()})
-        self.ema.update(self.module, step=step)
+        self.ema.update(step=step)
         return told
 
     def gradients(self, prepared: Mapping[str, Tensor]) -> dict[str, float]:
@@ -201,40 +209,35 @@ class _Training:
             value.grad = None
         weight = self.module.row_weights(prepared).double()
         told: dict[str, float] = {}
-        for rows in runtime.pieces(len(weight)):
-            share = float(weight[rows].sum() / weight.sum())
+        pieces = runtime.pieces(len(weight))
+        for piece in pieces:
+            share = float(weight[piece].sum() / weight.sum())
+            # Ranks put layers together with each other: one without rows passes too, over rows that count nothing.
+            rows = piece if piece.start < piece.stop else pieces[0]
             with runtime.autocast():
                 loss, extra = self.module({name: runtime.move(value[rows]) for name, value in prepared.items()})
             (loss * share).backward()
             for name, item in {"loss": loss, **extra}.items():
                 told[name] = told.get(name, 0.0) + share * float(item.detach())
-        return told if runtime.world_size == 1 else self._sum_over_ranks(told)
-
-    def _sum_over_ranks(self, told: Mapping[str, float]) -> dict[str, float]:
-        runtime, values = self.runtime, list(self.parameters.values())
-        # A parameter that no rank's rows reached keeps no gradient, as with one process.
-        reached = torch.tensor([float(value.grad is not None) for value in values], device=values[0].device)
-        figures = torch.tensor(list(told.values()), device=values[0].device, dtype=torch.float64)
-        runtime.add([reached, figures])
-        for value, times in zip(values, reached.tolist(), strict=True):
-            if times and value.grad is None:
-                value.grad = torch.zeros_like(value)
-        runtime.add([value.grad for value in values if value.grad is not None])
+        if runtime.world_size == 1:
+            return told
+        figures = torch.tensor(list(told.values()), device=runtime.device, dtype=torch.float64)
+        runtime.add(figures)
         return dict(zip(told, figures.tolist(), strict=True))
 
     def swap(self) -> None:
-        """Exchanges the module's weights and their average, on all ranks."""
-        self.ema.swap(self.module)
-        self.runtime.share({name: value.detach() for name, value in self.parameters.items()})
+        """Exchanges the module's weights and their average."""
+        self.ema.swap()
 
     def snapshot(self, step: int, on_snapshot: Callable[[int], None]) -> None:
         """Calls `on_snapshot` over the averaged weights and puts everything back, torch's generator included."""
         state = torch.get_rng_state()
         self.swap()
         self.module.eval()
-        if self.runtime.rank == 0:
-            on_snapshot(step)
-        self.runtime.barrier()
+        with whole(self.module, self.runtime):
+            if self.runtime.rank == 0:
+                on_snapshot(step)
+            self.runtime.barrier()
         self.module.train()
         self.swap()
         torch.set_rng_state(state)
@@ -242,11 +245,11 @@ class _Training:
     def capture(self) -> dict[str, dict[str, Tensor]]:
         """The components of a checkpoint."""
         return {
-            "model": {name: value.detach() for name, value in self.owned.items()},
+            "model": {name: local(value.detach()) for name, value in self.parameters.items()},
             "ema": self.ema.shadow,
             "optimizer": {
-                f"{kind}.{name}": value
-                for name, parameter in self.owned.items()
+                f"{kind}.{name}": local(value)
+                for name, parameter in self.parameters.items()
                 for kind, value in self.optimizer.state.get(parameter, {}).items()
             },
             "rng": {"torch": torch.get_rng_state()},
@@ -254,20 +257,21 @@ class _Training:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """The inverse of `capture`, on every rank."""
+        """The inverse of `capture`."""
         for component in ("model", "ema"):
-            if odd := sorted(set(tensors[component]) ^ set(self.owned)):
+            if odd := sorted(set(tensors[component]) ^ set(self.parameters)):
                 raise ResumeRefused(f"checkpoint: {component} and the network differ in {', '.join(odd[:3])}, ...")
-        for name, value in self.owned.items():
-            value.copy_(tensors["model"][name])
+        for name, value in self.parameters.items():
+            local(value).copy_(tensors["model"][name])
             self.ema.shadow[name].copy_(tensors["ema"][name])
         for full_name, saved in tensors["optimizer"].items():
             kind, _, name = full_name.partition(".")
-            parameter = self.owned[name]
+            parameter = self.parameters[name]
             # In the parameter's memory layout: the fused kernel walks both as flat memory.
-            like = parameter if saved.shape == parameter.shape else torch.empty_like(saved, device=parameter.device)
-            self.optimizer.state[parameter][kind] = torch.empty_like(like).copy_(saved)
-        self.runtime.share({name: value.detach() for name, value in self.parameters.items()})
+            like = parameter if saved.ndim else torch.empty_like(saved, device=local(parameter).device)
+            state = torch.empty_like(like)
+            local(state).copy_(saved)
+            self.optimizer.state[parameter][kind] = state
         torch.set_rng_state(tensors["rng"]["torch"])
 
 

@@ -1,9 +1,8 @@
 """Where a network trains, labels or acts: device, number format, and the processes that share one training.
 
 All noise is drawn on the CPU and moved, so the device does not change it. With several processes ("ranks") each takes
-its rows of every batch, the gradients are summed, each rank updates the weights it owns and sends them to the others
-(ZeRO stage 1: moments and moving average lie with the owner only). The number of ranks changes the order of sums and
-nothing else. Importing this module does not import torch.
+its rows of every batch and holds its part of every tensor (recap.training.sharding). The number of ranks changes the
+order of sums and nothing else. Importing this module does not import torch.
 
     runtime = Runtime(device="cuda:0", dtype="bfloat16")
     load_value_model(bundle, runtime=runtime).label(data, 0, draws=4, noise_seed=0)
@@ -11,7 +10,7 @@ nothing else. Importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -81,48 +80,28 @@ class Runtime(RuntimeConfig):
     def pieces(self, count: int) -> tuple[slice, ...]:
         """This rank's rows of a batch of `count` samples, one slice per forward pass.
 
+        Every rank passes as often: whoever has fewer rows ends with empty slices.
+
         Raises:
             ConfigError: fewer samples than ranks.
         """
         if count < self.world_size:
             raise ConfigError(
                 f"a batch of {count} samples for {self.world_size} processes, expected at least one for each",
-                hint="raise batch_size of the model, or start fewer processes",
+                hint="raise batch_size of the model, or lower runtime.processes",
             )
         first, last = (count * rank // self.world_size for rank in (self.rank, self.rank + 1))
         size = self.micro_batch or count
-        return tuple(slice(start, min(start + size, last)) for start in range(first, last, size))
+        longest = -(-count // self.world_size)
+        starts = range(first, first + longest, size)
+        return tuple(slice(min(start, last), min(start + size, last)) for start in starts)
 
-    def owned(self, sizes: Mapping[str, int]) -> tuple[str, ...]:
-        """The names of tensors that this rank keeps, given how many numbers each has."""
-        return tuple(name for name, owner in self.owners(sizes).items() if owner == self.rank)
-
-    def owners(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """{name: rank}, in the order given and about as many numbers for each rank. The same on every rank."""
-        load = [0] * self.world_size
-        owners = {}
-        for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
-            owners[name] = load.index(min(load))
-            load[owners[name]] += sizes[name]
-        return {name: owners[name] for name in sizes}
-
-    def add(self, tensors: list[Tensor]) -> None:
-        """Replaces each tensor by its sum over the ranks."""
+    def add(self, tensor: Tensor) -> None:
+        """Replaces the tensor by its sum over the ranks."""
         if self.world_size > 1:
             from torch import distributed
 
-            for handle in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
-                handle.wait()
-
-    def share(self, tensors: Mapping[str, Tensor]) -> None:
-        """Overwrites each tensor by that of its owner."""
-        if self.world_size > 1:
-            from torch import distributed
-
-            owners = self.owners({name: value.numel() for name, value in tensors.items()})
-            sent = [distributed.broadcast(tensors[name], owner, async_op=True) for name, owner in owners.items()]
-            for handle in sent:
-                handle.wait()
+            distributed.all_reduce(tensor)
 
     def barrier(self) -> None:
         """Waits for the other ranks."""

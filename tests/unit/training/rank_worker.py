@@ -18,6 +18,7 @@ import recap.faults
 from recap.training import fit as fit_loop
 from recap.training.config import FitConfig
 from recap.training.runtime import Runtime, joined
+from recap.training.sharding import full
 
 SEED = 3
 
@@ -93,7 +94,7 @@ def gradients(family: str, folder: Path, runtime: Runtime) -> dict[str, torch.Te
         training = fit_loop._Training(module, config, rest["runtime"])
         told = training.gradients(module.prepare(batches.batch(0), fit_loop.step_generator(seed, 0)))
         reached = {name: value.grad for name, value in training.parameters.items() if value.grad is not None}
-        found.update({name: value.contiguous() for name, value in reached.items()})
+        found.update({name: full(value).contiguous() for name, value in reached.items()})
         found["loss"] = torch.tensor(told["loss"])
         raise Stop
 
@@ -108,29 +109,44 @@ def gradients(family: str, folder: Path, runtime: Runtime) -> dict[str, torch.Te
     return found
 
 
+FIT = FitConfig(steps=8, checkpoint_every=3)
+
+
 def train_twice(folder: Path, runtime: Runtime) -> None:
     """An uninterrupted training in `folder`/whole, and one that dies after step 5 and goes on in `folder`/cut."""
-    fit = FitConfig(steps=8, checkpoint_every=3)
-    train_pi05(folder / "whole", runtime, folder, fit)
+    train_pi05(folder / "whole", runtime, folder, FIT)
+    train_part(folder, runtime)
+    train_pi05(folder / "cut", runtime, folder, FIT)
+
+
+def train_part(folder: Path, runtime: Runtime) -> None:
+    """A training in `folder`/cut that dies after step 5, its checkpoint of step 3 behind it."""
     recap.faults._seen.clear()
     os.environ["RECAP_FAULT"] = "train.step:5:raise"
     try:
-        train_pi05(folder / "cut", runtime, folder, fit)
+        train_pi05(folder / "cut", runtime, folder, FIT)
     except RuntimeError as error:
         assert "fault injected" in str(error), error  # noqa: PT017
     else:
         raise AssertionError("the training did not die")
     del os.environ["RECAP_FAULT"]
-    train_pi05(folder / "cut", runtime, folder, fit)
+
+
+def go_on(folder: Path, runtime: Runtime) -> None:
+    """Goes on in `folder`/cut."""
+    train_pi05(folder / "cut", runtime, folder, FIT)
+
+
+JOBS = {"train_twice": train_twice, "train_part": train_part, "go_on": go_on}
 
 
 def main() -> None:
     job, rank, world_size, address, folder = sys.argv[1:]
     torch.set_num_threads(1)
-    runtime = Runtime(rank=int(rank), world_size=int(world_size), micro_batch=3 if rank == "1" else 0)
+    runtime = Runtime(rank=int(rank), world_size=int(world_size), micro_batch=3)
     with joined(runtime, address, timeout_s=120):
-        if job == "train_twice":
-            train_twice(Path(folder), runtime)
+        if job in JOBS:
+            JOBS[job](Path(folder), runtime)
         else:
             save_file(gradients(job, Path(folder), runtime), Path(folder) / f"gradients-{rank}.safetensors")
 

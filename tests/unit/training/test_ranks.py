@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -72,7 +74,7 @@ def test_gradients_of_two_ranks_are_those_of_one_process(family: str, tmp_path: 
             torch.testing.assert_close(found[name], value, rtol=1e-5, atol=max(1e-6, 2e-5 * largest))
 
 
-def test_two_ranks_train_resume_and_refuse_another_number(tmp_path: Path) -> None:
+def test_two_ranks_train_and_resume_with_the_same_bits(tmp_path: Path) -> None:
     run_ranks("train_twice", tmp_path)
     whole, cut = (last_candidate(tmp_path / name) for name in ("whole", "cut"))
     assert digest_tree(whole) == digest_tree(cut)  # a resume goes on with the same bits
@@ -82,10 +84,36 @@ def test_two_ranks_train_resume_and_refuse_another_number(tmp_path: Path) -> Non
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-4)
     (place,) = (tmp_path / "whole" / "scratch" / "checkpoints").iterdir()
-    shards = [load_file(place / f"model-{rank}-of-2.safetensors") for rank in range(2)]
-    assert not set(shards[0]) & set(shards[1])
-    assert {f"model.{name.removeprefix('network.')}" for shard in shards for name in shard} == set(alone)
-    sizes = [sum(value.numel() for value in shard.values()) for shard in shards]
-    assert max(sizes) < 0.7 * sum(sizes)  # one embedding is two thirds of this small network
-    with pytest.raises(ResumeRefused, match="made with world_size 2, expected 1"):
-        train_pi05(tmp_path / "whole", Runtime(), tmp_path, fit)
+    parts = [load_file(place / f"model-{rank}-of-2.safetensors") for rank in range(2)]
+    for name, value in alone.items():
+        own = [part[f"network.{name.removeprefix('model.')}"] for part in parts]
+        assert sum(len(one) for one in own) == len(value)
+        assert len(own[0]) - len(own[1]) in (0, 1)
+
+
+def test_a_training_of_two_goes_on_with_one_process_and_with_three(tmp_path: Path) -> None:
+    run_ranks("train_part", tmp_path)
+    fit = FitConfig(steps=8, checkpoint_every=3)
+    train_pi05(tmp_path / "alone", Runtime(), tmp_path, fit)
+    shutil.copytree(tmp_path / "cut", tmp_path / "three" / "cut")
+    train_pi05(tmp_path / "cut", Runtime(), tmp_path, fit)  # goes on after step 3
+    run_ranks("go_on", tmp_path / "three", world_size=3)
+    whole, *others = (
+        load_file(last_candidate(tmp_path / name) / "model.safetensors") for name in ("alone", "cut", "three/cut")
+    )
+    for other in others:
+        for name, value in whole.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-4)
+    # And of three processes, whose rows are divided anew, what one had written.
+    (place,) = (tmp_path / "three" / "cut" / "scratch" / "checkpoints").iterdir()
+    assert len(json.loads((place / "manifest.json").read_bytes())["shards"]) == 3
+
+
+def test_a_checkpoint_divided_in_another_way_is_refused(tmp_path: Path) -> None:
+    run_ranks("train_part", tmp_path)
+    (place,) = (tmp_path / "cut" / "scratch" / "checkpoints").iterdir()
+    manifest = json.loads((place / "manifest.json").read_bytes())
+    del manifest["divided"]
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ResumeRefused, match="of 2 processes is divided by None, expected by rows"):
+        train_pi05(tmp_path / "cut", Runtime(), tmp_path, FitConfig(steps=8, checkpoint_every=3))
