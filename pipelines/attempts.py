@@ -39,6 +39,7 @@ def play_missing(
     workers: int,
     unit: str = "attempts",
     lost: Collection[Any] = (),
+    one_by_one: Callable[[Any], dict[str, Any]] | None = None,
 ) -> dict[Any, dict[str, Any]]:
     """Plays the jobs that the ledger does not hold yet; returns {ledger key: row} of all of them, in order of `jobs`.
 
@@ -52,6 +53,7 @@ def play_missing(
         workers: how many at once.
         unit: of the progress line.
         lost: keys whose row is in the ledger but no longer counts.
+        one_by_one: does one job in place of the workers, where each takes all of them.
     """
     done = {key: row for key, row in ledger.rows().items() if key in jobs and key not in lost}
     todo = [key for key in jobs if key not in done]
@@ -62,6 +64,10 @@ def play_missing(
         done[todo[index]] = row
         ctx.journal.progress(len(done), len(jobs), unit)
 
+    if one_by_one is not None:
+        for index, key in enumerate(todo):
+            keep(index, one_by_one(jobs[key]))
+        return {key: done[key] for key in jobs}
     ctx.executor.map(role, make_worker, worker_args, [jobs[key] for key in todo], keep, num_workers=workers)
     return {key: done[key] for key in jobs}
 

@@ -142,6 +142,19 @@ class Journal(Protocol):
     def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """One of several processes that work on the same thing at once."""
+
+    rank: int
+    """0 .. world_size - 1."""
+    world_size: int
+    local_rank: int
+    """Among those of the same machine."""
+    address: str
+    """host:port that rank 0 may listen on."""
+
+
 class Executor(Protocol):
     """Where work happens: in this process, or in Ray actors."""
 
@@ -167,6 +180,13 @@ class Executor(Protocol):
 
     def call(self, role: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Runs `function(*args)` once in the long-lived worker named `{role}-0` and returns what it returns."""
+        ...
+
+    def together(self, role: str, function: Callable[..., Any], args: tuple[Any, ...], *, processes: int) -> Any:
+        """Runs `function(*args, place)` at once in `{role}-0` .. `{role}-{processes - 1}`; what rank 0 returned.
+
+        When one of them dies or fails all are ended.
+        """
         ...
 
     def close(self) -> None: ...

@@ -10,6 +10,7 @@ import faulthandler
 import importlib
 import os
 import pickle
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,11 +31,22 @@ class Host:
         sys.path.extend(path for path in paths if path not in sys.path and os.path.isdir(path))
 
     def hello(self) -> dict[str, Any]:
-        """The process id and where its stderr goes."""
+        """The process id, where its stderr goes, and the machine."""
+        import ray
+
         return {
             "pid": os.getpid(),
             "stderr": os.readlink("/proc/self/fd/2") if os.path.exists("/proc/self/fd/2") else "",
+            "node": ray.get_runtime_context().get_node_id(),
         }
+
+    def address(self) -> str:
+        """host:port of this process's machine where nothing listens yet."""
+        from ray.util import get_node_ip_address
+
+        host = str(get_node_ip_address())
+        with socket.create_server((host, 0)) as free:
+            return f"{host}:{free.getsockname()[1]}"
 
     def build(self, payload: bytes) -> Reply:
         """Replaces the worker; payload: pickled (make_worker, worker_args)."""

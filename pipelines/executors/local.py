@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.executors.base import EXECUTORS, ExecutorSettings, signature_of
+from recap.errors import ConfigError
 from recap.protocols import Worker
 
 
@@ -44,6 +45,13 @@ class LocalExecutor:
     def call(self, role: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Calls it."""
         return function(*args)
+
+    def together(self, role: str, function: Callable[..., Any], args: tuple[Any, ...], *, processes: int) -> Any:
+        """Refused: there is one process."""
+        raise ConfigError(
+            f"{role}: runtime.processes = {processes} with the executor local, which has one",
+            hint="recap run --executor ray, or --set runtime.processes=1",
+        )
 
     def close(self) -> None:
         """Closes every worker; the executor may be used again."""

@@ -6,14 +6,13 @@ An actor outlives the step: a later step of the same role finds it warm, with it
 
 from __future__ import annotations
 
-import contextlib
+import math
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipelines.executors import session
@@ -24,30 +23,15 @@ from pipelines.executors.base import (
     describe,
     signature_of,
 )
-from pipelines.executors.replies import died, open_reply, shortly
+from pipelines.executors.replies import Reply, died, open_reply, shortly, telling
+from pipelines.executors.seats import Seat, kill, last_words, places
 from pipelines.roots import ROOT_PACKAGES, project_root
 from recap.errors import ConfigError
 from recap.protocols import Worker
 
 _NAME_FREED_WITHIN_S = 20.0
 _CLOSE_WITHIN_S = 10.0
-_LAST_WORDS_BYTES = 2000
-
-
-@dataclass(slots=True, eq=False)
-class _Seat:
-    """One named actor and what it is doing now."""
-
-    name: str
-    actor: Any
-    stderr: str
-    pid: int
-    signature: bytes | None = None
-    """Of the worker it holds; None: none that could serve again."""
-    pending: Any = None
-    """ObjectRef of the call in flight."""
-    job: int | None = None
-    """Index of the job in flight; None while it builds its worker."""
+_DEATH_KNOWN_WITHIN_S = 10.0
 
 
 @dataclass(slots=True)
@@ -70,7 +54,7 @@ class RayExecutor:
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self._settings = settings
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self._session: dict[str, Any] | None = None
         self._private = False
         self.dashboard_url: str | None = None
@@ -120,27 +104,54 @@ class RayExecutor:
 
     def call(self, role: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Runs it in `{role}-0`. If that process dies it is run again, from what it left on disk, in a fresh one."""
+        return self._at_once(role, function, 1, lambda seats: [args])
+
+    def together(self, role: str, function: Callable[..., Any], args: tuple[Any, ...], *, processes: int) -> Any:
+        """As `call` in several processes. If one dies all are run again, from what they left on disk, in fresh ones."""
+        return self._at_once(role, function, processes, lambda seats: [(*args, place) for place in places(seats)])
+
+    def _at_once(
+        self,
+        role: str,
+        function: Callable[..., Any],
+        count: int,
+        args_of: Callable[[list[Seat]], list[tuple[Any, ...]]],
+    ) -> Any:
         self.start()
         from ray import cloudpickle
 
-        payload = cloudpickle.dumps((function, args))
         what = f"{role} call {getattr(function, '__qualname__', describe(function))}"
-        (seat,) = self._take_seats(role, 1)
         for attempt in range(1, ATTEMPTS_PER_JOB + 1):
-            seat.pending = seat.actor.call.remote(payload)
+            seats = self._take_seats(role, count)
+            for seat, args in zip(seats, args_of(seats), strict=True):
+                seat.pending = seat.actor.call.remote(cloudpickle.dumps((function, args)))
             try:
-                self._wait([seat])
-                reply, death = self._collect(seat)
+                replies, dead, death = self._replies(seats)
             finally:
-                self._abandon([seat])
-            if reply is not None:
-                return open_reply(reply)
-            last = self._last_words(seat)
+                self._abandon(seats)
+            if dead is None:
+                return open_reply(telling(replies))
+            last = last_words(dead)
+            self._dismiss(dead)
             if attempt == ATTEMPTS_PER_JOB:
-                self._dismiss(seat)
                 raise died(what, attempt, death, last)
-            self._replace(seat, what, death)
+            self._tell_death(dead, what, death)
         raise AssertionError("unreachable")
+
+    def _replies(self, seats: list[Seat]) -> tuple[list[Reply], Seat | None, str]:
+        """(what they replied, the one that died, how). Where one fails, the others are not waited for long."""
+        replies: dict[str, Reply] = {}
+        until = math.inf
+        while (busy := [seat for seat in seats if seat.pending is not None]) and time.monotonic() < until:
+            for seat in self._finished(busy, until):
+                reply, death = self._collect(seat)
+                if reply is None:
+                    return [], seat, death
+                replies[seat.name] = reply
+                if not reply[0]:
+                    # A process that is left by another fails before Ray knows that the other died.
+                    until = min(until, time.monotonic() + _DEATH_KNOWN_WITHIN_S)
+        return [replies[seat.name] for seat in seats if seat.name in replies], None, ""
 
     def start(self) -> None:
         """Starts or joins Ray now; does nothing if that is done."""
@@ -204,7 +215,7 @@ class RayExecutor:
             url = context.dashboard_url
         return {"dashboard_url": f"http://{url}" if url else None, "seconds": time.monotonic() - began}
 
-    def _take_seats(self, role: str, count: int) -> list[_Seat]:
+    def _take_seats(self, role: str, count: int) -> list[Seat]:
         """`{role}-0` .. `{role}-{count - 1}`, made where they are missing, all at once."""
         names = [f"{role}-{number}" for number in range(count)]
         made = {name: self._create(name) for name in names if name not in self._seats}
@@ -244,18 +255,18 @@ class RayExecutor:
         finally:
             ray.cloudpickle.unregister_pickle_by_value(host)
 
-    def _seated(self, name: str, actor: Any) -> _Seat:
+    def _seated(self, name: str, actor: Any) -> Seat:
         import ray
 
         hello = ray.get(actor.hello.remote())
-        return _Seat(name=name, actor=actor, stderr=hello["stderr"], pid=hello["pid"])
+        return Seat(name=name, actor=actor, **hello)
 
-    def _build(self, seat: _Seat, recipe: bytes) -> None:
+    def _build(self, seat: Seat, recipe: bytes) -> None:
         seat.signature = None
         seat.job = None
         seat.pending = seat.actor.build.remote(recipe)
 
-    def _give(self, seat: _Seat, jobs: Sequence[Any], round_: _Round) -> None:
+    def _give(self, seat: Seat, jobs: Sequence[Any], round_: _Round) -> None:
         """The next job, if there is one and none has failed."""
         if not round_.waiting or round_.error is not None:
             return
@@ -264,23 +275,18 @@ class RayExecutor:
         seat.job = round_.waiting.popleft()
         seat.pending = seat.actor.run.remote(cloudpickle.dumps(jobs[seat.job]))
 
-    def _finished(self, busy: list[_Seat]) -> list[_Seat]:
-        ready = self._wait(busy)
-        return [seat for seat in busy if seat.pending in ready]
-
-    def _wait(self, busy: list[_Seat]) -> list[Any]:
-        """Blocks until one of them is done; in short waits, so that Ctrl-C is heard."""
+    def _finished(self, busy: list[Seat], until: float = math.inf) -> list[Seat]:
+        """Blocks until one of them is done or it is that late; in short waits, so that Ctrl-C is heard."""
         import ray
 
-        while True:
-            ready: list[Any]
+        ready: list[Any] = []
+        while not ready and time.monotonic() < until:
             ready, _ = ray.wait([seat.pending for seat in busy], num_returns=1, timeout=1.0)
-            if ready:
-                return ready
+        return [seat for seat in busy if seat.pending in ready]
 
     def _settle(
         self,
-        seat: _Seat,
+        seat: Seat,
         role: str,
         recipe: bytes,
         signature: bytes | None,
@@ -296,7 +302,7 @@ class RayExecutor:
             round_.deaths[key] = round_.deaths.get(key, 0) + 1
             what = f"{role} worker under construction" if job is None else f"{role} job {job} ({describe(jobs[job])})"
             if round_.deaths[key] >= ATTEMPTS_PER_JOB:
-                round_.error = round_.error or died(what, round_.deaths[key], death, self._last_words(seat))
+                round_.error = round_.error or died(what, round_.deaths[key], death, last_words(seat))
                 self._dismiss(seat)
                 return
             if job is not None:
@@ -316,7 +322,7 @@ class RayExecutor:
             on_result(job, result)
         self._give(seat, jobs, round_)
 
-    def _collect(self, seat: _Seat) -> tuple[Any, str]:
+    def _collect(self, seat: Seat) -> tuple[Any, str]:
         """(reply, "") or (None, how the process died)."""
         import ray
         from ray import exceptions
@@ -333,43 +339,30 @@ class RayExecutor:
         ) as error:
             return None, shortly(error)
 
-    def _replace(self, seat: _Seat, what: str, death: str) -> None:
+    def _replace(self, seat: Seat, what: str, death: str) -> None:
         """A fresh process of the same name in the same seat."""
+        self._tell_death(seat, what, death)
+        kill(seat.actor)
+        fresh = self._seated(seat.name, self._create(seat.name))
+        seat.actor, seat.stderr, seat.pid, seat.node = fresh.actor, fresh.stderr, fresh.pid, fresh.node
+        seat.signature = None
+
+    def _tell_death(self, seat: Seat, what: str, death: str) -> None:
         self._settings.on_event(
             {"kind": "worker_died", "worker": seat.name, "worker_pid": seat.pid, "during": what, "detail": death}
         )
-        _kill(seat.actor)
-        fresh = self._seated(seat.name, self._create(seat.name))
-        seat.actor, seat.stderr, seat.pid, seat.signature = fresh.actor, fresh.stderr, fresh.pid, None
 
-    def _abandon(self, seats: list[_Seat]) -> None:
+    def _abandon(self, seats: list[Seat]) -> None:
         """Ends the actors that are still at work when the driver has stopped listening (Ctrl-C, a failed callback)."""
         for seat in seats:
             if seat.pending is not None:
                 seat.pending = None
                 self._dismiss(seat)
 
-    def _dismiss(self, seat: _Seat) -> None:
+    def _dismiss(self, seat: Seat) -> None:
         """Ends the process, if it still lives, and frees its name."""
         self._seats.pop(seat.name, None)
-        _kill(seat.actor)
-
-    @staticmethod
-    def _last_words(seat: _Seat) -> str:
-        """The end of what the process wrote to stderr, where its file can be read from here."""
-        path = Path(seat.stderr)
-        if not seat.stderr or not path.is_file():
-            return ""
-        return path.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
-
-
-def _kill(actor: Any) -> None:
-    """Also of a dead actor: Ray keeps the name of one that died by itself until it is killed by its owner."""
-    import ray
-    from ray.exceptions import RayError
-
-    with contextlib.suppress(RayError):  # the cluster may be gone
-        ray.kill(actor)
+        kill(seat.actor)
 
 
 def _is_connected() -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.executors.base import WorkerDied
-from recap.errors import StepFailed
+from recap.errors import RecapError, StepFailed
+
+Reply = tuple[bool, bytes, str]
+"""As of pipelines.executors.host."""
 
 
 class RemoteTraceback(Exception):  # it is the cause shown above an error, not an error of its own
@@ -16,7 +20,7 @@ class RemoteTraceback(Exception):  # it is the cause shown above an error, not a
         return f"in the worker:\n{self.args[0]}"
 
 
-def open_reply(reply: tuple[bool, bytes, str]) -> Any:
+def open_reply(reply: Reply) -> Any:
     """The result, or the worker's exception raised here."""
     good, body, text = reply
     if good:
@@ -25,6 +29,16 @@ def open_reply(reply: tuple[bool, bytes, str]) -> Any:
         raise StepFailed(f"a worker raised an error that cannot be sent between processes:\n{text}")
     error: BaseException = pickle.loads(body)
     raise error from RemoteTraceback(text)
+
+
+def telling(replies: Sequence[Reply]) -> Reply:
+    """Of processes that worked together: the first one's where all went well, else the error that says most.
+
+    Those that were left by one that failed complain of that; what recap raised itself is the cause.
+    """
+    wrong = [reply for reply in replies if not reply[0]]
+    known = [reply for reply in wrong if reply[1] and isinstance(pickle.loads(reply[1]), RecapError)]
+    return [*known, *wrong, *replies][0]
 
 
 def died(what: str, times: int, death: str, last: str) -> WorkerDied:

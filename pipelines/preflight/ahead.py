@@ -13,6 +13,7 @@ from pathlib import Path
 from pipelines.config import RunConfig
 from pipelines.preflight.models import check_models, privileged
 from recap.errors import ConfigError
+from recap.protocols import Place
 
 
 def check_settings(config: RunConfig) -> None:
@@ -99,11 +100,7 @@ def check_ahead(config: RunConfig, root: Path) -> None:
         check_recordings(config, root)
     else:
         _check_machine(config, root)
-    if config.runtime.device != "cpu" and config.executor.address is None:
-        from recap.training.runtime import Runtime
-
-        # Of another machine's devices nothing is known here.
-        Runtime.of(config.runtime).torch_device()
+    _check_runtime(config)
     from data.task_list import robot_of
     from policy.models import family_of as policy_family
 
@@ -113,6 +110,34 @@ def check_ahead(config: RunConfig, root: Path) -> None:
 
         for model in config.values.values():
             family_of(model).check_files(model)
+
+
+def _check_runtime(config: RunConfig) -> None:
+    """What the devices and processes of the trainings lack."""
+    from recap.training.runtime import Runtime
+
+    runtime, count = config.runtime, config.runtime.processes
+    if count > 1 and runtime.device.rpartition(":")[2].isdecimal():
+        raise ConfigError(
+            f"runtime.device = {runtime.device} is one device, and runtime.processes = {count} need as many",
+            hint="--set runtime.device=cuda, or --set runtime.processes=1",
+        )
+    if runtime.device != "cpu" and config.executor.address is None:
+        # Of another machine's devices nothing is known here.
+        last = Place(rank=count - 1, world_size=count, local_rank=count - 1, address="")
+        Runtime.of(runtime, last if count > 1 else None).torch_device()
+    if count > 1 and config.executor.name == "local":
+        raise ConfigError(
+            f"runtime.processes = {count} with --executor local, which has one",
+            hint="recap run --executor ray, or --set runtime.processes=1",
+        )
+    models = {"policy.model": config.policy.model, **{f"values.{name}": one for name, one in config.values.items()}}
+    for name, model in models.items():
+        if getattr(model, "batch_size", count) < count:
+            raise ConfigError(
+                f"{name}.batch_size = {model.batch_size} is less than runtime.processes = {count}",
+                hint=f"--set {name}.batch_size={count}, or fewer processes",
+            )
 
 
 def _check_machine(config: RunConfig, root: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recap.config import setting, validate
 
@@ -31,8 +31,8 @@ class FitConfig:
 class RuntimeConfig:
     """Where networks compute. Weights, moments and the moving average are float32 whatever `dtype` says.
 
-    Device and batches change the order of sums and nothing else (noise is drawn on the CPU before either matters),
-    so they promise a tolerance and are in no key. `dtype` rounds every product and is in it.
+    Device, batches and processes change the order of sums and nothing else (noise is drawn on the CPU before any of
+    them matters), so they promise a tolerance and are in no key. `dtype` rounds every product and is in it.
     """
 
     device: str = setting("cpu", semantic=False, help="torch device of networks: cpu, cuda, cuda:1, ...")
@@ -40,7 +40,17 @@ class RuntimeConfig:
     micro_batch: int = setting(
         0, minimum=0, semantic=False, help="samples per forward pass in training, gradients add up; 0: the whole batch"
     )
+    processes: int = setting(
+        1,
+        minimum=1,
+        semantic=False,
+        help="that train one network together, each on its own card; weights are divided",
+    )
     label_batch: int = setting(32, minimum=1, semantic=False, help="sequences per forward pass when labelling")
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def alone(self) -> RuntimeConfig:
+        """The same for what one process does."""
+        return replace(self, processes=1)

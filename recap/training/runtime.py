@@ -10,13 +10,16 @@ order of sums and nothing else. Importing this module does not import torch.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from recap.errors import ConfigError
+from recap.protocols import Place
 from recap.training.config import RuntimeConfig
 
 if TYPE_CHECKING:
@@ -41,9 +44,18 @@ class Runtime(RuntimeConfig):
     """Processes that train together; more than 1 need `joined`."""
 
     @classmethod
-    def of(cls, config: RuntimeConfig, *, rank: int = 0, world_size: int = 1) -> Runtime:
-        """The runtime that the settings ask for."""
-        return cls(**asdict(config), rank=rank, world_size=world_size)
+    def of(cls, config: RuntimeConfig, place: Place | None = None) -> Runtime:
+        """The runtime that the settings ask for, of one process or of one of several."""
+        if place is None:
+            return cls(**asdict(config))
+        alone = cls(**asdict(config), rank=place.rank, world_size=place.world_size)
+        if config.device == "cpu":
+            return alone
+        import torch
+
+        # Where every process was given cards of its own, it sees no others.
+        shared = torch.get_device_module(config.device).device_count() > 1
+        return replace(alone, device=f"{config.device}:{place.local_rank if shared else 0}")
 
     def torch_device(self) -> torch.device:
         """The device; ConfigError if it is not there."""
@@ -130,17 +142,33 @@ def joined(runtime: Runtime, address: str, *, timeout_s: float = 600) -> Iterato
 
     Args:
         runtime: this process's.
-        address: host:port of rank 0, which listens there.
+        address: host:port of rank 0, which listens there and on no other address.
         timeout_s: how long any rank waits for the others before it gives up, seconds.
     """
+    import torch
     from torch import distributed
 
+    host, _, port = address.rpartition(":")
+    timeout, listener = timedelta(seconds=timeout_s), None
+    if runtime.rank == 0:
+        # Left to itself the store listens on every address of the machine.
+        listener = socket.create_server((host, int(port)))
+    store = distributed.TCPStore(  # type: ignore[attr-defined]
+        host, int(port), runtime.world_size, runtime.rank == 0, timeout,
+        master_listen_fd=None if listener is None else listener.detach(),
+    )  # fmt: skip
+    if host.startswith("127."):
+        os.environ.update(GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
+    card = runtime.torch_device() if runtime.device.startswith("cuda") else None
+    if card is not None:
+        torch.cuda.set_device(card)
     distributed.init_process_group(
-        "nccl" if runtime.device.startswith("cuda") else "gloo",
-        init_method=f"tcp://{address}",
+        "gloo" if card is None else "nccl",
+        store=store,
         rank=runtime.rank,
         world_size=runtime.world_size,
-        timeout=timedelta(seconds=timeout_s),
+        timeout=timeout,
+        device_id=card,
     )
     try:
         yield

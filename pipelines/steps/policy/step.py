@@ -100,15 +100,18 @@ def policy(
         ConfigError: a condition of labels without labels, labels that nothing uses, or a way of conditioning that the
             model cannot learn in.
     """
+    from pipelines.ranks import trained
     from pipelines.steps.policy.worker import train_policy
     from policy.models import family_of
 
     if (facts.condition == "labels") != ("labels" in inputs):
         got = "labels" if "labels" in inputs else "no labels"
         raise ConfigError(f"{ctx.node}: condition = '{facts.condition}' with {got} among its inputs")
-    family_of(config.model).check_conditioning(config.model, config.conditioning)
+    family = family_of(config.model)
+    family.check_conditioning(config.model, config.conditioning)
     out = ctx.scratch / "candidates"
-    training = ctx.executor.call(
+    training = trained(
+        ctx.executor,
         "trainer",
         train_policy,
         (
@@ -121,7 +124,8 @@ def policy(
             ctx.workspace.cache,
             ctx.scratch / "fit",
             out,
-            ctx.journal,
         ),
+        journal=ctx.journal,
+        settings=facts.runtime if family.networks else facts.runtime.alone(),
     )
     return {"candidates": DirOutput(out), "training": JsonOutput.of(training)}

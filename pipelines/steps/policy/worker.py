@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # it travels to a process that may not have torch yet
     from pipelines.steps.policy.outputs import PolicyTraining
     from pipelines.steps.policy.step import PolicyConfig, PolicyFacts
     from recap.protocols import BatchSource, Journal
+    from recap.training.runtime import Runtime
 
 
 def train_policy(
@@ -23,6 +24,7 @@ def train_policy(
     scratch: Path,
     out: Path,
     journal: Journal,
+    runtime: Runtime,
 ) -> PolicyTraining:
     """Packs the episodes, takes their statistics, trains, and writes the candidates to `out`; returns its figures.
 
@@ -37,6 +39,7 @@ def train_policy(
         scratch: keeps checkpoints between attempts.
         out: the folder of candidates to make.
         journal: told how it goes.
+        runtime: where to compute; with several ranks every one of them calls this.
     """
     import numpy as np
 
@@ -51,7 +54,6 @@ def train_policy(
     from policy.conditioning import POSITIVE, ConditionedBatches, PromptedBatches, WeightedBatches
     from policy.models import candidates, family_of
     from policy.teaching import MEMBERS, Labels, Lesson
-    from recap.training.runtime import Runtime
 
     tasks = tasks_of(facts.tasks)
     robot = tasks[0].robot
@@ -62,7 +64,8 @@ def train_policy(
         ids = EpisodeSet.of(set(ids) & set(table.ids))
     model = config.model
     family = family_of(model)
-    packed = view_at(store, ids.ids, cache, facts.tasks, journal, image_size=family.image_size(model))
+    with runtime.first_rank_first():
+        packed = view_at(store, ids.ids, cache, facts.tasks, journal, image_size=family.image_size(model))
     rows, lesson = store.rows(packed.episode_ids), Lesson()
     if table is not None:
         table.check_same_frames(packed.episode_ids, packed.offsets, where="labels of the policy's experience")
@@ -104,7 +107,7 @@ def train_policy(
         base=None if base is None else candidates(base)[-1][1],
         condition=POSITIVE if told else "",
         seed=facts.seed,
-        **family.at(Runtime.of(facts.runtime)),
+        **family.at(runtime),
     )
     return PolicyTraining(
         episodes=len(ids),

@@ -61,7 +61,9 @@ def value_train(
     from data.episode_set import EpisodeSet
     from data.episodes import EpisodeStore
     from pipelines.experience import labelled_ids, view_for
-    from pipelines.steps.value_train.worker import TrainingPlan, ValueTrainer, strata_of
+    from pipelines.ranks import trained
+    from pipelines.steps.value_train.worker import TrainingPlan, ValueTrainer, strata_of, train_fold
+    from recap.training.runtime import Runtime
     from value_model.bundle import is_whole
     from value_model.folds import assign_folds
     from value_model.models import family_of
@@ -85,19 +87,28 @@ def value_train(
         cache=ctx.workspace.cache,
         scratch=ctx.scratch,
     )
+    family = family_of(config.model)
+
+    def together(fold: int) -> dict[str, Any]:
+        row: dict[str, Any] = trained(
+            ctx.executor, "value", train_fold, (plan, fold), journal=ctx.journal, settings=facts.runtime
+        )
+        return row
+
     rows = play_missing(
         ctx,
         Ledger(ctx.scratch / "trained.jsonl", key="key"),
         {str(fold): fold for fold in range(config.cross_fit)},
         role="value",
         make_worker=ValueTrainer,
-        worker_args=(plan, ctx.journal),
+        worker_args=(plan, ctx.journal, Runtime.of(facts.runtime.alone())),
         workers=facts.workers,
         unit="folds",
         lost={str(fold) for fold in range(config.cross_fit) if not is_whole(plan.bundle(fold))},
+        one_by_one=together if family.networks and facts.runtime.processes > 1 else None,
     )
     training = ValueTraining(
-        family=family_of(config.model).name,
+        family=family.name,
         episodes=ids,
         folds=plan.folds,
         trainings=tuple(FoldTraining(fold=row["fold"], figures=row["figures"]) for row in rows.values()),

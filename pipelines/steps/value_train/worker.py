@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from data.episodes import EpisodeStore
     from pipelines.steps.value_train.step import ValueTrainConfig, ValueTrainFacts
     from recap.protocols import Journal
+    from recap.training.runtime import Runtime
     from value_model.models import ValueData
 
 
@@ -91,15 +92,14 @@ class _FoldJournal:
 class ValueTrainer:
     """Trains one fold per job. Job: fold. Result: its figures."""
 
-    def __init__(self, plan: TrainingPlan, journal: Journal) -> None:
-        self._plan, self._journal = plan, journal
+    def __init__(self, plan: TrainingPlan, journal: Journal, runtime: Runtime) -> None:
+        self._plan, self._journal, self._runtime = plan, journal, runtime
         self._data: ValueData | None = None
 
     def run(self, job: int) -> dict[str, Any]:
         import numpy as np
 
         from data.sim.seeds import derive
-        from recap.training.runtime import Runtime
         from value_model.models import family_of
 
         plan, config, fold = self._plan, self._plan.config, job
@@ -108,7 +108,8 @@ class ValueTrainer:
         folds = np.array(plan.folds, dtype=np.int64)
         seen = np.flatnonzero(folds != fold) if config.cross_fit > 1 else np.arange(len(folds))
         out = plan.bundle(fold)
-        shutil.rmtree(out, ignore_errors=True)  # a killed attempt may have left it half written
+        if self._runtime.rank == 0:
+            shutil.rmtree(out, ignore_errors=True)  # a killed attempt may have left it half written
         family = family_of(config.model)
         figures = family.train(
             config.model,
@@ -120,12 +121,17 @@ class ValueTrainer:
             out=out,
             journal=_FoldJournal(self._journal, "" if fold == 0 else f"fold{fold}_"),
             data_identity=f"{_root(plan)}/{config.cross_fit}/{fold}",
-            **family.at(Runtime.of(plan.facts.runtime)),
+            **family.at(self._runtime),
         )
         return {"key": str(fold), "fold": fold, "figures": figures}
 
     def close(self) -> None:
         self._data = None
+
+
+def train_fold(plan: TrainingPlan, fold: int, journal: Journal, runtime: Runtime) -> dict[str, Any]:
+    """One fold as one of several processes trains it; see ValueTrainer."""
+    return ValueTrainer(plan, journal, runtime).run(fold)
 
 
 def _root(plan: TrainingPlan) -> str:

@@ -28,6 +28,7 @@ FREE = {
     "runtime.device",
     "runtime.label_batch",
     "runtime.micro_batch",
+    "runtime.processes",
     "tracker",
     "workers",
     "demos_from",

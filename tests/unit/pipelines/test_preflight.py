@@ -214,6 +214,24 @@ def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
     check_ahead(override(config, {"env.renderer": "ray"}), tmp_path / "w")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"executor.name": "local"}, "runtime.processes = 2 with --executor local"),
+        ({"runtime.device": "cuda:1"}, "runtime.device = cuda:1 is one device, and runtime.processes = 2 need as many"),
+        ({"policy.model.batch_size": "1"}, "policy.model.batch_size = 1 is less than runtime.processes = 2"),
+        ({"values.viva.batch_size": "1"}, "values.viva.batch_size = 1 is less than runtime.processes = 2"),
+        ({"runtime.device": "cuda"}, r"torch .* sees [01]"),
+    ],
+)
+def test_what_several_processes_lack_is_refused_before_the_first_step(tmp_path, settings, message):
+    given = {"executor.name": "ray", "runtime.processes": "2"}
+    config = _micro("shirt_folding")
+    check_ahead(override(config, given), tmp_path / "w")
+    with pytest.raises(ConfigError, match=message):
+        check_ahead(override(config, given | settings), tmp_path / "w")
+
+
 def test_a_renderer_that_is_not_here_is_refused_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("data.sim.backend.works", lambda backend: False)
     monkeypatch.setattr("data.sim.backend.gl_backend", lambda: None)

@@ -27,6 +27,7 @@ from policy.teaching import MEMBERS
 from recap.config import rules_of
 from recap.errors import ConfigError
 from recap.step import key_facts, key_of
+from recap.training.runtime import CPU
 from recap.types import Outcome
 
 LENGTH, EPISODES = 12, 3
@@ -82,7 +83,7 @@ def handed(store: EpisodeStore, way: str, folder: Path, monkeypatch: pytest.Monk
             PolicyConfig(model=config, conditioning=way),
             PolicyFacts(tasks=("shirt_folding",), condition="labels" if labelled else "positive"),
             EpisodeSet.of(ids).to_json(), folder / "labels" if labelled else None, None, store.root,
-            folder / "cache", folder / "scratch", folder / "out", MemoryJournal(),
+            folder / "cache", folder / "scratch", folder / "out", MemoryJournal(), CPU,
         )  # fmt: skip
     return caught, table.arrays
 

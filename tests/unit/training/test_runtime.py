@@ -16,6 +16,7 @@ from tests.support.fakes import MemoryJournal
 from torch import Tensor, nn
 
 from recap.errors import ConfigError, ResumeRefused
+from recap.protocols import Place
 from recap.training import checkpoint
 from recap.training.config import FitConfig, RuntimeConfig
 from recap.training.fit import LossModule, fit, step_generator
@@ -137,4 +138,12 @@ def test_only_the_number_format_is_semantic() -> None:
 
     assert semantic_dict(RuntimeConfig(device="cuda", micro_batch=3)) == {"dtype": "float32"}
     settings = RuntimeConfig(dtype="bfloat16", micro_batch=4)
-    assert Runtime.of(settings, rank=1, world_size=2) == Runtime(dtype="bfloat16", micro_batch=4, rank=1, world_size=2)
+    place = Place(rank=1, world_size=2, local_rank=1, address="127.0.0.1:1")
+    assert Runtime.of(settings, place) == Runtime(dtype="bfloat16", micro_batch=4, rank=1, world_size=2)
+
+
+@pytest.mark.parametrize(("seen", "device"), [(1, "cuda:0"), (4, "cuda:1")])
+def test_every_rank_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch, seen: int, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    place = Place(rank=3, world_size=4, local_rank=1, address="127.0.0.1:1")
+    assert Runtime.of(RuntimeConfig(device="cuda", processes=4), place).device == device

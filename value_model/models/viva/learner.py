@@ -48,6 +48,10 @@ class VivaLearner(LossModule):
         self.register_buffer("low", state_range.low, persistent=False)
         self.register_buffer("high", state_range.high, persistent=False)
 
+    def layers(self) -> Sequence[nn.Module]:
+        """The transformer's blocks."""
+        return tuple(self.transformer.get_submodule("blocks").children())
+
     def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """Adds image shifts, noise levels and noise.
 
