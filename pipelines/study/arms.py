@@ -86,7 +86,7 @@ def run_settings(
     own = config.variants.get(variant)
     asked_for = (*config.settings, *(() if own is None else own.settings))
     return replace(
-        Invocation.of(task=task, preset=config.preset, seed=seed, name=name),
+        Invocation.of(task=task, preset=config.preset, policy=config.policy or None, seed=seed, name=name),
         iterations=1 if own is None else own.iterations,
         labels=main,
         arms=beside,

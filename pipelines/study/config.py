@@ -45,6 +45,8 @@ class StudyConfig:
     """{arm: training seeds of those that have fewer}."""
     starts: int = setting(100, minimum=1, maximum=1_000_000, help="TEST starts per cell")
     preset: str = "sim"
+    policy: str = ""
+    """Family of the policies; "": that of the preset."""
     settings: tuple[str, ...] = ()
     """--set of every run; those of the judge only where a value model is judged."""
     variants: Mapping[str, Variant] = field(default_factory=dict)

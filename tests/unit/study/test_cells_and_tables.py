@@ -72,6 +72,14 @@ def test_every_named_study_is_of_arms_and_tasks_that_there_are(name: str) -> Non
     assert set(config.arms) <= {"imitation", *VALUE_MODELS.names(), *ARMS.names()}
 
 
+def test_a_study_may_name_its_policy_family() -> None:
+    asked = {"variant": STANDARD, "everyone": ("imitation", "viva")}
+    run = run_settings(replace(CONFIG, policy="gigabrain0"), TASKS[0], **asked).config()  # type: ignore[arg-type]
+    assert type(run.policy.model).__name__ == "GigaBrain0Config"
+    usual = run_settings(CONFIG, TASKS[0], **asked).config()  # type: ignore[arg-type]
+    assert type(usual.policy.model).__name__ == "Pi05Config"
+
+
 def test_every_arm_and_variant_has_its_nodes_in_the_graph_of_its_run() -> None:
     from pipelines.graph import build_graph
 
