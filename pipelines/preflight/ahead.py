@@ -13,7 +13,6 @@ from pathlib import Path
 from pipelines.config import RunConfig
 from pipelines.preflight.models import check_models, privileged
 from recap.errors import ConfigError
-from recap.protocols import Place
 
 
 def check_settings(config: RunConfig) -> None:
@@ -124,8 +123,15 @@ def _check_runtime(config: RunConfig) -> None:
         )
     if runtime.device != "cpu" and config.executor.address is None:
         # Of another machine's devices nothing is known here.
-        last = Place(rank=count - 1, world_size=count, local_rank=count - 1, address="")
-        Runtime.of(runtime, last if count > 1 else None).torch_device()
+        device = Runtime.of(runtime).torch_device()
+        if count > 1:
+            import torch
+
+            if (seen := torch.get_device_module(device).device_count()) < count:
+                raise ConfigError(
+                    f"runtime.processes = {count}, each on its own device: torch sees {seen} of {device.type}",
+                    hint="--set runtime.processes=N, at most as many as there are devices",
+                )
     if count > 1 and config.executor.name == "local":
         raise ConfigError(
             f"runtime.processes = {count} with --executor local, which has one",

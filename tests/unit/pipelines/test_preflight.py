@@ -232,6 +232,19 @@ def test_what_several_processes_lack_is_refused_before_the_first_step(tmp_path, 
         check_ahead(override(config, given | settings), tmp_path / "w")
 
 
+def test_more_processes_than_cards_are_refused_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    given = {"executor.name": "ray", "runtime.device": "cuda", "runtime.processes": "2"}
+    with pytest.raises(ConfigError, match=r"runtime.processes = 2, each on its own device: torch sees 1 of cuda"):
+        check_ahead(override(_micro("shirt_folding"), given), tmp_path / "w")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    check_ahead(override(_micro("shirt_folding"), given), tmp_path / "w")
+    sixteen = {"runtime.processes": "16", "policy.model.batch_size": "16", "values.viva.batch_size": "16"}
+    elsewhere = {"executor.address": "ray://127.0.0.1:1"}
+    check_ahead(override(_micro("shirt_folding"), given | sixteen | elsewhere), tmp_path / "w")
+
+
 def test_a_renderer_that_is_not_here_is_refused_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("data.sim.backend.works", lambda backend: False)
     monkeypatch.setattr("data.sim.backend.gl_backend", lambda: None)
