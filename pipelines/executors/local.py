@@ -50,7 +50,7 @@ class LocalExecutor:
         """Refused: there is one process."""
         raise ConfigError(
             f"{role}: runtime.processes = {processes} with the executor local, which has one",
-            hint="recap run --executor ray, or --set runtime.processes=1",
+            hint="recap run --executor ray",
         )
 
     def close(self) -> None:

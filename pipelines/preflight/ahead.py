@@ -142,7 +142,7 @@ def _check_runtime(config: RunConfig) -> None:
         if getattr(model, "batch_size", count) < count:
             raise ConfigError(
                 f"{name}.batch_size = {model.batch_size} is less than runtime.processes = {count}",
-                hint=f"--set {name}.batch_size={count}, or fewer processes",
+                hint="--set runtime.processes=N, at most a batch; or a larger batch_size of that model",
             )
 
 
