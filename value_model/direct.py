@@ -11,7 +11,7 @@ Letters: B observations, V views, h x w pixels, S state dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -85,6 +85,11 @@ class DirectNetwork(nn.Module):
     low: Tensor
     high: Tensor
 
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Whose activations may be computed again (recap.training.recompute); none of a network that is shallow."""
+        return ()
+
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
         self.register_buffer("low", -torch.ones(inputs.state_dim))
@@ -117,6 +122,10 @@ class DirectLearner(LossModule):
     def __init__(self, network: DirectNetwork, shift_pixels: int) -> None:
         super().__init__()
         self.network, self._shift_pixels = network, shift_pixels
+
+    def layers(self) -> Sequence[nn.Module]:
+        """Those of the network."""
+        return self.network.layers
 
     def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """Adds image shifts to images [B, V, h, w, 3], state [B, S], value [B] and the instruction's number [B]."""

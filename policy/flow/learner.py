@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from policy.conditioning import shares_of
 from policy.flow.network import FlowNetwork
@@ -25,6 +25,7 @@ from policy.flow.scaling import PolicyStats
 from recap.errors import ConfigError
 from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import LossModule
+from recap.training.recompute import Run
 from recap.types import BoolArray, FrameArray
 
 TIME_POWER, TIME_SCALE, TIME_OFFSET = 1.5, 0.999, 0.001
@@ -43,6 +44,14 @@ class FlowLearner(LossModule):
         self.stats = stats
         self.draws = draws
         self.shift_pixels = shift_pixels
+
+    def layers(self) -> Sequence[nn.Module]:
+        """Of the image tower: the others share their attention, and are called by parts."""
+        return self.network.paligemma_with_expert.tower_layers
+
+    def run_layers(self, run: Run) -> None:
+        """LossModule.run_layers: those of prefix and action expert as well."""
+        self.network.run_layers(run)
 
     def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """Tokens of the prompts, normalised actions, and what is drawn: image shifts, times and noise.

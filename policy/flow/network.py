@@ -28,7 +28,9 @@ from policy.flow.prompt import PromptForm
 from policy.flow.scaling import Scaling
 from policy.flow.sizes import NetworkSizes
 from policy.flow.tokenizer import LOCAL, Tokenizer
+from policy.flow.vision import EncoderLayer
 from policy.flow.vocabulary import FIRST_BIN, MARKER_ID, NUM_BINS
+from recap.training.recompute import Run, at_once, run_layers
 
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
 MAX_SLOTS = 64
@@ -65,6 +67,11 @@ class Body(nn.Module, ABC):
     @abstractmethod
     def tower(self) -> nn.Module:
         """[B, C, 3, s, s] -> [B, C, P, V] (policy.flow.vision)."""
+
+    @property
+    def tower_layers(self) -> Sequence[nn.Module]:
+        """Of SigLIP; a tower of convolutions has none."""
+        return [part for part in self.tower.modules() if isinstance(part, EncoderLayer)]
 
     @property
     @abstractmethod
@@ -146,6 +153,7 @@ class FlowNetwork(nn.Module, ABC):
         self.time_mlp_out = nn.Linear(width, width)
         self.slots = _Slots(sizes) if sizes.slot_embeddings else None
         self.condition = None if sizes.condition == "text" else _Condition(width)
+        self._run: Run = at_once
 
     @staticmethod
     @abstractmethod
@@ -156,6 +164,11 @@ class FlowNetwork(nn.Module, ABC):
     def make_projections(sizes: NetworkSizes) -> tuple[nn.Module, nn.Module]:
         """Into the expert, [..., A] -> [..., D], and out of it; each has a `weight`."""
         return nn.Linear(sizes.action_dim, sizes.expert_width), nn.Linear(sizes.expert_width, sizes.action_dim)
+
+    def run_layers(self, run: Run) -> None:
+        """Has `run` call the layers of the image tower, of the prefix and of the action expert from now on."""
+        self._run = run
+        run_layers(self.paligemma_with_expert.tower_layers, run)
 
     def embed_images(self, images_BCss3: Tensor) -> Tensor:  # noqa: N803
         """Tokens of all cameras, in order: float images [B, C, 3, s, s] in [-1, 1] -> [B, C * tokens, D]."""
@@ -225,13 +238,9 @@ class FlowNetwork(nn.Module, ABC):
         cache: list[tuple[Tensor, Tensor]] = []
         blocks = self.paligemma_with_expert.prefix_blocks
         for index, block in enumerate(blocks):
-            normed = block.before_attention(x)
-            keys, values = block.keys_values(normed, rope)
-            cache.append((keys, values))
-            if index + 1 == len(blocks):  # nothing reads what the last layer would output
-                break
-            x = block.after_attention(x, attend_prefix(block.queries(normed, rope), keys, values, valid))
-            x = block.feed_forward(x)
+            # Nothing reads what the last layer would output.
+            x, keys_values = self._run(_prefix_layer, block, x, rope, valid, last=index + 1 == len(blocks))
+            cache.append(keys_values)
         return Prefix(keys_values=tuple(cache), valid=valid, length=count)
 
     def velocity(
@@ -257,12 +266,7 @@ class FlowNetwork(nn.Module, ABC):
             x = x + self.slots.step[: x.shape[2]]
         body, made = self.paligemma_with_expert, iter(modulations)
         for block, keys_values in zip(body.expert_blocks, prefix.keys_values, strict=True):
-            modulation, gate = next(made)
-            normed = block.before_attention(x, modulation)
-            own = block.keys_values(normed, rope)
-            mixed = attend_suffix(block.queries(normed, rope), own, keys_values, prefix.valid)
-            x = block.after_attention(x, mixed, gate)
-            x = block.feed_forward(x, *next(made))
+            x = self._run(_expert_layer, block, x, (next(made), next(made)), rope, keys_values, prefix.valid)
         modulation, _ = next(made)
         result: Tensor = self.action_out_proj(body.expert_norm(x, modulation).float())
         return result
@@ -357,6 +361,34 @@ class FlowNetwork(nn.Module, ABC):
         angle = time_BK[..., None].double() * (2 * math.pi / period)
         embedded = torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.time_mlp_in.weight.dtype)
         return F.silu(self.time_mlp_out(F.silu(self.time_mlp_in(embedded))))
+
+
+def _prefix_layer(
+    block: Block, x: Tensor, rope: Rope, valid: Tensor | None, *, last: bool
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """(the stream after the layer, or before it if it is the last; its keys and values)."""
+    normed = block.before_attention(x)
+    keys, values = block.keys_values(normed, rope)
+    if not last:
+        x = block.after_attention(x, attend_prefix(block.queries(normed, rope), keys, values, valid))
+        x = block.feed_forward(x)
+    return x, (keys, values)
+
+
+def _expert_layer(
+    block: Block,
+    x: Tensor,
+    modulations: tuple[Modulation, Modulation],
+    rope: Rope,
+    read: tuple[Tensor, Tensor],
+    valid: Tensor | None,
+) -> Tensor:
+    """The stream of the action expert after the layer, which also reads the prefix's keys and values."""
+    (modulation, gate), feed_forward = modulations
+    normed = block.before_attention(x, modulation)
+    own = block.keys_values(normed, rope)
+    mixed = attend_suffix(block.queries(normed, rope), own, read, valid)
+    return block.feed_forward(block.after_attention(x, mixed, gate), *feed_forward)
 
 
 def number_slots(tokens_BT: Tensor) -> Tensor:  # noqa: N803

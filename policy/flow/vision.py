@@ -57,7 +57,9 @@ class _Mlp(nn.Module):
         return result
 
 
-class _EncoderLayer(nn.Module):
+class EncoderLayer(nn.Module):
+    """Attention and MLP of SigLIP."""
+
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(sizes.vision_width, eps=1e-6)
@@ -66,6 +68,7 @@ class _EncoderLayer(nn.Module):
         self.mlp = _Mlp(sizes.vision_width, sizes.vision_mlp)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens [N, P, V] after the layer."""
         x = x + self.self_attn(self.layer_norm1(x))
         result: Tensor = x + self.mlp(self.layer_norm2(x))
         return result
@@ -74,7 +77,7 @@ class _EncoderLayer(nn.Module):
 class _Encoder(nn.Module):
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_EncoderLayer(sizes) for _ in range(sizes.vision_depth))
+        self.layers = nn.ModuleList(EncoderLayer(sizes) for _ in range(sizes.vision_depth))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:

@@ -32,7 +32,8 @@ class RuntimeConfig:
     """Where networks compute. Weights, moments and the moving average are float32 whatever `dtype` says.
 
     Device, batches and processes change the order of sums and nothing else (noise is drawn on the CPU before any of
-    them matters), so they promise a tolerance and are in no key. `dtype` rounds every product and is in it.
+    them matters), so they promise a tolerance and are in no key. `recompute` changes no bit: it trades memory for
+    arithmetic in networks that have layers. `dtype` rounds every product and is in the key.
     """
 
     device: str = setting("cpu", semantic=False, help="torch device of networks: cpu, cuda, cuda:1, ...")
@@ -47,6 +48,9 @@ class RuntimeConfig:
         help="that train one network together, each on its own card; weights are divided",
     )
     label_batch: int = setting(32, minimum=1, semantic=False, help="sequences per forward pass when labelling")
+    recompute: bool = setting(
+        False, semantic=False, help="activations of layers are computed again in the backward pass instead of kept"
+    )
 
     def __post_init__(self) -> None:
         validate(self)

@@ -27,6 +27,7 @@ from recap.protocols import BatchSource, Journal
 from recap.training.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
 from recap.training.config import FitConfig
 from recap.training.ema import Ema
+from recap.training.recompute import Run, recomputed, run_layers
 from recap.training.runtime import CPU, Runtime
 from recap.training.schedule import learning_rate
 from recap.training.sharding import full, local, make_whole, shard, whole
@@ -50,11 +51,15 @@ class LossModule(nn.Module):
         return {name: torch.as_tensor(value) for name, value in batch.items()}
 
     def layers(self) -> Sequence[nn.Module]:
-        """Parts that several ranks put together one by one, each called through its own `forward` alone.
+        """Parts of its networks that are called through their own `forward` alone; none of a network that is shallow.
 
-        A module without any is put together whole for the length of a step.
+        Several ranks put them together one by one, and what belongs to none of them whole for the length of a step.
         """
         return ()
+
+    def run_layers(self, run: Run) -> None:
+        """Has `run` call the layers of its networks from now on."""
+        run_layers(self.layers(), run)
 
     def row_weights(self, rows: Mapping[str, Tensor]) -> Tensor:
         """[B] how much each prepared row counts in the mean that `forward` gives; by default all alike."""
@@ -174,6 +179,8 @@ class _Training:
     def __init__(self, module: LossModule, config: FitConfig, runtime: Runtime) -> None:
         self.module, self.config, self.runtime = module, config, runtime
         shard(module, module.layers(), runtime)
+        if runtime.recompute:
+            module.run_layers(recomputed)
         self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.ema = Ema({name: local(value.detach()) for name, value in self.parameters.items()}, config.ema_decay)
         self.optimizer = torch.optim.AdamW(

@@ -7,7 +7,7 @@ once, and the arithmetic of one gradient step is added up.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from recap.training.fit import LossModule
+from recap.training.recompute import recomputed
 from recap.training.runtime import CPU, Runtime
 
 
@@ -30,7 +32,8 @@ class Needs:
     """Numbers trained."""
     memory: Mapping[str, int]
     """{what: bytes}: weights, gradients, moments, average, activations of one forward pass of `runtime.micro_batch`
-    samples (0: the whole batch), weights not counted twice. What kernels need for a moment is not in it."""
+    samples (0: the whole batch), weights not counted twice. With `runtime.recompute` activations are the inputs of
+    layers and all that one layer computes again. What kernels need for a moment is not in it."""
     operations: int
     """Floating-point operations of one gradient step on the whole batch: matrix products, attention, convolutions."""
 
@@ -68,14 +71,17 @@ def training_needs(
     piece = min(runtime.micro_batch or count, count)
     # Copies, as a card gets them: a piece does not hold on to the whole batch.
     shapes = {name: mode.from_tensor(value[:piece].clone()) for name, value in rows.items()}
-    kept = _Kept([*module.parameters(), *module.buffers()])
+    kept = Kept([*module.parameters(), *module.buffers()])
     # Rounding is that of the device: on a CPU that is pretended every product is saved as it would be on a card.
     pretended = replace(runtime, device="cpu")
     with mode, pretended.autocast(), warnings.catch_warnings():
         # A card fuses what it says the CPU cannot.
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
-        with saved_tensors_hooks(kept.keep, lambda tensor: tensor):
-            module(shapes)
+        if runtime.recompute:
+            module.run_layers(kept.layer)
+        activations = kept.by(lambda: module(shapes))
+        if runtime.recompute:
+            module.run_layers(recomputed)
         # Fused attention of the CPU is not counted: written out, it is.
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             module(shapes)[0].backward()
@@ -91,7 +97,7 @@ def training_needs(
             "gradients": weights,
             "moments": 2 * weights,
             "average": weights,
-            "activations": kept.bytes,
+            "activations": activations,
         },
         operations=round(counter.get_total_flops() * count / piece),
     )
@@ -107,7 +113,7 @@ def _fake(mode: FakeTensorMode, value: Tensor) -> Tensor:
     return pretended
 
 
-class _Kept:
+class Kept:
     """Counts what autograd keeps, each piece of memory once."""
 
     def __init__(self, known: Sequence[Tensor]) -> None:
@@ -115,6 +121,19 @@ class _Kept:
         self._held = [*known]
         self._seen = {tensor.untyped_storage()._cdata for tensor in known}
         self.bytes = 0
+        self._anew = 0
+
+    def by(self, function: Callable[[], Any]) -> int:
+        """Bytes that autograd keeps of a call, and of its layers (see `layer`) what the largest computes again."""
+        with saved_tensors_hooks(self.keep, lambda tensor: tensor):
+            function()
+        return self.bytes + self._anew
+
+    def layer(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Runs a layer as `recomputed` does; in the backward pass one at a time keeps what the plain call would."""
+        own = Kept([*self._held, *(one for one in tree_leaves((given, named)) if isinstance(one, Tensor))])
+        self._anew = max(self._anew, own.by(lambda: function(*given, **named)))
+        return recomputed(function, *given, **named)
 
     def keep(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

@@ -29,6 +29,7 @@ FREE = {
     "runtime.label_batch",
     "runtime.micro_batch",
     "runtime.processes",
+    "runtime.recompute",
     "tracker",
     "workers",
     "demos_from",

@@ -25,6 +25,7 @@ def test_each_has_its_own_policy_at_the_published_size(family: str) -> None:
     assert family_of(config.policy.model).name == family
     assert (config.policy.model.network.image_size, config.policy.model.chunk) == (224, 50)
     assert (config.runtime.device, config.runtime.dtype) == ("cuda", "bfloat16")
+    assert config.runtime.recompute == (family == "gigabrain0")
     assert PRESETS.get(f"real-{family}")(TASK, Models(policy=family)) == config
     other = {"pi05": "gigabrain0", "gigabrain0": "pi05"}[family]
     with pytest.raises(ConfigError, match=f"--policy {other}"):

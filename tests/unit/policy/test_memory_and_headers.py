@@ -21,7 +21,6 @@ from tests.support.policies import (
     synthetic_stats,
     train_synthetic,
 )
-from torch.autograd.graph import saved_tensors_hooks
 
 from policy.flow.config import FlowConfig, network_sizes
 from policy.flow.learner import FlowLearner
@@ -34,7 +33,7 @@ from policy.models.pi05.config import Pi05Config, tiny_config
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.sizes import full
 from recap.errors import ArtifactCorrupt, ConfigError
-from recap.training.needs import Needs, _Kept
+from recap.training.needs import Kept, Needs
 from recap.training.runtime import Runtime
 
 FAMILIES = {"pi05": (Pi05Network, tiny_config()), "gigabrain0": (GigaBrain0Network, tiny_preset(steps=1, fine=False))}
@@ -55,15 +54,20 @@ def really_kept(kind: type[FlowNetwork], config: FlowConfig, batch: Any, runtime
     stats = PolicyStats.from_json(synthetic_stats(config.chunk, ()), relative=False, scaling=kind.scaling)
     learner = FlowLearner(network, prompts=(TASK,), stats=stats, draws=config.draws, shift_pixels=config.shift_pixels)
     rows = learner.prepare(batch, torch.Generator().manual_seed(0))
-    kept = _Kept([*network.parameters()])
+    kept = Kept([*network.parameters()])
     part = runtime.micro_batch or len(rows["action"])
-    with saved_tensors_hooks(kept.keep, lambda tensor: tensor), runtime.autocast():
-        learner({name: value[:part].clone() for name, value in rows.items()})
-    return kept.bytes
+    rows = {name: value[:part].clone() for name, value in rows.items()}
+    if runtime.recompute:
+        learner.run_layers(kept.layer)
+    with runtime.autocast():
+        return kept.by(lambda: learner(rows))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("runtime", [Runtime(), Runtime(dtype="bfloat16"), Runtime(micro_batch=3)])
+@pytest.mark.parametrize(
+    "runtime",
+    [Runtime(), Runtime(dtype="bfloat16"), Runtime(micro_batch=3), Runtime(dtype="bfloat16", recompute=True)],
+)
 def test_the_computed_activations_are_those_of_a_real_pass(family: str, runtime: Runtime) -> None:
     kind, config = FAMILIES[family]
     batch = SyntheticBatches(batch_size=8, chunk=config.chunk).batch(0)

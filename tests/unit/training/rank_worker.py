@@ -143,7 +143,8 @@ JOBS = {"train_twice": train_twice, "train_part": train_part, "go_on": go_on}
 def main() -> None:
     job, rank, world_size, address, folder = sys.argv[1:]
     torch.set_num_threads(1)
-    runtime = Runtime(rank=int(rank), world_size=int(world_size), micro_batch=3)
+    job, _, how = job.partition("+")
+    runtime = Runtime(rank=int(rank), world_size=int(world_size), micro_batch=3, recompute=how == "recompute")
     with joined(runtime, address, timeout_s=120):
         if job in JOBS:
             JOBS[job](Path(folder), runtime)

@@ -12,11 +12,10 @@ import torch
 from tests.support.policies import TASK, arm_pair
 from tests.support.published import wan_vae
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from pipelines.probe import policy_needs, value_needs
 from recap.training.fit import LossModule
-from recap.training.needs import _Kept, training_needs
+from recap.training.needs import Kept, training_needs
 from recap.training.runtime import Runtime
 from value_model.models import VALUE_MODELS
 
@@ -51,8 +50,10 @@ def test_a_layer_by_hand(micro: int) -> None:
     assert found.total == sum(found.memory.values())
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 @pytest.mark.parametrize("name", ["viva", "vlm"])
-def test_value_models_keep_as_much_as_is_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("runtime", [Runtime(), Runtime(recompute=True), Runtime(dtype="bfloat16", recompute=True)])
+def test_value_models_keep_as_much_as_is_computed(name: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same module with real tensors: autograd keeps the same number of bytes."""
     given: dict[str, Any] = {}
 
@@ -62,13 +63,14 @@ def test_value_models_keep_as_much_as_is_computed(name: str, monkeypatch: pytest
             part.to_empty(device="cpu")
             for tensor in [*part.parameters(), *part.buffers()]:
                 tensor.data.zero_()
-        kept = _Kept([*module.parameters(), *module.buffers()])
-        with saved_tensors_hooks(kept.keep, lambda tensor: tensor):
-            module(rows)
-        return kept.bytes
+        kept = Kept([*module.parameters(), *module.buffers()])
+        if runtime.recompute:
+            module.run_layers(kept.layer)
+        with runtime.autocast():
+            return kept.by(lambda: module(rows))
 
     config = VALUE_MODELS.get(name).presets["tiny"](steps=1)
-    asked: dict[str, Any] = {"prompts": (TASK,), "robot": arm_pair(), "runtime": Runtime()}
+    asked: dict[str, Any] = {"prompts": (TASK,), "robot": arm_pair(), "runtime": runtime}
     found = value_needs(config, **asked)
     assert found is not None
     place = {"viva": "value_model.models.viva.needs", "vlm": "value_model.direct_needs"}[name]

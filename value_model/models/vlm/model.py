@@ -10,6 +10,7 @@ Letters: B observations, V views, P tokens per view, L words, D width of a token
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,6 +84,11 @@ class VlmNetwork(DirectNetwork):
         self.head = nn.Linear(language.width, config.bins)
         numbers = prompt_numbers(inputs.prompts, tokens=language.text_tokens, vocabulary=language.vocabulary)
         self.register_buffer("words", torch.tensor(numbers), persistent=False)
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """DirectNetwork.layers: of both models."""
+        return [*self.vision.vision_model.encoder.layers, *self.language.layers]
 
     def forward(self, images: Tensor, state: Tensor, prompt: Tensor) -> Tensor:
         """Logits [B, bins]; see DirectNetwork.forward."""
