@@ -21,7 +21,7 @@ CARDS = {"H100": 989e12, "A100": 312e12}
 REACHED = 0.4
 """Share of that which a training is taken to reach."""
 _CHECKPOINT_COPIES = 4
-"""Of the weights, in a checkpoint: weights, average, two moments."""
+"""Of the trained weights, in a checkpoint: weights, average, two moments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Cost:
     @property
     def bundle_bytes(self) -> int:
         """On disk, for good."""
-        return 0 if self.needs is None else self.needs.trained * self.bundles
+        return 0 if self.needs is None else self.needs.bundle * self.bundles
 
     @property
     def checkpoint_bytes(self) -> int:

@@ -184,7 +184,7 @@ def _training(config: RunConfig, root: Path, *, tried: bool = True) -> Iterator[
         return
     # A bundle, a checkpoint, and the one that takes its place; beside the workspace, not in it.
     beside = _place(root.absolute().parent)
-    takes, free = 0 if needs is None else 9 * needs.trained, shutil.disk_usage(beside).free
+    takes, free = 0 if needs is None else needs.bundle + 8 * needs.trained, shutil.disk_usage(beside).free
     if takes > free:
         text = f"not tried: the probe writes {size_text(takes)}, {size_text(free)} are free"
         yield Finding(name="speed", state="note", text=text, fix="--workspace DIR   (on a larger disk)")

@@ -38,7 +38,7 @@ class Invocation:
     )
     preset: str = option(
         "--preset",
-        "Size of the run: sim, smoke, micro; real-pi05 or real-gigabrain0 (published weights).",
+        "Size of the run: sim, smoke, micro; real- or lora-pi05, real- or lora-gigabrain0 (published weights).",
         kind=str,
         default="sim",
     )

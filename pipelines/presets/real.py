@@ -1,4 +1,4 @@
-"""real-pi05, real-gigabrain0: published networks in full size, for accelerators and for recordings of real robots.
+"""real-FAMILY and lora-FAMILY: published policies in full size, for accelerators and for recordings of real robots.
 
 What the papers and their code say where they say it (docs/gpu.md lists what does not follow them). The files of the
 weights are the user's to name: a run without them is refused.
@@ -17,9 +17,13 @@ from recap.errors import ConfigError
 from recap.training.config import RuntimeConfig
 
 BASE_STEPS, STEPS, VALUE_STEPS = 10_000, 20_000, 45_000
+RANK = 32
+"""Of adapters: what openpi's action expert has; its prefix has 16, and one rank serves both here."""
 
 
-def _real(preset: str, policy: str, tasks: tuple[str, ...], models: Models) -> RunConfig:
+def _real(preset: str, policy: str, tasks: tuple[str, ...], models: Models, *, rank: int = 0) -> RunConfig:
+    from policy.flow.config import LoraConfig
+
     if models.policy not in ("", policy):
         raise ConfigError(
             f"--policy {models.policy} with --preset {preset}, whose policy is {policy}", hint="leave --policy out"
@@ -29,8 +33,10 @@ def _real(preset: str, policy: str, tasks: tuple[str, ...], models: Models) -> R
     return replace(
         base,
         pretrain=PretrainConfig(steps=BASE_STEPS),
-        policy=PolicyConfig(model=policy_model(policy, "published", steps=STEPS, fine=True)),
-        values=value_models(models, "published", steps=VALUE_STEPS),
+        policy=PolicyConfig(
+            model=replace(policy_model(policy, "published", steps=STEPS, fine=True), lora=LoraConfig(rank=rank))
+        ),
+        values=value_models(models, "small" if rank else "published", steps=VALUE_STEPS),
         checkpoint_selection=CheckpointSelectionConfig(attempts=base.checkpoint_selection.attempts),
         # Kept, GigaBrain-0's activations would leave an 80 GB card 3 GiB for kernels; those of pi0.5 fit (docs/gpu.md).
         runtime=RuntimeConfig(device="cuda", dtype="bfloat16", micro_batch=1, recompute=policy == "gigabrain0"),
@@ -47,3 +53,15 @@ def real_pi05(tasks: tuple[str, ...], models: Models) -> RunConfig:
 def real_gigabrain0(tasks: tuple[str, ...], models: Models) -> RunConfig:
     """GigaBrain-0 from its published weights; with the default value, ViVa, the run of the ViVa paper."""
     return _real("real-gigabrain0", "gigabrain0", tasks, models)
+
+
+@PRESETS.register("lora-pi05")
+def lora_pi05(tasks: tuple[str, ...], models: Models) -> RunConfig:
+    """real-pi05 on one card of 24 GB: adapters (LoRA) beside the published weights, value models of small sizes."""
+    return _real("lora-pi05", "pi05", tasks, models, rank=RANK)
+
+
+@PRESETS.register("lora-gigabrain0")
+def lora_gigabrain0(tasks: tuple[str, ...], models: Models) -> RunConfig:
+    """The same of GigaBrain-0."""
+    return _real("lora-gigabrain0", "gigabrain0", tasks, models, rank=RANK)

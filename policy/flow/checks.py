@@ -33,6 +33,13 @@ def _check_start(family: str, config: FlowConfig) -> None:
             "published weights know the tokens of their own tokenizer alone",
             hint=_START,
         )
+    if config.lora.rank and not config.start:
+        # Those of a drawn expert's adaptive norms are zero: frozen, no layer of it would ever hear the time.
+        raise ConfigError(
+            f"{family}: lora.rank = {config.lora.rank} without published weights: adapters stand beside frozen "
+            "weights, and drawn ones have learned nothing",
+            hint=_START,
+        )
     if config.tokenizer and config.network.slot_embeddings:
         raise ConfigError(
             f"{family}: tokenizer = {config.tokenizer!r} with network.slot_embeddings: the slots of numbers are those "

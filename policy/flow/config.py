@@ -17,6 +17,22 @@ from recap.training.config import FitConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LoraConfig:
+    """Low-rank adapters (policy.flow.lora), or none."""
+
+    rank: int = setting(0, minimum=0, help="rank of adapters at attention and MLP; 0: none, all weights are trained")
+    alpha: float = setting(0.0, minimum=0, help="what adapters add counts alpha / rank; 0: as much as the rank")
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.alpha and not self.rank:
+            raise ConfigError(
+                f"lora.alpha = {self.alpha:g} while lora.rank is 0: there are no adapters to scale",
+                hint="set the rank first: --set policy.model.lora.rank=16",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FlowConfig:
     """Settings of one policy training; a family adds its network, and what it has of its own.
 
@@ -40,6 +56,7 @@ class FlowConfig:
         "", content=True, help="folder of published weights that the first training starts from; empty: drawn by seed"
     )
     tokenizer: str = setting("", content=True, help="tokenizer.json that those weights were trained with")
+    lora: LoraConfig = setting(LoraConfig(), later=True)  # noqa: RUF009 - frozen
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
 
     def __post_init__(self) -> None:

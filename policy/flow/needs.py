@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,5 +44,11 @@ def flow_needs(
     scaled = PolicyStats.from_json(stats, relative=config.relative_actions, scaling=kind.scaling)
     with torch.device("meta"):
         network = kind(sizes, tokenizer_of(config))
+        bundle = sum(value.nbytes for value in network.state_dict().values())
+        if config.lora.rank:
+            from policy.flow.lora import adapt
+
+            adapt(network, config.lora, seed=0, runtime=runtime)
     learner = FlowLearner(network, prompts=prompts, stats=scaled, draws=config.draws, shift_pixels=config.shift_pixels)
-    return training_needs(learner, learner.prepare(batch, torch.Generator().manual_seed(0)), runtime)
+    needs = training_needs(learner, learner.prepare(batch, torch.Generator().manual_seed(0)), runtime)
+    return replace(needs, bundle=bundle)

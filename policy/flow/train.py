@@ -1,14 +1,15 @@
 """Training a policy from batches to candidate bundles on disk. Resumable anywhere; deterministic with one thread.
 
-Starts from seeded weights or from those of a base bundle. Candidates are bundles of the averaged weights along the way;
-which of them is best is for whoever can roll them out to say.
+Starts from seeded weights or from those of a base bundle, and trains all of them or adapters beside them. Candidates
+are bundles of the averaged weights along the way; which of them is best is for whoever can roll them out to say.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from policy.flow.config import FlowConfig, candidate_steps, network_sizes, relat
 from policy.flow.info import PROMPT_SEPARATOR, BundleInfo
 from policy.flow.initialise import initialise
 from policy.flow.learner import FlowLearner, check_images
+from policy.flow.lora import adapt, merge
 from policy.flow.network import FlowNetwork
 from policy.flow.scaling import PolicyStats
 from policy.flow.sizes import NetworkSizes
@@ -121,23 +123,31 @@ def train(
         condition=condition,
         tokenizer=tokenizer_of(config),
     )
-    fingerprint = {"policy": semantic_dict(config), "network": to_json(sizes), "task": task, "data": data_identity}
-    network = kind(sizes, info.tokenizer)
+    asked = semantic_dict(config)
+    # Beside the other settings: a refusal of another names it. Absent without adapters, as in older checkpoints.
+    fingerprint = {"lora": asked.pop("lora")} if config.lora.rank else {}
+    fingerprint |= {"policy": asked, "network": to_json(sizes), "task": task, "data": data_identity}
     if isinstance(info.tokenizer.content, bytes):
         fingerprint["tokenizer"] = sha256_hex(info.tokenizer.content)
-    if base is None and config.start:
-        load_weights(network, Path(config.start))
-        fingerprint["start"] = content_identity(Path(config.start))
-    elif base is None:
-        initialise(network, seed=seed, first_bin=FIRST_BIN)
-    else:
-        weights, start = read_bundle(kind, base)
-        _check_base(kind.family, base, start, info)
-        # A copy, so that memory layouts are those of a fresh network. What a base of text lacks starts at zero.
-        network.load_state_dict({**network.state_dict(), **weights.state_dict()})
+    starting = partial(_starting, kind, config, info, base, seed)
+    network, start = starting()
+    if start is not None:
         info = replace(info, stats=start.stats)
         fingerprint["base"] = start.policy_id
-    candidates = _Candidates(folder=scratch / "candidates", network=network, info=info)
+    elif config.start:
+        fingerprint["start"] = content_identity(Path(config.start))
+    if config.lora.rank:
+        adapt(network, config.lora, seed=seed, runtime=runtime)
+
+    def plain() -> FlowNetwork:
+        if not config.lora.rank:
+            return network
+        # Made again rather than kept: unrounded, the frozen weights would take memory all along.
+        merged, _ = starting()
+        merge(network, merged)
+        return merged
+
+    candidates = _Candidates(folder=scratch / "candidates", network=plain, info=info)
     steps = candidate_steps(config)
     candidates.check(steps, newest_step(checkpoint_folder(scratch)))
     learner = FlowLearner(
@@ -164,24 +174,43 @@ def train(
     return result.figures
 
 
+def _starting(
+    kind: type[FlowNetwork], config: FlowConfig, info: BundleInfo, base: Path | None, seed: int
+) -> tuple[FlowNetwork, BundleInfo | None]:
+    """The network that bundles of `info` would have at step 0, and what its base says of itself."""
+    network = kind(info.network, info.tokenizer)
+    if base is not None:
+        weights, start = read_bundle(kind, base)
+        _check_base(kind.family, base, start, info)
+        # A copy, so that memory layouts are those of a fresh network. What a base of text lacks starts at zero.
+        network.load_state_dict({**network.state_dict(), **weights.state_dict()})
+        return network, start
+    if config.start:
+        load_weights(network, Path(config.start))
+    else:
+        initialise(network, seed=seed, first_bin=FIRST_BIN)
+    return network, None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Candidates:
     """Bundles beside the checkpoints, each whole or not there: a resume after a snapshot finds it made."""
 
     folder: Path
-    network: FlowNetwork
+    network: Callable[[], FlowNetwork]
+    """Gives the network as a bundle holds it."""
     info: BundleInfo
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:06d}"
 
     def keep(self, step: int) -> None:
-        """Commits the bundle of the weights that the network holds now."""
+        """Commits the bundle of the weights that the network has now."""
         final, temporary = self.path(step), self.folder / f".tmp-{step:06d}"
         for left in (temporary, final):  # of an attempt that was killed before its checkpoint
             if left.exists():
                 shutil.rmtree(left)
-        write_bundle(temporary, self.network, self.info)
+        write_bundle(temporary, self.network(), self.info)
         faults.point("train.inside_snapshot")
         publish_dir(temporary, final)
 

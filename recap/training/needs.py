@@ -36,10 +36,12 @@ class Needs:
     layers and all that one layer computes again. What kernels need for a moment is not in it."""
     operations: int
     """Floating-point operations of one gradient step on the whole batch: matrix products, attention, convolutions."""
+    bundle: int
+    """Bytes of the weights in a bundle: those that are trained, unless the family says otherwise."""
 
     @property
     def trained(self) -> int:
-        """Bytes of the weights that are trained: what a bundle holds, and a checkpoint four times."""
+        """Bytes of the weights that are trained: a checkpoint holds them four times."""
         return self.memory["average"]
 
     @property
@@ -100,6 +102,7 @@ def training_needs(
             "activations": activations,
         },
         operations=round(counter.get_total_flops() * count / piece),
+        bundle=weights,
     )
 
 

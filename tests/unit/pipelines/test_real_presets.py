@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.task_list import robot_of
 from pipelines.config import PRESETS, Models
 from pipelines.cost import CARDS, REACHED, costs
 from pipelines.graph import build_graph
 from pipelines.invocation import Invocation
+from pipelines.probe import policy_needs, value_needs
+from policy.flow.config import LoraConfig
 from policy.models import family_of
 from recap.errors import ConfigError
 from recap.explain import explain
+from recap.training.runtime import Runtime
 from recap.workspace import Workspace
 
 TASK = ("shirt_folding",)
@@ -32,6 +37,25 @@ def test_each_has_its_own_policy_at_the_published_size(family: str) -> None:
         PRESETS.get(f"real-{family}")(TASK, Models(policy=other))
 
 
+@pytest.mark.parametrize("family", ["pi05", "gigabrain0"])
+def test_with_adapters_the_same_policy_fits_one_card_of_24_gb(family: str) -> None:
+    config, real = (PRESETS.get(f"{size}-{family}")(TASK, Models()) for size in ("lora", "real"))
+    policy: Any = config.policy.model
+    assert replace(policy, lora=LoraConfig()) == real.policy.model
+    assert replace(config, policy=real.policy, values=real.values) == real
+    nodes = {node.name: node.config for node in build_graph(config).order()}
+    assert nodes["0/pretrain"].model.lora == nodes["1/policy"].model.lora == policy.lora
+    needs = policy_needs(policy, prompts=("fold",), robot=robot_of(TASK), runtime=Runtime.of(config.runtime))
+    assert needs is not None
+    assert 16 * 2**30 < needs.total < 22 * 2**30
+    assert needs.bundle > 4 * 3.3e9 > 4 * needs.trained
+    value = value_needs(
+        config.values["viva"], prompts=("fold",), robot=robot_of(TASK), runtime=Runtime(dtype="bfloat16")
+    )
+    assert value is not None
+    assert value.total < 2**32
+
+
 def test_the_family_is_in_the_name_only_where_the_preset_does_not_say_it() -> None:
     assert Invocation.of(preset="real-gigabrain0").name == "shirt_folding-real-gigabrain0"
     assert Invocation.of(preset="micro", policy="gigabrain0").name == "shirt_folding-micro-gigabrain0"
@@ -43,8 +67,6 @@ def test_a_run_without_the_files_is_refused_before_its_first_step() -> None:
 
     config = PRESETS.get("real-pi05")(TASK, Models())
     build_graph(config)  # a plan needs no files
-    from data.task_list import robot_of
-
     policy: Any = config.policy.model
     with pytest.raises(ConfigError, match="published weights"):
         family_of(policy).check_files(policy, robot_of(TASK))
@@ -66,6 +88,8 @@ def test_costs_are_of_what_would_be_trained(tmp_path: Path) -> None:
     assert (policy.trainings, policy.steps, policy.bundles) == (1, 12, 2)
     assert value.operations == 2 * 8 * value.needs.operations
     assert policy.bundle_bytes == 2 * 4 * policy.needs.parameters
+    adapted = replace(policy, needs=replace(policy.needs, bundle=1000))  # of a whole network, of which part is trained
+    assert (adapted.bundle_bytes, adapted.checkpoint_bytes) == (2000, policy.checkpoint_bytes)
     assert policy.checkpoint_bytes == 8 * 4 * policy.needs.parameters
     assert value.checkpoint_bytes == 2 * 8 * value.needs.trained  # of both folds: the first's stays until the step ends
     assert policy.hours("H100") == pytest.approx(policy.operations / (CARDS["H100"] * REACHED) / 3600)
