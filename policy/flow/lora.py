@@ -42,7 +42,7 @@ def adapt(network: FlowNetwork, lora: LoraConfig, *, seed: int, runtime: Runtime
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear) and module not in tower and _PROJECTIONS & set(name.split("."))
     ]
-    wanted = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha or lora.rank, target_modules=targets)  # type: ignore[arg-type]
+    wanted = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha or lora.rank, target_modules=targets)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(wanted, network, _NAME)
@@ -65,7 +65,7 @@ def merge(adapted: FlowNetwork, plain: FlowNetwork) -> None:
     own = plain.state_dict()
     for name, module in adapted.named_modules():
         if isinstance(module, LoraLayer):
-            own[f"{name}.weight"] += module.get_delta_weight(_NAME).cpu()  # type: ignore[operator]
+            own[f"{name}.weight"] += module.get_delta_weight(_NAME).cpu()
     for name, value in adapted.named_parameters():
         if value.requires_grad and name in own:
             own[name].copy_(value)

@@ -40,11 +40,14 @@ def train_pi05(folder: Path, runtime: Runtime, data: Path, fit: FitConfig) -> No
     from tests.support.policies import train_synthetic
 
     from policy.conditioning import POSITIVE
+    from policy.flow.config import LoraConfig
     from policy.models.pi05.config import tiny_config
     from policy.models.pi05.sizes import tiny
 
     del data
-    config = tiny_config(fit=fit, network=replace(tiny(), condition="both"))
+    # Adapters where frozen matrices are kept in half: parts of several formats are divided together.
+    lora = LoraConfig(rank=4 if runtime.dtype == "bfloat16" else 0)
+    config = tiny_config(fit=fit, network=replace(tiny(), condition="both"), lora=lora)
     train_synthetic("pi05", config, folder, condition=POSITIVE, seed=SEED, runtime=runtime, weighted=True)
 
 
@@ -144,7 +147,10 @@ def main() -> None:
     job, rank, world_size, address, folder = sys.argv[1:]
     torch.set_num_threads(1)
     job, _, how = job.partition("+")
-    runtime = Runtime(rank=int(rank), world_size=int(world_size), micro_batch=3, recompute=how == "recompute")
+    runtime = Runtime(
+        rank=int(rank), world_size=int(world_size), micro_batch=3,
+        recompute=how == "recompute", dtype="bfloat16" if how == "lora" else "float32",
+    )  # fmt: skip
     with joined(runtime, address, timeout_s=120):
         if job in JOBS:
             JOBS[job](Path(folder), runtime)
