@@ -66,9 +66,10 @@ def _echo_costs(found: Sequence[Cost]) -> None:
             typer.echo(f"train {one.node:<{width}} {one.family}: not known")
             continue
         times = f"{one.trainings} x " if one.trainings > 1 else ""
+        memory = size_text(one.needs.total) + (" of each process" if one.processes > 1 else "")
         typer.echo(
             f"train {one.node:<{width}} {one.family}, {times}{one.steps:,} steps, {one.needs.parameters:,} parameters: "
-            f"memory {size_text(one.needs.total)}, disk {size_text(one.bundle_bytes)} "
+            f"memory {memory}, disk {size_text(one.bundle_bytes)} "
             f"and {size_text(one.checkpoint_bytes)} while it trains{f', {hours}' if (hours := _hours([one])) else ''}"
         )
     kept, most = disk_bytes(found)
@@ -81,11 +82,13 @@ def _echo_costs(found: Sequence[Cost]) -> None:
 
 
 def _hours(found: Sequence[Cost]) -> str:
-    """Of some trainings on one card of each kind; nothing of less than a minute."""
+    """Of some trainings on cards of each kind; nothing of less than a minute."""
     from pipelines.cost import CARDS
 
     hours = {card: sum(one.hours(card) for one in found) for card in CARDS}
     if max(hours.values()) < 1 / 60:
         return ""
     told = (f"{60 * count:.0f} min" if count < 1 else f"{count:.0f} h" for count in hours.values())
-    return ", ".join(f"{text} on one {card}" for card, text in zip(hours, told, strict=True))
+    count = found[0].processes
+    cards = (f"one {card}" if count == 1 else f"{count} {card}" for card in hours)
+    return ", ".join(f"{text} on {which}" for text, which in zip(told, cards, strict=True))

@@ -38,6 +38,8 @@ class Cost:
     """Of each; None: its family does not know."""
     bundles: int
     """Copies of the weights that it leaves."""
+    processes: int = 1
+    """That train together."""
 
     @property
     def operations(self) -> float:
@@ -55,8 +57,8 @@ class Cost:
         return 0 if self.needs is None else 2 * _CHECKPOINT_COPIES * self.needs.trained * self.trainings
 
     def hours(self, card: str) -> float:
-        """On one such card."""
-        return self.operations / (CARDS[card] * REACHED) / 3600
+        """On such cards, one per process."""
+        return self.operations / (CARDS[card] * REACHED * self.processes) / 3600
 
 
 def costs(config: RunConfig, graph: Graph, plans: Sequence[NodePlan]) -> list[Cost]:
@@ -92,6 +94,7 @@ def costs(config: RunConfig, graph: Graph, plans: Sequence[NodePlan]) -> list[Co
                 steps=0 if fit is None else fit.steps,
                 needs=known[key],
                 bundles=getattr(model, "candidates", 1) if of_policy else settings.cross_fit,
+                processes=runtime.processes,
             )
         )
     return found

@@ -207,10 +207,12 @@ def _memory(config: RunConfig, name: str, needs: Needs | None) -> Finding:
     if needs is None:
         return Finding(name="memory", state="note", text=f"what a training of {name} needs is not known")
     parts = ", ".join(f"{what} {size_text(count)}" for what, count in needs.memory.items())
-    here = _memory_there(config)
-    text = f"training {name} takes about {size_text(needs.total)} ({parts}); there are {size_text(here)}"
-    if needs.total > here:
-        fix = "smaller samples per pass: --set runtime.micro_batch=N, or another machine"
+    here, count = _memory_there(config), config.runtime.processes
+    each = " of each process" if count > 1 else ""
+    text = f"training {name} takes about {size_text(needs.total)}{each} ({parts}); there are {size_text(here)}"
+    # Cards are one per process; a machine without any is shared.
+    if needs.total * (count if config.runtime.device == "cpu" else 1) > here:
+        fix = "smaller samples per pass: --set runtime.micro_batch=N, more processes, or another machine"
         return Finding(name="memory", state="bad", text=text, fix=fix)
     return Finding(name="memory", state="ok", text=text)
 

@@ -7,7 +7,7 @@ once, and the arithmetic of one gradient step is added up.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,23 +26,21 @@ from recap.training.runtime import CPU, Runtime
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
-    """Of one process that trains alone."""
+    """Of each process of a training."""
 
     parameters: int
     """Numbers trained."""
+    trained: int
+    """Their bytes: a checkpoint holds them four times."""
     memory: Mapping[str, int]
     """{what: bytes}: weights, gradients, moments, average, activations of one forward pass of `runtime.micro_batch`
     samples (0: the whole batch), weights not counted twice. With `runtime.recompute` activations are the inputs of
-    layers and all that one layer computes again. What kernels need for a moment is not in it."""
+    layers and all that one layer computes again. Of several processes each holds its part of the first four, and
+    whole: what belongs to no layer, and two layers at a time. What kernels need for a moment is not in it."""
     operations: int
     """Floating-point operations of one gradient step on the whole batch: matrix products, attention, convolutions."""
     bundle: int
     """Bytes of the weights in a bundle: those that are trained, unless the family says otherwise."""
-
-    @property
-    def trained(self) -> int:
-        """Bytes of the weights that are trained: a checkpoint holds them four times."""
-        return self.memory["average"]
 
     @property
     def total(self) -> int:
@@ -58,7 +56,7 @@ def training_needs(
     Args:
         module: built on the meta device; its tensors are replaced.
         rows: a prepared batch, of which only shapes matter.
-        runtime: number format and samples per forward pass.
+        runtime: number format, samples per forward pass, processes.
         beside: modules that lie on the device with it and are not its own (a frozen encoder): counted as weights.
     """
     mode = FakeTensorMode()
@@ -70,7 +68,8 @@ def training_needs(
                     table[name] = _fake(mode, value)
     trained = [value for value in module.parameters() if value.requires_grad]
     count = len(next(iter(rows.values())))
-    piece = min(runtime.micro_batch or count, count)
+    own = -(-count // runtime.processes)
+    piece = min(runtime.micro_batch or own, own)
     # Copies, as a card gets them: a piece does not hold on to the whole batch.
     shapes = {name: mode.from_tensor(value[:piece].clone()) for name, value in rows.items()}
     kept = Kept([*module.parameters(), *module.buffers()])
@@ -87,23 +86,40 @@ def training_needs(
         # Fused attention of the CPU is not counted: written out, it is.
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             module(shapes)[0].backward()
-    weights = sum(value.numel() * value.element_size() for value in trained)
-    still: list[Tensor] = [value for value in module.parameters() if not value.requires_grad]
-    still += [value for whole in beside for value in (*whole.parameters(), *whole.buffers())]
-    frozen = sum(value.numel() * value.element_size() for value in still)
+    weights = _bytes(trained)
+    around = _bytes(value for whole in beside for value in (*whole.parameters(), *whole.buffers()))
+
+    def share(count: int) -> int:
+        return -(-count // runtime.processes)
+
+    memory = {
+        "weights": share(_bytes(module.parameters())) + around,
+        "gradients": share(weights),
+        # AdamW has two moments of each weight, the moving average a copy; all in the format of the weights.
+        "moments": share(2 * weights),
+        "average": share(weights),
+        "activations": activations,
+    }
+    if runtime.processes > 1:
+        layers = [_put_together(layer.parameters()) for layer in module.layers()]
+        # One that computes, and the next, which is fetched meanwhile.
+        memory["put together"] = _put_together(module.parameters()) - sum(layers) + 2 * max(layers, default=0)
     return Needs(
         parameters=sum(value.numel() for value in trained),
-        # AdamW has two moments of each weight, the moving average a copy; all in the format of the weights.
-        memory={
-            "weights": weights + frozen,
-            "gradients": weights,
-            "moments": 2 * weights,
-            "average": weights,
-            "activations": activations,
-        },
+        trained=weights,
+        memory=memory,
         operations=round(counter.get_total_flops() * count / piece),
         bundle=weights,
     )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in tensors)
+
+
+def _put_together(parameters: Iterable[Tensor]) -> int:
+    """Bytes of what several processes have whole for a while: weights, and gradients before they are summed."""
+    return sum((1 + value.requires_grad) * value.numel() * value.element_size() for value in parameters)
 
 
 def _fake(mode: FakeTensorMode, value: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipelines.probe import policy_needs, value_needs
 from recap.training.fit import LossModule
-from recap.training.needs import Kept, training_needs
+from recap.training.needs import Kept, Needs, training_needs
 from recap.training.runtime import Runtime
 from value_model.models import VALUE_MODELS
 
@@ -48,6 +48,45 @@ def test_a_layer_by_hand(micro: int) -> None:
         "activations": 4 * rows * (8 + 16),
     }  # fmt: skip
     assert found.total == sum(found.memory.values())
+
+
+class Layered(LossModule):
+    """Three layers of 8 x 8, and a matrix of 8 x 4 that is in none, whose bias is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = nn.ModuleList(nn.Linear(8, 8, bias=False) for _ in range(3))
+        self.head = nn.Linear(8, 4)
+        self.head.bias.requires_grad_(False)
+
+    def layers(self) -> Sequence[nn.Module]:
+        return tuple(self.stack)
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        x = rows["x"]
+        for layer in self.stack:
+            x = layer(x)
+        return self.head(x).sum(), {}
+
+
+def test_what_each_of_several_processes_holds_by_hand() -> None:
+    def of(processes: int) -> Needs:
+        with torch.device("meta"):
+            module = Layered()
+        return training_needs(module, {"x": torch.zeros(5, 8)}, Runtime(processes=processes))
+
+    alone, each = of(1), of(2)
+    layer, head, bias = 4 * 8 * 8, 4 * 8 * 4, 4 * 4
+    trained = 3 * layer + head
+    assert (each.trained, each.bundle, each.parameters) == (trained, trained, trained // 4)
+    assert each.operations * 5 == alone.operations * 5  # of the whole batch, whoever does it
+    assert each.memory == {
+        "weights": (trained + bias) // 2, "gradients": trained // 2, "moments": trained, "average": trained // 2,
+        # The head with its gradient, its frozen bias without; two layers with theirs.
+        "put together": 2 * head + bias + 2 * 2 * layer,
+        # Three of five rows at most; the bias that is summed keeps nothing.
+        "activations": alone.memory["activations"] * 3 // 5,
+    }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
