@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from runs import recap
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.support.published import pi05_sizes, published_config, wan_vae
 from tests.support.synthetic_lerobot import PROMPT, synthetic_dataset
 
@@ -104,6 +104,31 @@ def test_a_dry_run_tells_the_cost_and_what_is_missing(taken_in: Path, tmp_path: 
     refused = issue(taken_in, "cubes", ["runtime.device=cpu"])
     assert refused.returncode == 2
     assert "published weights" in refused.stderr
+
+
+def test_adapters_go_through_imitation_and_leave_whole_weights(taken_in: Path, tmp_path: Path) -> None:
+    def run(*settings: str) -> Any:
+        chosen = [
+            part
+            for text in (*tiny_pi05(tmp_path / "pi05"), "imported.others=skip", *settings)
+            for part in ("--set", text)
+        ]
+        return recap(
+            *("run", "--task", "cubes", "--collect", "none", "--demos", str(taken_in), "--iterations", "0"),
+            *("--preset", "lora-pi05", "--executor", "local", "--tracker", "none", "--json", *chosen),
+            workspace=taken_in,
+        )
+
+    done = run("policy.model.lora.rank=2")
+    assert done.returncode == 0, done.stderr
+    names = load_file(Path(json.loads(done.stdout)["policy"]) / "model.safetensors").keys()
+    started = load_file(tmp_path / "pi05" / "model.safetensors").keys()
+    assert {name.removeprefix("model.") for name in names if "embed_tokens" not in name} == {
+        name for name in started if "lm_head" not in name
+    }
+    refused = run("policy.model.lora.rank=0", "policy.model.lora.alpha=4")
+    assert refused.returncode == 2
+    assert "lora.alpha = 4 while lora.rank is 0" in refused.stderr
 
 
 def through_the_loop(workspace: Path, task: str, prompt: str, folder: Path) -> None:
