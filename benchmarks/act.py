@@ -18,7 +18,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def write_untrained(path: Path, sizes: NetworkSizes) -> Path:
 class LeRobotPi05:
     """LeRobot's PI05Policy around its own PI05Pytorch, with the bundle's weights and processors."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, device: str = "cpu") -> None:
         from lerobot.policies.factory import make_pre_post_processors
 
         from policy.models.pi05.lerobot_plugin import modeling_recap_pi05
@@ -92,13 +92,18 @@ class LeRobotPi05:
         spec.loader.exec_module(comparison)
         ours, info = read_bundle(Pi05Network, bundle)
         self.policy = modeling_recap_pi05.RecapPI05Policy.from_pretrained(bundle)
-        model = comparison.lerobot_network(info.network, CHUNK)
+        with torch.device(device):
+            model = comparison.lerobot_network(info.network, info.chunk)
         left = model.load_state_dict(ours.state_dict(), strict=False)
         assert set(left.missing_keys) <= comparison.UNUSED, left.missing_keys
         assert not left.unexpected_keys, left.unexpected_keys
-        model.config.num_inference_steps = EULER_STEPS
+        model.config.num_inference_steps = info.euler_steps
         self.model = self.policy.model = model
-        self.pre, self.post = make_pre_post_processors(self.policy.config, pretrained_path=str(bundle))
+        self.pre, self.post = make_pre_post_processors(
+            self.policy.config,
+            pretrained_path=str(bundle),
+            preprocessor_overrides={"device_processor": {"device": device}},
+        )
 
     def act(self, observation: Any, noise: Tensor) -> Any:
         """[H, A] robot actions."""
@@ -108,8 +113,8 @@ class LeRobotPi05:
         self.model.sample_noise = lambda shape, device: noise[None]
         return self.post(self.policy.predict_action_chunk(self.pre(batch)))[0].numpy()
 
-    def loss(self, batch: Mapping[str, Any]) -> Tensor:
-        """LeRobot's training loss, every action counted."""
+    def losses(self, batch: Mapping[str, Any], pieces: Sequence[slice] = (slice(None),)) -> Iterator[Tensor]:
+        """LeRobot's training loss, every action counted: of each piece of the batch, times its share of the rows."""
         from lerobot.policies.pi05.modeling_pi05 import PI05Policy
 
         fed = {
@@ -121,21 +126,29 @@ class LeRobotPi05:
             fed[f"observation.images.{name}"] = (
                 torch.from_numpy(batch["images"][:, index]).permute(0, 3, 1, 2).float() / 255
             )
-        loss: Tensor = PI05Policy.forward(self.policy, self.pre(fed))[0]
-        return loss
+        count, whole = len(batch["state"]), self.pre(fed)
+        for piece in pieces:
+            rows = {name: value[piece] for name, value in whole.items() if isinstance(value, Tensor)}
+            loss: Tensor = PI05Policy.forward(self.policy, rows)[0]
+            yield loss * (len(rows["action"]) / count)
 
 
-def medians(sides: Mapping[str, Callable[[], Any]], rounds: int, repeat: int) -> dict[str, float]:
-    """CPU seconds per call of every side, measured in turns."""
+def medians(
+    sides: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    repeat: int,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, float]:
+    """Seconds per call of every side, by default of the CPU's time, measured in turns."""
     for side in sides.values():
         side()
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
-            start = time.process_time()
+            start = clock()
             for _ in range(repeat):
                 side()
-            taken[name].append((time.process_time() - start) / repeat)
+            taken[name].append((clock() - start) / repeat)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
@@ -180,14 +193,15 @@ def mixed_batch() -> Mapping[str, Any]:
     return batch
 
 
-def stepper(parameters: Iterable[torch.nn.Parameter], loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """One whole training step as a call."""
+def stepper(parameters: Iterable[torch.nn.Parameter], losses: Callable[[], Iterable[Tensor]]) -> Callable[[], None]:
+    """One whole training step as a call; the gradients of several losses add up."""
     weights = list(parameters)
     optimizer = torch.optim.AdamW(weights, lr=1e-5, fused=True)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss().backward()
+        for loss in losses():
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
 
@@ -201,7 +215,7 @@ def learner_step(bundle: Path, batch: Mapping[str, Any], draws: int) -> Callable
     network.load_state_dict(weights.state_dict())
     learner = FlowLearner(network, prompts=(TASK,), stats=info.stats, draws=draws, shift_pixels=2)
     generator = step_generator(0, 0)
-    return stepper(learner.parameters(), lambda: learner(learner.prepare(batch, generator))[0])
+    return stepper(learner.parameters(), lambda: [learner(learner.prepare(batch, generator))[0]])
 
 
 def time_training(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, float]:
@@ -211,7 +225,7 @@ def time_training(bundle: Path, lerobot: LeRobotPi05, rounds: int) -> dict[str, 
     lerobot.model.train()
     del lerobot.model.sample_noise  # the fixed noise of acting
     sides = {
-        "LeRobot": stepper(lerobot.model.parameters(), lambda: lerobot.loss(batch)),
+        "LeRobot": stepper(lerobot.model.parameters(), lambda: lerobot.losses(batch)),
         "recap, 1 draw": learner_step(bundle, batch, 1),
         "recap, 4 draws": learner_step(bundle, batch, 4),
     }

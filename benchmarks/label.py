@@ -86,10 +86,10 @@ def plain_encoder(model: Viva) -> Callable[[torch.Tensor], torch.Tensor]:
         return encoder
     from diffusers import AutoencoderKLWan
 
-    vae = AutoencoderKLWan.from_pretrained(model.parts.config.encoder.folder)
+    vae = AutoencoderKLWan.from_pretrained(model.parts.config.encoder.folder).to(encoder.mean.device)
 
     def encode(images: torch.Tensor) -> torch.Tensor:
-        video = images.flatten(0, 1).permute(0, 3, 1, 2)[:, :, None] / 127.5 - 1
+        video = images.to(vae.device).flatten(0, 1).permute(0, 3, 1, 2)[:, :, None] / 127.5 - 1
         latent = vae.encode(video).latent_dist.mode()
         return ((latent - encoder.mean) / encoder.std)[:, :, 0].unflatten(0, images.shape[:2])
 
@@ -104,14 +104,13 @@ def sides(model: Viva, data: ValueData, frames: int) -> dict[str, Callable[[], F
 
     def encode(first: int, last: int) -> torch.Tensor:
         with torch.inference_mode():
-            return model.parts.encoder(torch.from_numpy(packed.images[first:last].copy()))
+            return model.parts.encoder(torch.from_numpy(packed.images[first:last].copy())).cpu()
+
+    def encoded() -> torch.Tensor:
+        return torch.cat([encode(at, min(at + ENCODE_BATCH, frames)) for at in range(0, frames, ENCODE_BATCH)])
 
     def batched(latents: torch.Tensor) -> FloatArray:
         return model.label_latents(latents, state, prompt, episode_id, draws=1, noise_seed=0)[0]
-
-    def cold() -> FloatArray:
-        starts = range(0, frames, ENCODE_BATCH)
-        return batched(torch.cat([encode(at, min(at + ENCODE_BATCH, frames)) for at in starts]))
 
     naive = plain_encoder(model)
 
@@ -119,7 +118,7 @@ def sides(model: Viva, data: ValueData, frames: int) -> dict[str, Callable[[], F
         images = packed.images[t : t + 1].copy()
         with torch.inference_mode():
             views = [naive(torch.from_numpy(images[:, view : view + 1])) for view in range(images.shape[1])]
-        return torch.cat(views, dim=1)
+        return torch.cat(views, dim=1).cpu()
 
     def one_by_one(encoded: Callable[[int], torch.Tensor]) -> FloatArray:
         def one(t: int) -> FloatArray:
@@ -128,10 +127,10 @@ def sides(model: Viva, data: ValueData, frames: int) -> dict[str, Callable[[], F
 
         return np.concatenate([one(t) for t in range(frames)])
 
-    kept = encode(0, frames)
+    kept = encoded()
     return {
         "warm": lambda: batched(kept),
-        "cold": cold,
+        "cold": lambda: batched(encoded()),
         "frame at a time": lambda: one_by_one(view_by_view),
         "frame at a time, our encoder": lambda: one_by_one(lambda t: encode(t, t + 1)),
     }
