@@ -33,13 +33,6 @@ def _check_start(family: str, config: FlowConfig) -> None:
             "published weights know the tokens of their own tokenizer alone",
             hint=_START,
         )
-    if config.lora.rank and not config.start:
-        # Those of a drawn expert's adaptive norms are zero: frozen, no layer of it would ever hear the time.
-        raise ConfigError(
-            f"{family}: lora.rank = {config.lora.rank} without published weights: adapters stand beside frozen "
-            "weights, and drawn ones have learned nothing",
-            hint=_START,
-        )
     if config.tokenizer and config.network.slot_embeddings:
         raise ConfigError(
             f"{family}: tokenizer = {config.tokenizer!r} with network.slot_embeddings: the slots of numbers are those "
@@ -49,11 +42,18 @@ def _check_start(family: str, config: FlowConfig) -> None:
 
 
 def check_published(family: str, config: FlowConfig, published: NetworkSizes) -> None:
-    """Raises ConfigError for the published sizes without the weights that they are for."""
+    """Raises ConfigError for the published sizes, or adapters, without the weights that they are for."""
     sizes = config.network
     if not config.start and (sizes.text_width, sizes.depth) == (published.text_width, published.depth):
         raise ConfigError(
             f"{family}: the published sizes without published weights: nothing learns at that size from scratch",
+            hint=_START,
+        )
+    if config.lora.rank and not config.start:
+        # Those of a drawn expert's adaptive norms are zero: frozen, no layer of it would ever hear the time.
+        raise ConfigError(
+            f"{family}: lora.rank = {config.lora.rank} without published weights: adapters stand beside frozen "
+            "weights, and drawn ones have learned nothing",
             hint=_START,
         )
 

@@ -106,6 +106,7 @@ def test_a_dry_run_tells_the_cost_and_what_is_missing(taken_in: Path, tmp_path: 
     assert "published weights" in refused.stderr
 
 
+@pytest.mark.slow
 def test_adapters_go_through_imitation_and_leave_whole_weights(taken_in: Path, tmp_path: Path) -> None:
     def run(*settings: str) -> Any:
         chosen = [

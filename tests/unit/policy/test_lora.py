@@ -240,7 +240,7 @@ def test_a_condition_that_is_embedded_is_learned_beside_them(tmp_path: Path) -> 
 
 def test_adapters_beside_drawn_weights_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"lora.rank = 3 without published weights") as refused:
-        POLICIES.get("pi05").check(tiny_config(lora=LORA), prompts=(TASK,), robot=arm_pair())
+        POLICIES.get("pi05").check_files(tiny_config(lora=LORA), arm_pair())
     assert "policy.model.start" in refused.value.hint
 
 
