@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from recap.config import from_json, semantic_dict, to_json
+from recap.config import content_settings, from_json, semantic_dict, to_json
+from recap.contents import content_identity
 from recap.errors import ArtifactCorrupt, ConfigError, RecapError
 from recap.protocols import Journal
 from recap.training.augment import sample_shifts, shift_images
@@ -89,6 +90,11 @@ class DirectNetwork(nn.Module):
     def layers(self) -> Sequence[nn.Module]:
         """Whose activations may be computed again (recap.training.recompute); none of a network that is shallow."""
         return ()
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """{name: content} of what its bundle holds beside weights and description."""
+        return {}
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
@@ -233,6 +239,8 @@ def train_direct(
             "value_model": semantic_dict(config),
             "data": data_identity,
             "episodes": sorted(packed.episode_ids[int(e)] for e in episodes),
+            # Their content: where they lie is in no setting that counts.
+            **{name: content_identity(Path(path)) for name, path in content_settings(config)},
         },
     )
     if runtime.rank == 0:
@@ -261,6 +269,8 @@ def write_direct(path: Path, family: str, config: DirectConfig, network: DirectN
     fresh_bundle(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(tensors, path / _WEIGHTS)
+    for name, content in network.files.items():
+        (path / name).write_bytes(content)
     libraries = {name: version(name) for name in ("torch", "transformers", "numpy", "recap-rl")}
     write_description(path, family, config=to_json(config), inputs=asdict(inputs), libraries=libraries)
 

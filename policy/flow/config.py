@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
 from policy.flow.sizes import NetworkSizes
-from policy.flow.tokenizer import LOCAL, FileTokenizer, Tokenizer
+from policy.flow.tokenizer import LOCAL, Tokenizer
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 from recap.training.config import FitConfig
+from recap.training.tokenizer import opened
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,21 +79,7 @@ def relative_dims(config: FlowConfig, robot: RobotSpec) -> tuple[int, ...]:
 
 def tokenizer_of(config: FlowConfig) -> Tokenizer:
     """What cuts the prompts of a training."""
-    if not config.tokenizer:
-        return LOCAL
-    path = Path(config.tokenizer)
-    try:
-        stat = path.stat()
-    except OSError:  # reading it says what is wrong
-        return FileTokenizer(path)
-    return _opened(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=4)
-def _opened(path: Path, size: int, changed_ns: int) -> FileTokenizer:
-    # PaliGemma's takes a second to open, and settings are checked once per --set and more.
-    del size, changed_ns
-    return FileTokenizer(path)
+    return opened(Path(config.tokenizer)) if config.tokenizer else LOCAL
 
 
 def network_sizes(config: FlowConfig, robot: RobotSpec, cameras: Sequence[str]) -> NetworkSizes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.support.published_vlm import published_vlm
 from tests.support.synthetic import synthetic_draft, synthetic_truth
 from tests.support.synthetic_lerobot import synthetic_dataset
 
@@ -21,7 +22,8 @@ from pipelines.datasets.importing import import_dataset
 from pipelines.datasets.request import ImportRequest
 from pipelines.graph import build_graph
 from pipelines.preflight.ahead import check_ahead
-from recap.errors import ArtifactCorrupt, ConfigError
+from recap.config import to_json
+from recap.errors import ConfigError
 from recap.overrides import override as override_one
 from recap.types import Annotation, Outcome, Source
 
@@ -181,15 +183,31 @@ def test_an_autoencoder_of_another_size_is_refused_at_once(tmp_path):
     build_graph(config)
 
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
 def test_starting_weights_of_another_network_are_refused_before_the_first_step(tmp_path):
-    save_file({"patch_embedding.weight": np.zeros((2, 2), np.float32)}, tmp_path / "w.safetensors")
+    save_file({"patch_embedding.weight": np.zeros((2, 2), np.float32)}, tmp_path / WEIGHTS)
     config = override(_micro("shirt_folding"), {"values.viva.start": str(tmp_path)})
     build_graph(config)
-    with pytest.raises(ArtifactCorrupt, match=r"\d+ of \d+ tensors are missing, unknown or of another shape"):
+    with pytest.raises(ConfigError, match=r"does not hold the weights of viva at these sizes: \d+ tensors, missing"):
         check_ahead(config, tmp_path / "w")
-    (tmp_path / "w.safetensors").unlink()
-    with pytest.raises(ArtifactCorrupt, match=r"no \.safetensors file"):
+    (tmp_path / WEIGHTS).unlink()
+    with pytest.raises(ConfigError, match="holds no weights"):
         check_ahead(config, tmp_path / "w")
+
+
+def test_a_vlm_on_published_weights_is_checked_before_the_first_step(tmp_path):
+    vlm = published_vlm(tmp_path / "published")
+    chosen = {name: json.dumps(to_json(getattr(vlm, name))) for name in ("vision", "language")}
+    files = {name: getattr(vlm, name) for name in ("vision_start", "text_start", "tokenizer")}
+    settings = {f"values.vlm.{name}": value for name, value in {**files, **chosen, "image_size": "32"}.items()}
+    config = override(_micro("shirt_folding", value="vlm"), settings)
+    build_graph(config)
+    check_ahead(config, tmp_path / "w")
+    swapped = override(config, {"values.vlm.vision_start": vlm.text_start})
+    with pytest.raises(ConfigError, match=r"does not hold the weights of vlm \(vision_start\)"):
+        check_ahead(swapped, tmp_path / "w")
 
 
 def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):

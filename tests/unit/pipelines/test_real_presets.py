@@ -75,6 +75,14 @@ def test_a_run_without_the_files_is_refused_before_its_first_step() -> None:
         value_family(viva).check_files(viva)
 
 
+def test_a_published_vlm_without_its_files_is_refused() -> None:
+    from value_model.models import family_of as value_family
+
+    vlm = PRESETS.get("real-pi05")(TASK, Models(value="vlm")).values["vlm"]
+    with pytest.raises(ConfigError, match="published weights"):
+        value_family(vlm).check_files(vlm)
+
+
 def test_costs_are_of_what_would_be_trained(tmp_path: Path) -> None:
     config = PRESETS.get("micro")(TASK, Models())
     graph, workspace = build_graph(config), Workspace.open(tmp_path / "w")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from recap.errors import ArtifactCorrupt
+from recap.errors import ArtifactCorrupt, ConfigError
 from value_model.models.viva.config import TransformerSizes, wan_5b_sizes
 from value_model.models.viva.model import build_transformer, initialise, velocity
 from value_model.models.viva.weights import PREFIX, from_original, load_weights
@@ -82,13 +82,22 @@ def test_incomplete_or_foreign_weights_are_refused_by_name(tmp_path: Path) -> No
     weights = original_weights()
     del weights["blocks.1.ffn.2.bias"]
     save_file(weights, tmp_path / "short.safetensors")
-    with pytest.raises(ArtifactCorrupt, match=r"blocks\.1\.ffn\.net\.2\.bias"):
+    with pytest.raises(ConfigError, match=r"missing blocks\.1\.ffn\.net\.2\.bias"):
         load_weights(build_transformer(SIZES, CHANNELS), tmp_path / "short.safetensors")
     save_file({"lm_head.weight": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ArtifactCorrupt, match=r"'lm_head.weight' has no place"):
         load_weights(build_transformer(SIZES, CHANNELS), tmp_path / "foreign.safetensors")
-    with pytest.raises(ArtifactCorrupt, match=r"no .safetensors file"):
+    with pytest.raises(ConfigError, match=r"holds no weights"):
         load_weights(build_transformer(SIZES, CHANNELS), tmp_path / "nothing")
+
+
+def test_files_of_two_checkpoints_in_one_folder_are_refused(tmp_path: Path) -> None:
+    transformer = build_transformer(SIZES, CHANNELS)
+    transformer.save_pretrained(tmp_path)
+    one = tmp_path / "diffusion_pytorch_model.safetensors"
+    (tmp_path / "diffusion_pytorch_model-00001-of-00002.safetensors").write_bytes(one.read_bytes())
+    with pytest.raises(ConfigError, match="every part of one set"):
+        load_weights(transformer, tmp_path)
 
 
 def test_the_full_size_is_the_published_one() -> None:

@@ -9,12 +9,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from recap.errors import ArtifactCorrupt
+from recap.training.safetensor_files import (
+    Stored,
+    differences,
+    fill,
+    refuse,
+    shapes_of,
+    stored_tensors,
+    weight_files,
+)
 
 PREFIX = "video_model.wan_model."
 _ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out.0", "norm_q": "norm_q", "norm_k": "norm_k"}
@@ -77,45 +83,23 @@ def load_weights(transformer: nn.Module, path: Path) -> None:
     """Fills `transformer` from a diffusers folder or from one safetensors file in either layout.
 
     Raises:
-        ArtifactCorrupt: no weights there, or they are not those of this transformer.
+        ArtifactCorrupt: a file that cannot be read, or a tensor that no Wan transformer has.
+        ConfigError: no weights there, of two checkpoints, or not those of this transformer.
     """
-    check_weights(transformer, path)
-    found: dict[str, Tensor] = {}
-    for file in _files(path):
-        found |= load_file(file)
-    expected = transformer.state_dict()
-    if not set(found) <= set(expected):
-        found = from_original(found)
-    with torch.no_grad():
-        for name, value in expected.items():
-            value.copy_(found[name])
+    fill(transformer, check_weights(transformer, path))
 
 
-def check_weights(transformer: nn.Module, path: Path) -> None:
-    """Raises as `load_weights`; reads names and shapes alone, and `transformer` may be on the meta device."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in _files(path):
-        try:
-            with safe_open(file, framework="pt") as stored:
-                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ArtifactCorrupt(f"weights {file}: {error}") from error
-    expected = {name: tuple(value.shape) for name, value in transformer.state_dict().items()}
-    if not set(shapes) <= set(expected):
-        shapes = {diffusers_name(name): shape for name, shape in shapes.items()}
-    wrong = sorted(set(shapes) ^ set(expected)) or sorted(
-        name for name, shape in expected.items() if shape != shapes[name]
+def check_weights(transformer: nn.Module, path: Path) -> dict[str, Stored]:
+    """Where each tensor is stored, from headers alone; raises as `load_weights`. May be on the meta device."""
+    files = [path] if path.is_file() else weight_files(path, "diffusion_pytorch_model.safetensors")
+    wanted, there = shapes_of(transformer), stored_tensors(files)
+    if not set(there) <= set(wanted):
+        there = stored_tensors(files, diffusers_name)
+    lines = differences(wanted, {name: stored.shape for name, stored in there.items()})
+    refuse(
+        lines,
+        where=path,
+        what="viva",
+        hint="compare the transformer sizes of the configuration with those of the weights",
     )
-    if wrong:
-        raise ArtifactCorrupt(
-            f"weights {path}: {len(wrong)} of {len(expected)} tensors are missing, unknown or of another shape: "
-            f"{', '.join(wrong[:3])}",
-            hint="compare the transformer sizes of the configuration with those of the weights",
-        )
-
-
-def _files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise ArtifactCorrupt(f"weights {path}: no .safetensors file")
-    return files
+    return there

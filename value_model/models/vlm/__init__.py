@@ -15,6 +15,7 @@ from value_model.models import VALUE_MODELS, ValueFamily
 from value_model.models.vlm.config import (
     VlmConfig,
     check,
+    check_published,
     full_config,
     image_size,
     published_preset,
@@ -52,6 +53,14 @@ def _needs(config: VlmConfig, *, prompts: Sequence[str], robot: RobotSpec, runti
     return direct_needs("vlm", VlmNetwork, config, size, prompts=prompts, robot=robot, runtime=runtime)
 
 
+def _check_files(config: VlmConfig) -> None:
+    check_published(config)
+    if config.vision_start:
+        from value_model.models.vlm.weights import check_weights
+
+        check_weights(config)
+
+
 VALUE_MODELS.add(
     "vlm",
     ValueFamily(
@@ -63,6 +72,7 @@ VALUE_MODELS.add(
         networks=True,
         image_size=image_size,
         check=check,
+        check_files=_check_files,
         needs=_needs,
     ),
 )

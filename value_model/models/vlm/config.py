@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from recap.config import setting, validate
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 from recap.training.config import FitConfig
 from value_model.views import largest, view_positions
+
+_START = (
+    "--set values.vlm.vision_start=DIR --set values.vlm.text_start=DIR --set values.vlm.tokenizer=DIR/tokenizer.json"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +76,11 @@ class VlmConfig:
         later=True,
         help="side of the square that pictures are letterboxed to; none: what holds the recorded ones",
     )
+    vision_start: str = setting(
+        "", content=True, help="folder of SigLIP's published weights, in transformers' layout; empty: drawn by seed"
+    )
+    text_start: str = setting("", content=True, help="folder of Gemma 3's published weights, likewise")
+    tokenizer: str = setting("", content=True, help="tokenizer.json that those of Gemma 3 were trained with")
     shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way")
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
     fit: FitConfig = field(
@@ -100,13 +110,16 @@ def tiny_config(**changes: object) -> VlmConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+_SO400M = VisionSizes(layers=27, width=1152, heads=16, ffn_dim=4304, patch=14)
+
+
 def published_preset(*, steps: int) -> VlmConfig:
     """SigLIP So400m and Gemma 3 270M, as the open re-implementations of pi*0.6's value have them; 224 pixels.
 
-    Its token table has the published number of rows. Published weights are not read.
+    Less the files to name: vision_start, text_start, tokenizer.
     """
     return VlmConfig(
-        vision=VisionSizes(layers=27, width=1152, heads=16, ffn_dim=4304, patch=14),
+        vision=_SO400M,
         language=LanguageSizes(
             layers=18, width=640, heads=4, kv_heads=1, head_dim=256, ffn_dim=2048, vocabulary=262_144, text_tokens=48
         ),
@@ -140,7 +153,8 @@ def image_size(config: VlmConfig, height: int, width: int) -> tuple[int, int]:
     """
     patch = config.vision.patch
     if config.image_size is not None:
-        if config.image_size % patch:
+        # Of 384 pixels the published patches of 14 leave six out; check_files asks for the size of the weights.
+        if config.image_size % patch and not config.vision_start:
             raise ConfigError(f"vlm: image_size = {config.image_size}, expected a multiple of vision.patch = {patch}")
         return config.image_size, config.image_size
     side = -(-max(height, width) // patch) * patch
@@ -151,7 +165,54 @@ def check(config: VlmConfig, *, prompts: Sequence[str], robot: RobotSpec) -> Non
     """Raises ConfigError if the model could not be trained for these prompts on this robot."""
     view_positions(robot.camera_names, config.views, family="vlm")
     image_size(config, *largest(robot))
-    prompt_numbers(prompts, tokens=config.language.text_tokens, vocabulary=config.language.vocabulary)
+    named = {name: getattr(config, name) for name in ("vision_start", "text_start", "tokenizer")}
+    if any(named.values()) and not all(named.values()):
+        raise ConfigError(
+            f"vlm: {', '.join(f'{name} = {path!r}' for name, path in named.items())}: expected all three or none",
+            hint=_START,
+        )
+    if config.vision_start and config.image_size is None:
+        raise ConfigError(
+            "vlm: image_size is not set, and published weights of SigLIP are for pictures of one size",
+            hint="--set values.vlm.image_size=N   (that of their config.json)",
+        )
+    prompt_tokens(config, prompts)
+
+
+def check_published(config: VlmConfig) -> None:
+    """Raises ConfigError for the published sizes without the weights that they are for."""
+    if config.vision == _SO400M and not config.vision_start:
+        raise ConfigError(
+            "vlm: the published sizes without published weights: nothing learns at that size from scratch", hint=_START
+        )
+
+
+def prompt_tokens(config: VlmConfig, prompts: Iterable[str]) -> list[list[int]]:
+    """The tokens of each prompt: those of the weights' tokenizer, or `prompt_numbers`.
+
+    Raises:
+        ConfigError: a prompt has too many tokens, the file is no tokenizer or not that of the token table.
+    """
+    tokens, vocabulary = config.language.text_tokens, config.language.vocabulary
+    if not config.tokenizer:
+        return prompt_numbers(prompts, tokens=tokens, vocabulary=vocabulary)
+    from recap.training.tokenizer import PADDING, opened
+
+    tokenizer = opened(Path(config.tokenizer))
+    if tokenizer.size != vocabulary:
+        raise ConfigError(
+            f"vlm: tokenizer {config.tokenizer} has {tokenizer.size} tokens, language.vocabulary is {vocabulary}",
+            hint=f"--set values.vlm.language.vocabulary={tokenizer.size}   (or the tokenizer of those weights)",
+        )
+    texts = list(prompts)
+    rows = [[*tokenizer.start, *cut] for cut in tokenizer.encode(texts)]
+    for text, row in zip(texts, rows, strict=True):
+        if len(row) > tokens:
+            raise ConfigError(
+                f"vlm: prompt {text!r} takes {len(row)} tokens, expected at most {tokens}",
+                hint=f"--set values.vlm.language.text_tokens={len(row)}   (or a shorter prompt in the task's file)",
+            )
+    return [row + [PADDING] * (tokens - len(row)) for row in rows]
 
 
 def prompt_numbers(prompts: Iterable[str], *, tokens: int, vocabulary: int) -> list[list[int]]:

@@ -10,7 +10,8 @@ Letters: B observations, V views, P tokens per view, L words, D width of a token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel, SiglipVisionConfig, SiglipVisionModel
 
 from recap.errors import ConfigError
+from recap.training.tokenizer import FILE_NAME, opened
 from value_model.direct import DirectNetwork, Inputs
 from value_model.models.vlm.bins import cross_entropy, expected_value
-from value_model.models.vlm.config import LanguageSizes, VisionSizes, VlmConfig, prompt_numbers
+from value_model.models.vlm.config import LanguageSizes, VisionSizes, VlmConfig, prompt_tokens
 
 
 def vision_tower(sizes: VisionSizes, side: int) -> Any:
@@ -71,7 +73,7 @@ class VlmNetwork(DirectNetwork):
     def __init__(self, config: VlmConfig, inputs: Inputs) -> None:
         super().__init__(inputs)
         height, width = inputs.image_size
-        if height != width or height % config.vision.patch:
+        if height != width or (height % config.vision.patch and not config.vision_start):
             raise ConfigError(
                 f"vlm: images of {height} x {width} pixels, expected squares of whole patches of {config.vision.patch}"
             )
@@ -82,8 +84,13 @@ class VlmNetwork(DirectNetwork):
         self.state = nn.Linear(inputs.state_dim, language.width)
         self.query = nn.Parameter(torch.randn(1, 1, language.width))
         self.head = nn.Linear(language.width, config.bins)
-        numbers = prompt_numbers(inputs.prompts, tokens=language.text_tokens, vocabulary=language.vocabulary)
-        self.register_buffer("words", torch.tensor(numbers), persistent=False)
+        self.register_buffer("words", torch.tensor(prompt_tokens(config, inputs.prompts)), persistent=False)
+        self._tokenizer = config.tokenizer
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """DirectNetwork.files: the tokenizer of published weights."""
+        return {FILE_NAME: opened(Path(self._tokenizer)).content} if self._tokenizer else {}
 
     @property
     def layers(self) -> Sequence[nn.Module]:

@@ -11,7 +11,7 @@ from recap.errors import ConfigError
 from value_model.direct import train_direct
 from value_model.models import ValueData, training_rows
 from value_model.models.vlm.config import VlmConfig
-from value_model.models.vlm.model import VlmNetwork
+from value_model.models.vlm.weights import starting
 
 
 def train(config: VlmConfig, data: ValueData, episodes: NDArray[np.integer[Any]], **given: Any) -> dict[str, float]:
@@ -23,4 +23,4 @@ def train(config: VlmConfig, data: ValueData, episodes: NDArray[np.integer[Any]]
     returns = data.returns[training_rows(data, episodes, "vlm")]
     if returns.min() < -1 or returns.max() > 0:
         raise ConfigError(f"vlm: returns from {returns.min()} to {returns.max()}, expected within [-1, 0]")
-    return train_direct("vlm", VlmNetwork, config, data, episodes, **given)
+    return train_direct("vlm", starting, config, data, episodes, **given)
