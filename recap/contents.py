@@ -55,7 +55,8 @@ class Contents:
         if not files:
             raise ConfigError(
                 f"setting {setting}: no file at {path}",
-                hint=f"put it there, or name another place where {setting} is set",
+                hint=f"put it there, or name another place where {setting} is set; from a model hub: "
+                "hf download OWNER/NAME --local-dir DIR",
             )
         stats = {name: file.stat() for name, file in files.items()}
         seen = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]

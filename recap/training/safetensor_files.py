@@ -46,7 +46,9 @@ def weight_files(folder: Path, weights: str) -> list[Path]:
         found = f"pickled weights ({', '.join(pickled[:3])})" if pickled else "no weights"
         raise ConfigError(
             f"{folder} holds {found}, expected {weights} or its parts",
-            hint="no pickle is loaded: convert them to safetensors where they were made" if pickled else "",
+            hint="no pickle is loaded: convert them to safetensors where they were made"
+            if pickled
+            else "of a model hub, fetch them first: hf download OWNER/NAME --local-dir DIR; then name DIR",
         )
     counts = {int(match[2]) for match in parts.values()}
     if (

@@ -194,7 +194,7 @@ def _loose_option_faults(text: str, file: str) -> Iterator[str]:
 
 def _foreign(text: str) -> Iterable[str]:
     """Options of other programs' commands."""
-    return re.findall(r"(?:pip|git|apt-get|crontab|ssh)[^,;(]*?(--[a-z-]+)", text)
+    return re.findall(r"(?:pip|git|apt-get|crontab|ssh|hf)[^,;(]*?(--[a-z-]+)", text)
 
 
 def _setting_faults(text: str) -> Iterator[str]:
