@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from policy.flow.network import FlowNetwork
+from recap.errors import ConfigError
 from recap.training import safetensor_files
-from recap.training.safetensor_files import Shape, Stored, fill, refuse, shapes_of, weight_files
+from recap.training.safetensor_files import Shape, Stored, fill, mismatch, shapes_of, weight_files
 
 __all__ = ["check_weights", "differences", "load_weights", "shapes_of", "stored_tensors"]
 
@@ -62,6 +63,9 @@ def check_weights(network: FlowNetwork, folder: Path) -> dict[str, Stored]:
     kind = type(network)
     there = stored_tensors(kind, folder)
     wanted = {name: shape for name, shape in shapes_of(network).items() if not name.startswith("condition.")}
-    lines = differences(kind, wanted, {name: stored.shape for name, stored in there.items()})
-    refuse(lines, where=folder, what=kind.family, hint=f"recap doctor --policy {kind.family} --checkpoint {folder}")
+    if lines := differences(kind, wanted, {name: stored.shape for name, stored in there.items()}):
+        raise ConfigError(
+            mismatch(lines, where=folder, what=kind.family),
+            hint=f"recap doctor --policy {kind.family} --checkpoint {folder}",
+        )
     return {name: there[name] for name in wanted}

@@ -114,14 +114,11 @@ def differences(
     ]
 
 
-def refuse(lines: list[str], *, where: Path, what: str, hint: str, named: int = 3) -> None:
-    """Raises ConfigError if there are differences, and names so many of them."""
-    if lines:
-        said = "; ".join(" ".join(line.split()) for line in lines[:named])
-        more = f"; and {len(lines) - named} more" if len(lines) > named else ""
-        raise ConfigError(
-            f"{where} does not hold the weights of {what} at these sizes: {len(lines)} tensors, {said}{more}", hint=hint
-        )
+def mismatch(lines: list[str], *, where: Path, what: str, named: int = 3) -> str:
+    """What to say of differences, so many of them by name."""
+    said = "; ".join(" ".join(line.split()) for line in lines[:named])
+    more = f"; and {len(lines) - named} more" if len(lines) > named else ""
+    return f"{where} does not hold the weights of {what} at these sizes: {len(lines)} tensors, {said}{more}"
 
 
 def fill(module: nn.Module, there: Mapping[str, Stored]) -> None:

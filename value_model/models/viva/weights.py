@@ -11,12 +11,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from recap.errors import ArtifactCorrupt
+from recap.errors import ArtifactCorrupt, ConfigError
 from recap.training.safetensor_files import (
     Stored,
     differences,
     fill,
-    refuse,
+    mismatch,
     shapes_of,
     stored_tensors,
     weight_files,
@@ -95,11 +95,9 @@ def check_weights(transformer: nn.Module, path: Path) -> dict[str, Stored]:
     wanted, there = shapes_of(transformer), stored_tensors(files)
     if not set(there) <= set(wanted):
         there = stored_tensors(files, diffusers_name)
-    lines = differences(wanted, {name: stored.shape for name, stored in there.items()})
-    refuse(
-        lines,
-        where=path,
-        what="viva",
-        hint="compare the transformer sizes of the configuration with those of the weights",
-    )
+    if lines := differences(wanted, {name: stored.shape for name, stored in there.items()}):
+        raise ConfigError(
+            mismatch(lines, where=path, what="viva"),
+            hint="compare the transformer sizes of the configuration with those of the weights",
+        )
     return there

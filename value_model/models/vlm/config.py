@@ -12,9 +12,7 @@ from recap.specs import RobotSpec
 from recap.training.config import FitConfig
 from value_model.views import largest, view_positions
 
-_START = (
-    "--set values.vlm.vision_start=DIR --set values.vlm.text_start=DIR --set values.vlm.tokenizer=DIR/tokenizer.json"
-)
+_START = "--set values.vlm.vision_start=DIR --set values.vlm.text_start=DIR --set values.vlm.tokenizer=FILE"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

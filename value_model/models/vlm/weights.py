@@ -16,7 +16,7 @@ import torch
 from transformers import Gemma3TextConfig, PreTrainedConfig, SiglipVisionConfig
 
 from recap.errors import ConfigError
-from recap.training.safetensor_files import Stored, differences, fill, refuse, shapes_of, stored_tensors, weight_files
+from recap.training.safetensor_files import Stored, differences, fill, mismatch, shapes_of, stored_tensors, weight_files
 from value_model.direct import Inputs
 from value_model.models.vlm.config import VlmConfig
 from value_model.models.vlm.model import VlmNetwork, language_model, vision_tower
@@ -106,14 +106,12 @@ def _check(published: _Published, network: Any, config: VlmConfig) -> Mapping[st
     wanted, others = shapes_of(network), found.keys() - {prefix + name for name in there}
     shapes = {name: stored.shape for name, stored in there.items()}
     around = {name: found[name].shape for name in others}
-    refuse(
-        differences(wanted, shapes, prefix=prefix, unread=(*published.unread, *_AROUND))
-        + differences({}, around, unread=_AROUND),
-        where=folder,
-        what=f"vlm ({published.setting})",
-        hint="compare values.vlm.vision and values.vlm.language with the config.json of the weights",
-        named=12,
-    )
+    lines = differences(wanted, shapes, prefix=prefix, unread=(*published.unread, *_AROUND))
+    if lines := lines + differences({}, around, unread=_AROUND):
+        raise ConfigError(
+            mismatch(lines, where=folder, what=f"vlm ({published.setting})", named=12),
+            hint="compare values.vlm.vision and values.vlm.language with the config.json of the weights",
+        )
     given, own = _settings(published, folder), network.config
     for name in published.decides:
         if (got := getattr(given, name)) != (expected := getattr(own, name)):
