@@ -99,11 +99,13 @@ def _cores() -> Finding:
 def _device(config: RunConfig) -> Finding:
     import torch
 
+    from pipelines.preflight.ahead import check_runtime
     from recap.training.runtime import Runtime
 
     cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     seen = ", ".join(f"{card.name} ({card.total_memory / _GIB:.0f} GiB)" for card in cards)
     try:
+        check_runtime(config)
         device = Runtime.of(config.runtime).torch_device()
     except RecapError as error:
         return Finding(name="device", state="bad", text=error.message, fix=error.hint)
@@ -182,6 +184,9 @@ def _training(config: RunConfig, root: Path, *, tried: bool = True) -> Iterator[
             yield _memory(config, name, its)
     if not (family.networks and tried) or memory.state == "bad":
         return
+    if runtime.processes > 1:
+        yield Finding(name="speed", state="note", text="not tried: the probe is one process, and the trainings several")
+        return
     # A bundle, a checkpoint, and the one that takes its place; beside the workspace, not in it.
     beside = _place(root.absolute().parent)
     takes, free = 0 if needs is None else needs.bundle + 8 * needs.trained, shutil.disk_usage(beside).free
@@ -210,6 +215,10 @@ def _memory(config: RunConfig, name: str, needs: Needs | None) -> Finding:
     here, count = _memory_there(config), config.runtime.processes
     each = " of each process" if count > 1 else ""
     text = f"training {name} takes about {size_text(needs.total)}{each} ({parts}); there are {size_text(here)}"
+    # Each builds the network whole before it is divided.
+    if count > 1 and (whole := count * needs.bundle) > _machine_memory():
+        text = f"{text}; {count} processes build {size_text(whole)} of weights on this machine's CPU first"
+        return Finding(name="memory", state="bad", text=text, fix="--set runtime.processes=N, or a larger machine")
     # Cards are one per process; a machine without any is shared.
     if needs.total * (count if config.runtime.device == "cpu" else 1) > here:
         fix = "smaller samples per pass: --set runtime.micro_batch=N, more processes, or another machine"

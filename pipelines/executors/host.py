@@ -7,6 +7,7 @@ still mean somebody else's package. So: stdlib only at the top, and no name from
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import os
 import pickle
@@ -60,7 +61,10 @@ class Host:
 
     def run(self, payload: bytes) -> Reply:
         """Gives the worker one pickled job."""
-        return self._reply(lambda: self._worker.run(pickle.loads(payload)))
+        try:
+            return self._reply(lambda: self._worker.run(pickle.loads(payload)))
+        finally:
+            self._tidy()
 
     def call(self, payload: bytes) -> Reply:
         """Calls a function; payload: pickled (function, args)."""
@@ -69,7 +73,10 @@ class Host:
             function, args = pickle.loads(payload)
             return function(*args)
 
-        return self._reply(work)
+        try:
+            return self._reply(work)
+        finally:
+            self._tidy()
 
     def close(self) -> Reply:
         """Closes the worker."""
@@ -79,6 +86,14 @@ class Host:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.close()
+
+    @staticmethod
+    def _tidy() -> None:
+        """Gives memory of a device back, which torch would keep for this process alone."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            gc.collect()  # networks whose hooks refer to them
+            torch.cuda.empty_cache()
 
     @staticmethod
     def _reply(work: Callable[[], Any]) -> Reply:

@@ -23,7 +23,7 @@ from pipelines.executors.base import (
     describe,
     signature_of,
 )
-from pipelines.executors.replies import Reply, died, open_reply, shortly, telling
+from pipelines.executors.replies import Reply, died, left_by_another, open_reply, shortly, telling
 from pipelines.executors.seats import Seat, kill, last_words, places
 from pipelines.roots import ROOT_PACKAGES, project_root
 from recap.errors import ConfigError
@@ -32,6 +32,7 @@ from recap.protocols import Worker
 _NAME_FREED_WITHIN_S = 20.0
 _CLOSE_WITHIN_S = 10.0
 _DEATH_KNOWN_WITHIN_S = 10.0
+_SEATED_WITHIN_S = 600.0
 
 
 @dataclass(slots=True)
@@ -104,39 +105,57 @@ class RayExecutor:
 
     def call(self, role: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Runs it in `{role}-0`. If that process dies it is run again, from what it left on disk, in a fresh one."""
-        return self._at_once(role, function, 1, lambda seats: [args])
+        return self._at_once(role, function, args, None)
 
     def together(self, role: str, function: Callable[..., Any], args: tuple[Any, ...], *, processes: int) -> Any:
         """As `call` in several processes. If one dies all are run again, from what they left on disk, in fresh ones."""
-        return self._at_once(role, function, processes, lambda seats: [(*args, place) for place in places(seats)])
+        for name, seat in list(self._seats.items()):  # idle, and reserving what these may wait for
+            if (other := name.rpartition("-")[0]) != role and self._settings.role_resources.get(other):
+                self._dismiss(seat)
+        return self._at_once(role, function, args, processes)
 
-    def _at_once(
-        self,
-        role: str,
-        function: Callable[..., Any],
-        count: int,
-        args_of: Callable[[list[Seat]], list[tuple[Any, ...]]],
-    ) -> Any:
+    def _at_once(self, role: str, function: Callable[..., Any], args: tuple[Any, ...], processes: int | None) -> Any:
         self.start()
-        from ray import cloudpickle
-
         what = f"{role} call {getattr(function, '__qualname__', describe(function))}"
         for attempt in range(1, ATTEMPTS_PER_JOB + 1):
-            seats = self._take_seats(role, count)
-            for seat, args in zip(seats, args_of(seats), strict=True):
-                seat.pending = seat.actor.call.remote(cloudpickle.dumps((function, args)))
+            seats = self._take_seats(role, processes or 1)
             try:
-                replies, dead, death = self._replies(seats)
+                reply, lost, death = self._attempt(seats, function, args, alone=processes is None)
             finally:
                 self._abandon(seats)
-            if dead is None:
-                return open_reply(telling(replies))
-            last = last_words(dead)
-            self._dismiss(dead)
+            if processes is not None and not (reply and reply[0]):  # what is left of a broken group
+                for seat in seats:
+                    self._dismiss(seat)
+            if reply is not None:
+                return open_reply(reply)
+            self._dismiss(lost)
             if attempt == ATTEMPTS_PER_JOB:
-                raise died(what, attempt, death, last)
-            self._tell_death(dead, what, death)
+                raise died(what, attempt, death, last_words(lost))
+            self._tell_death(lost, what, death)
         raise AssertionError("unreachable")
+
+    def _attempt(
+        self, seats: list[Seat], function: Callable[..., Any], args: tuple[Any, ...], *, alone: bool
+    ) -> tuple[Reply | None, Seat, str]:
+        """(the reply, or None if a process was lost; that one; how)."""
+        from ray import cloudpickle
+
+        given = [args]
+        if not alone:
+            seats[0].pending = seats[0].actor.address.remote()
+            address, death = self._collect(seats[0])
+            if address is None:
+                return None, seats[0], death
+            given = [(*args, place) for place in places(seats, address)]
+        for seat, own in zip(seats, given, strict=True):
+            seat.pending = seat.actor.call.remote(cloudpickle.dumps((function, own)))
+        replies, dead, death = self._replies(seats)
+        if dead is not None:
+            return None, dead, death
+        reply = telling(replies)
+        # Of a machine that is lost its peers complain long before Ray is sure of it.
+        left = left_by_another(reply)
+        return None if left else reply, seats[0], left
 
     def _replies(self, seats: list[Seat]) -> tuple[list[Reply], Seat | None, str]:
         """(what they replied, the one that died, how). Where one fails, the others are not waited for long."""
@@ -157,7 +176,7 @@ class RayExecutor:
         """Starts or joins Ray now; does nothing if that is done."""
         if self._session is not None:
             return
-        if not self._settings.address and not _is_connected():
+        if not self._settings.address and not session.is_connected():
             self._session = session.start(self._settings)
             self._private = True
         else:
@@ -181,7 +200,7 @@ class RayExecutor:
 
         seats = list(self._seats.values())
         try:
-            if _is_connected():
+            if session.is_connected():
                 closing = [seat.actor.close.remote() for seat in seats]
                 if closing:
                     ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_WITHIN_S)
@@ -258,7 +277,14 @@ class RayExecutor:
     def _seated(self, name: str, actor: Any) -> Seat:
         import ray
 
-        hello = ray.get(actor.hello.remote())
+        try:
+            hello = ray.get(actor.hello.remote(), timeout=_SEATED_WITHIN_S)
+        except ray.exceptions.GetTimeoutError as error:
+            kill(actor)
+            raise ConfigError(
+                f"{name} was not started within {_SEATED_WITHIN_S:.0f} s: the cluster has no room for it",
+                hint="compare executor.role_resources and runtime.processes with what the cluster has: ray status",
+            ) from error
         return Seat(name=name, actor=actor, **hello)
 
     def _build(self, seat: Seat, recipe: bytes) -> None:
@@ -363,14 +389,6 @@ class RayExecutor:
         """Ends the process, if it still lives, and frees its name."""
         self._seats.pop(seat.name, None)
         kill(seat.actor)
-
-
-def _is_connected() -> bool:
-    if not session.is_imported():
-        return False
-    import ray
-
-    return bool(ray.is_initialized())
 
 
 @EXECUTORS.register("ray")

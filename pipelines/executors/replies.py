@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.executors.base import WorkerDied
 from recap.errors import RecapError, StepFailed
+from recap.training.runtime import PeerLost
 
 Reply = tuple[bool, bytes, str]
 """As of pipelines.executors.host."""
@@ -38,7 +39,15 @@ def telling(replies: Sequence[Reply]) -> Reply:
     """
     wrong = [reply for reply in replies if not reply[0]]
     known = [reply for reply in wrong if reply[1] and isinstance(pickle.loads(reply[1]), RecapError)]
-    return [*known, *wrong, *replies][0]
+    own = [reply for reply in wrong if not left_by_another(reply)]
+    return [*known, *own, *wrong, *replies][0]
+
+
+def left_by_another(reply: Reply) -> str:
+    """What a process complains of that lost another one of its group; "" if that is not what it says."""
+    good, body, _ = reply
+    error = None if good or not body else pickle.loads(body)
+    return str(error) if isinstance(error, PeerLost) else ""
 
 
 def died(what: str, times: int, death: str, last: str) -> WorkerDied:

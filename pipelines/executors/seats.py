@@ -38,11 +38,8 @@ def last_words(seat: Seat) -> str:
     return path.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
 
 
-def places(seats: Sequence[Seat]) -> list[Place]:
-    """Of processes that work together, the first of which may listen on an address that is free now."""
-    import ray
-
-    address = ray.get(seats[0].actor.address.remote())
+def places(seats: Sequence[Seat], address: str) -> list[Place]:
+    """Of processes that work together, the first of which may listen on the address."""
     nodes = [seat.node for seat in seats]
     return [
         Place(rank=rank, world_size=len(seats), local_rank=nodes[:rank].count(node), address=address)

@@ -177,3 +177,12 @@ def _insist_on_loopback(address: str) -> None:
 def is_imported() -> bool:
     """Whether this process has imported Ray."""
     return "ray" in sys.modules
+
+
+def is_connected() -> bool:
+    """Whether this process has started or joined Ray."""
+    if not is_imported():
+        return False
+    import ray
+
+    return bool(ray.is_initialized())

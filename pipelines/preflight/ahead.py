@@ -99,7 +99,7 @@ def check_ahead(config: RunConfig, root: Path) -> None:
         check_recordings(config, root)
     else:
         _check_machine(config, root)
-    _check_runtime(config)
+    check_runtime(config)
     from data.task_list import robot_of
     from policy.models import family_of as policy_family
 
@@ -111,9 +111,11 @@ def check_ahead(config: RunConfig, root: Path) -> None:
             family_of(model).check_files(model)
 
 
-def _check_runtime(config: RunConfig) -> None:
-    """What the devices and processes of the trainings lack."""
+def check_runtime(config: RunConfig) -> None:
+    """Raises ConfigError for what the devices and processes of the trainings lack."""
+    from policy.models import family_of as policy_family
     from recap.training.runtime import Runtime
+    from value_model.models import family_of as value_family
 
     runtime, count = config.runtime, config.runtime.processes
     if count > 1 and runtime.device.rpartition(":")[2].isdecimal():
@@ -137,8 +139,11 @@ def _check_runtime(config: RunConfig) -> None:
             f"runtime.processes = {count} with --executor local, which has one",
             hint="recap run --executor ray, or --set runtime.processes=1",
         )
-    models = {"policy.model": config.policy.model, **{f"values.{name}": one for name, one in config.values.items()}}
-    for name, model in models.items():
+    values = config.values.items() if config.iterations else ()
+    trained = {f"values.{name}": model for name, model in values if value_family(model).networks}
+    if policy_family(config.policy.model).networks:
+        trained["policy.model"] = config.policy.model
+    for name, model in trained.items():
         if getattr(model, "batch_size", count) < count:
             raise ConfigError(
                 f"{name}.batch_size = {model.batch_size} is less than runtime.processes = {count}",

@@ -32,6 +32,8 @@ def _real(preset: str, policy: str, tasks: tuple[str, ...], models: Models, *, r
     base = sim(tasks, replace(models, policy=policy))
     return replace(
         base,
+        # One card: a worker that acts holds two policies while the gate plays them.
+        workers=1 if rank else base.workers,
         pretrain=PretrainConfig(steps=BASE_STEPS),
         policy=PolicyConfig(
             model=replace(policy_model(policy, "published", steps=STEPS, fine=True), lora=LoraConfig(rank=rank))
@@ -45,7 +47,7 @@ def _real(preset: str, policy: str, tasks: tuple[str, ...], models: Models, *, r
 
 @PRESETS.register("real-pi05")
 def real_pi05(tasks: tuple[str, ...], models: Models) -> RunConfig:
-    """pi0.5 from its published weights; ViVa from Wan2.2's, a VLM of the published sizes from drawn ones."""
+    """pi0.5 from its published weights; ViVa from Wan2.2's, a VLM from SigLIP's and Gemma 3's."""
     return _real("real-pi05", "pi05", tasks, models)
 
 

@@ -30,7 +30,9 @@ class FlowActor:
     """A Policy (recap.protocols). Build it with `load_policy`."""
 
     def __init__(self, network: FlowNetwork, info: BundleInfo, runtime: Runtime = CPU) -> None:
-        self.network = runtime.place(network.eval().requires_grad_(False))
+        # Half of the memory, and nothing is rounded anew at every step of a flow.
+        runtime.round_matrices(network.eval().requires_grad_(False).paligemma_with_expert)
+        self.network = runtime.place(network)
         self.info, self.runtime = info, runtime
         self._relative = np.zeros(len(info.action_names), np.float32)
         self._relative[list(info.relative_dims)] = 1.0

@@ -49,9 +49,8 @@ def adapt(network: FlowNetwork, lora: LoraConfig, *, seed: int, runtime: Runtime
     # All but the adapters is frozen now.
     for part in (body.tower, body.projector, *(child for child in network.children() if child is not body)):
         part.requires_grad_(True)
+    runtime.round_matrices(network)
     for module in network.modules():
-        if isinstance(module, nn.Linear) and not module.weight.requires_grad:
-            module.to(getattr(torch, runtime.dtype))
         if isinstance(module, LoraLayer):
             # Autocast chooses the format: a float32 copy of every input would be kept beside it.
             module.cast_input_dtype_enabled = False

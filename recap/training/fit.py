@@ -27,7 +27,7 @@ from recap.protocols import BatchSource, Journal
 from recap.training.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
 from recap.training.config import FitConfig
 from recap.training.ema import Ema
-from recap.training.recompute import Run, recomputed, run_layers
+from recap.training.recompute import Run, at_once, recomputed, run_layers
 from recap.training.runtime import CPU, Runtime
 from recap.training.schedule import learning_rate
 from recap.training.sharding import full, local, make_whole, shard, whole
@@ -167,6 +167,8 @@ def fit(
                 kept = Checkpoint(step=step + 1, config=asked, figures=figures, tensors=training.capture())
                 save_checkpoint(folder, kept, runtime)
         training.swap()
+        if runtime.recompute:
+            module.run_layers(at_once)
         make_whole(module, runtime)
         module.eval()
     parameters = sum(value.numel() for value in training.parameters.values())

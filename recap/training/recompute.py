@@ -45,4 +45,7 @@ def recomputed(function: Callable[..., ResultT], *given: Any, **named: Any) -> R
 def run_layers(layers: Iterable[nn.Module], run: Run) -> None:
     """Has `run` call the layers from now on, whoever calls them. Their names and weights stay what they are."""
     for layer in layers:
+        if run is at_once:  # as it was, and without the circle that would keep it from being freed
+            layer.__dict__.pop("forward", None)
+            continue
         layer.forward = partial(run, partial(type(layer).forward, layer))

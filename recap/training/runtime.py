@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from recap.errors import ConfigError
+from recap.errors import ConfigError, RecapError
 from recap.protocols import Place
 from recap.training.config import RuntimeConfig
 
@@ -53,8 +53,14 @@ class Runtime(RuntimeConfig):
             return alone
         import torch
 
+        count = torch.get_device_module(config.device).device_count()
+        if not count:
+            raise ConfigError(
+                f"runtime.device = {config.device}: process {place.rank} of {place.world_size} sees none",
+                hint="give each process a card, of the roles trainer and value: executor.role_resources",
+            )
         # Where every process was given cards of its own, it sees no others.
-        shared = torch.get_device_module(config.device).device_count() > 1
+        shared = count > 1
         return replace(alone, device=f"{config.device}:{place.local_rank if shared else 0}")
 
     def torch_device(self) -> torch.device:
@@ -76,6 +82,14 @@ class Runtime(RuntimeConfig):
     def place(self, module: ModuleT) -> ModuleT:
         """The module, moved to the device."""
         return module.to(self.torch_device())
+
+    def round_matrices(self, module: nn.Module) -> None:
+        """Keeps matrices that are not trained in `dtype`: autocast rounds them to it in every product anyway."""
+        import torch
+
+        for part in module.modules():
+            if isinstance(part, torch.nn.Linear) and not part.weight.requires_grad:
+                part.to(getattr(torch, self.dtype))
 
     def move(self, tensor: Tensor) -> Tensor:
         """A tensor, on the device."""
@@ -136,9 +150,15 @@ CPU = Runtime()
 """One process on the CPU in float32: the runtime whose results keep their bits."""
 
 
+class PeerLost(RuntimeError):
+    """Another process of the group is gone, or has left it by an error of its own."""
+
+
 @contextmanager
 def joined(runtime: Runtime, address: str, *, timeout_s: float = 600) -> Iterator[None]:
     """Connects the ranks of one training for the length of the block: NCCL between GPUs, else Gloo.
+
+    A process that leaves the block by an error stays connected: whoever started the group ends all of them.
 
     Args:
         runtime: this process's.
@@ -172,5 +192,11 @@ def joined(runtime: Runtime, address: str, *, timeout_s: float = 600) -> Iterato
     )
     try:
         yield
-    finally:
-        distributed.destroy_process_group()
+    except RecapError:
+        raise
+    except Exception as error:
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+            raise PeerLost(f"process {runtime.rank}: {error}") from error
+        raise
+    # After an error the others may be in the middle of something, and would be waited for.
+    distributed.destroy_process_group()

@@ -52,10 +52,10 @@ class Steps:
         self._journal.metrics(values, step=step)
 
 
-def refuse(rank: int, journal: Journal, runtime: Runtime) -> None:
-    """One rank refuses its settings, the others wait for it."""
+def refuse(rank: int, kind: str, journal: Journal, runtime: Runtime) -> None:
+    """One rank refuses its settings or has no room on its disk, the others wait for it."""
     if runtime.rank == rank:
-        raise ConfigError("no such camera")
+        raise ConfigError("no such camera") if kind == "settings" else OSError("no space left")
     runtime.barrier()
     time.sleep(600)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +40,20 @@ def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(ray_executor: A
     assert digest_tree(last_candidate(tmp_path / "cut")) == digest_tree(last_candidate(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_what_one_rank_refuses_ends_all_and_is_the_error(ray_executor: Any, rank: int) -> None:
-    with pytest.raises(ConfigError, match="no such camera"):
-        run(ray_executor, jobs.refuse, rank)
+@pytest.mark.parametrize(("rank", "kind"), [(0, "settings"), (1, "disk")])
+def test_what_goes_wrong_in_one_rank_ends_all_and_is_the_error(ray_executor: Any, rank: int, kind: str) -> None:
+    """And not what the others say of the one that left them."""
+    with pytest.raises((ConfigError, OSError), match="no such camera" if kind == "settings" else "no space left"):
+        run(ray_executor, jobs.refuse, rank, kind)
+    assert not {"trainer-0", "trainer-1"} & set(ray_executor.pids())
+
+
+def test_a_trainer_that_died_while_idle_is_replaced(ray_executor: Any) -> None:
+    first = run(ray_executor, jobs.listening)
+    pid = ray_executor.pids()["trainer-0"]
+    os.kill(pid, signal.SIGKILL)
+    assert len(run(ray_executor, jobs.listening)) == len(first)
+    assert ray_executor.pids()["trainer-0"] != pid
 
 
 def test_ranks_listen_on_loopback_alone(ray_executor: Any) -> None:

@@ -17,6 +17,7 @@ from tests.support.published import published_config
 
 from pipelines import doctor
 from pipelines.invocation import Invocation
+from recap.training.config import RuntimeConfig
 
 
 class Usage(NamedTuple):
@@ -57,6 +58,21 @@ def test_a_training_that_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPat
     found = list(doctor._training(config(), tmp_path))
     assert [(one.name, one.state) for one in found] == [("memory", "bad")] * 2  # of the policy and of ViVa
     assert "micro_batch" in found[0].fix
+
+
+def test_what_several_processes_take_is_told_and_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(config(executor="ray"), runtime=RuntimeConfig(processes=2))
+    found = {one.name: one for one in doctor.examine(asked, tmp_path)}
+    assert (found["speed"].state, found["memory"].state) == ("note", "ok")
+    assert "of each process" in found["memory"].text
+    assert "put together" in found["memory"].text
+    monkeypatch.setattr(doctor, "_machine_memory", lambda: 2**20)
+    (memory,) = (one for one in doctor.examine(asked, tmp_path) if one.name == "memory" and "pi05" in one.text)
+    assert memory.state == "bad"
+    assert "2 processes build" in memory.text
+    refused = {one.name: one for one in doctor.examine(replace(asked, executor=config().executor), tmp_path)}
+    assert refused["device"].state == "bad"
+    assert "--executor local" in refused["device"].text
 
 
 def test_models_that_cannot_be_trained_are_named_and_not_tried(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import PROMPT as PI05
 from policy.models.pi05.sizes import full
 from recap.errors import ConfigError, ResumeRefused
+from recap.training.runtime import Runtime
 
 KINDS = {"pi05": (Pi05Network, PI05), "gigabrain0": (GigaBrain0Network, GIGABRAIN0)}
 FAMILIES = pytest.mark.parametrize("family", KINDS)
@@ -83,6 +84,23 @@ def test_its_policies_act_and_change_how_they_act(family: str, tmp_path: Path) -
     # In normalised actions, guidance is linear in the flow of one step; over three it moves away from the plain one.
     assert np.abs(conditioned - without).max() > 1e-6
     assert np.abs(guided - without).max() > np.abs(conditioned - without).max()
+
+
+@FAMILIES
+def test_matrices_kept_in_half_change_no_bit_of_an_action(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _ = published_config(family, tmp_path / "published", steps=2)
+    train_synthetic(family, config, tmp_path, condition=POSITIVE)
+    half = Runtime(dtype="bfloat16")
+    kept = load_policy(last_candidate(tmp_path), runtime=half)
+    matrices = [part.weight.dtype for part in kept.network.modules() if isinstance(part, torch.nn.Linear)]
+    assert matrices.count(torch.bfloat16) > len(matrices) / 2
+    monkeypatch.setattr(Runtime, "round_matrices", lambda self, module: None)
+    rounded = load_policy(last_candidate(tmp_path), runtime=half)
+    assert {value.dtype for value in rounded.network.parameters()} == {torch.float32}
+    seen = make_observation(5)
+    assert np.array_equal(kept.act(seen, noise_seed=3), rounded.act(seen, noise_seed=3))
 
 
 @FAMILIES

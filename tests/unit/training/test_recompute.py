@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.support.fakes import MemoryJournal
@@ -185,3 +188,17 @@ def test_a_training_ends_with_the_same_weights(tmp_path: Path) -> None:
         fit(module, Batches(), FitConfig(steps=5), seed=1, scratch=scratch, journal=MemoryJournal(), runtime=runtime)
         ends.append(module.state_dict())
     assert all(torch.equal(ends[0][name], value) for name, value in ends[1].items())
+
+
+def test_a_network_is_freed_when_its_training_ends(tmp_path: Path) -> None:
+    module = Deep()
+    gone = weakref.ref(module.parts[0])
+    batches = type("Batches", (), {"batch": lambda self, step: {"x": np.ones((2, 4), np.float32)}})()
+    config = FitConfig(steps=1)
+    gc.disable()
+    try:
+        fit(module, batches, config, seed=0, scratch=tmp_path, journal=MemoryJournal(), runtime=Runtime(recompute=True))
+        del module
+        assert gone() is None
+    finally:
+        gc.enable()
