@@ -236,6 +236,10 @@ def _repair(store: EpisodeStore, finding: EpisodeFinding, known: dict[str, Episo
         with abandoned(path) as dead:
             if not dead:
                 return Repaired(finding=finding, action="left in place: a live process writes it", lost="")
+            if not path.stat().st_size:
+                # Nothing is lost, and a process that has just made it, and waits for its lock, makes another.
+                path.unlink()
+                return Repaired(finding=finding, action="removed: it was empty", lost="")
             return Repaired(finding=finding, action=_set_aside(store, finding), lost=lost)
     elif finding.kind is not Kind.ORPHAN_TRUTH:
         lost = _described(finding, known)

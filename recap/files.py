@@ -90,8 +90,8 @@ def claimed_tmp(final: Path) -> Iterator[tuple[Path, int]]:
         tmp = final.parent / f"{TMP_PREFIX}{final.name}.{os.getpid()}.{os.urandom(4).hex()}"
         handle = os.open(tmp, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
         fcntl.flock(handle, fcntl.LOCK_EX)
-        # A repair may have taken the file for abandoned between its creation and its lock.
-        if os.fstat(handle).st_nlink == 1:
+        # A repair may have removed the file as abandoned, or set it aside, between its creation and its lock.
+        if os.fstat(handle).st_nlink == 1 and tmp.exists():
             break
         os.close(handle)
     try:

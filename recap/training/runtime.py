@@ -87,6 +87,8 @@ class Runtime(RuntimeConfig):
         """Keeps matrices that are not trained in `dtype`: autocast rounds them to it in every product anyway."""
         import torch
 
+        if self.dtype == "float32":
+            return
         for part in module.modules():
             if isinstance(part, torch.nn.Linear) and not part.weight.requires_grad:
                 part.to(getattr(torch, self.dtype))

@@ -1,5 +1,6 @@
 """Processes die in the middle of a write: nothing half-written is ever believed, nothing finished is ever lost."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -125,6 +126,24 @@ def test_two_processes_commit_the_same_and_other_episodes_at_once(tmp_path):
         assert process.returncode == 0, err
     _assert_good(store, range(18))
     assert list(verify(store)) == []
+    assert not store.quarantine.exists()
+
+
+def test_a_file_taken_for_abandoned_before_its_lock_is_made_again(tmp_path, monkeypatch):
+    """A repair that comes between the making of a temporary file and its lock loses nobody's commit."""
+    store = EpisodeStore(tmp_path)
+    draft = synthetic_draft(0)
+    lock, repaired = fcntl.flock, []
+
+    def beside(handle, how):
+        if how == fcntl.LOCK_EX and not repaired:
+            repaired.extend(repair(store))
+        lock(handle, how)
+
+    monkeypatch.setattr("recap.files.fcntl.flock", beside)
+    store.commit(draft, synthetic_truth(draft))
+    assert [one.action for one in repaired] == ["removed: it was empty"]
+    _assert_good(store, [0])
     assert not store.quarantine.exists()
 
 

@@ -93,16 +93,17 @@ def test_a_killed_session_loses_the_attempt_in_flight_and_nothing_else(site, tmp
     again = Typed(
         site,
         tmp_path,
-        {"recorded. Reset": [b"\r"], "bench: step 6": [b"f"], "Enter ends": [b"\r"]},
+        # Far beyond the first one's end: of equal length they would be one and the same episode.
+        {"recorded. Reset": [b"\r"], "bench: step 30": [b"f"], "Enter ends": [b"\r"]},
         "--episodes=1",
-        announce=[6],
+        announce=[30],
     )
     assert again.code == 0, again.heard
     assert again.terminal_restored
     assert sorted(again.outcomes().values()) == [Outcome.FAILURE, Outcome.SUCCESS]
     summary = json.loads(again.stdout)
     assert summary["episodes"] == {"demo/failure": 1}
-    assert summary["steps"] == summary["human_steps"] >= 6
+    assert summary["steps"] == summary["human_steps"] >= 30
     workspace = tmp_path / "w"
     assert summary["next_command"] == (
         f"recap run --task bench_folding --collect none --demos {workspace} --iterations 0 "
