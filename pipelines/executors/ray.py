@@ -23,7 +23,8 @@ from pipelines.executors.base import (
     describe,
     signature_of,
 )
-from pipelines.executors.replies import Reply, died, left_by_another, open_reply, shortly, telling
+from pipelines.executors.host import Reply
+from pipelines.executors.replies import died, left_by_another, open_reply, shortly, telling
 from pipelines.executors.seats import Seat, kill, last_words, places
 from pipelines.roots import ROOT_PACKAGES, project_root
 from recap.errors import ConfigError

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.executors.base import WorkerDied
+from pipelines.executors.host import Reply
 from recap.errors import RecapError, StepFailed
 from recap.training.runtime import PeerLost
-
-Reply = tuple[bool, bytes, str]
-"""As of pipelines.executors.host."""
 
 
 class RemoteTraceback(Exception):  # it is the cause shown above an error, not an error of its own

@@ -166,7 +166,7 @@ def fit(
             if step + 1 in taken or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
                 kept = Checkpoint(step=step + 1, config=asked, figures=figures, tensors=training.capture())
                 save_checkpoint(folder, kept, runtime)
-        training.swap()
+        training.ema.swap()
         if runtime.recompute:
             module.run_layers(at_once)
         make_whole(module, runtime)
@@ -234,21 +234,17 @@ class _Training:
         runtime.add(figures)
         return dict(zip(told, figures.tolist(), strict=True))
 
-    def swap(self) -> None:
-        """Exchanges the module's weights and their average."""
-        self.ema.swap()
-
     def snapshot(self, step: int, on_snapshot: Callable[[int], None]) -> None:
         """Calls `on_snapshot` over the averaged weights and puts everything back, torch's generator included."""
         state = torch.get_rng_state()
-        self.swap()
+        self.ema.swap()
         self.module.eval()
         with whole(self.module, self.runtime):
             if self.runtime.rank == 0:
                 on_snapshot(step)
             self.runtime.barrier()
         self.module.train()
-        self.swap()
+        self.ema.swap()
         torch.set_rng_state(state)
 
     def capture(self) -> dict[str, dict[str, Tensor]]:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from recap.errors import ConfigError, RecapError
+from recap.errors import ConfigError
 from recap.protocols import Place
 from recap.training.config import RuntimeConfig
 
@@ -48,9 +48,9 @@ class Runtime(RuntimeConfig):
         """The runtime that the settings ask for, of one process or of one of several."""
         if place is None:
             return cls(**asdict(config))
-        alone = cls(**asdict(config), rank=place.rank, world_size=place.world_size)
+        ranked = cls(**asdict(config), rank=place.rank, world_size=place.world_size)
         if config.device == "cpu":
-            return alone
+            return ranked
         import torch
 
         count = torch.get_device_module(config.device).device_count()
@@ -61,7 +61,7 @@ class Runtime(RuntimeConfig):
             )
         # Where every process was given cards of its own, it sees no others.
         shared = count > 1
-        return replace(alone, device=f"{config.device}:{place.local_rank if shared else 0}")
+        return replace(ranked, device=f"{config.device}:{place.local_rank if shared else 0}")
 
     def torch_device(self) -> torch.device:
         """The device; ConfigError if it is not there."""
@@ -194,10 +194,8 @@ def joined(runtime: Runtime, address: str, *, timeout_s: float = 600) -> Iterato
     )
     try:
         yield
-    except RecapError:
-        raise
-    except Exception as error:
-        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+    except Exception as error:  # c10d has a class for it, Gloo a plain RuntimeError
+        if isinstance(error, distributed.DistError) or (type(error) is RuntimeError and "gloo" in str(error)):
             raise PeerLost(f"process {runtime.rank}: {error}") from error
         raise
     # After an error the others may be in the middle of something, and would be waited for.

@@ -73,9 +73,6 @@ def rows_of(count: int, rank: int, world_size: int) -> slice:
 @contextmanager
 def whole(module: nn.Module, runtime: Runtime) -> Iterator[None]:
     """For the block, parameters of the module on rank 0 are plain tensors on the CPU; all ranks enter it together."""
-    if runtime.world_size == 1:
-        yield
-        return
     divided = make_whole(module, runtime)
     try:
         yield
@@ -85,12 +82,14 @@ def whole(module: nn.Module, runtime: Runtime) -> Iterator[None]:
 
 
 def make_whole(module: nn.Module, runtime: Runtime) -> Mapping[tuple[nn.Module, str], Any]:
-    """`whole` for good, on rank 0; {(module, name): the divided parameter} that were there."""
+    """`whole` for good, on rank 0; {(module, name): the divided parameter} that were there, none in one process."""
+    if runtime.world_size == 1:
+        return {}
     divided: dict[tuple[nn.Module, str], Any] = {}
     made: dict[int, nn.Parameter] = {}
     for part in module.modules():
         for name, parameter in part._parameters.items():
-            if parameter is None or runtime.world_size == 1:
+            if parameter is None:
                 continue
             if id(parameter) not in made:  # one that two layers share is put together once
                 together = full(parameter.detach())
