@@ -318,7 +318,7 @@ def measure(bench: Bench, names: Iterable[str]) -> tuple[dict[str, float | None]
     for name in names:
         try:
             figures[name] = PARTS[name](bench)
-        except Exception as error:
+        except Exception as error:  # told in table and JSON; a part that does not fit a card must not lose the others
             figures[name], errors[name] = None, f"{type(error).__name__}: {error}"
             print(f"{name} is null: {errors[name]}")
             traceback.print_exc()
