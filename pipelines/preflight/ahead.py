@@ -7,7 +7,10 @@ asked only when a step is about to run. The rules are those of the families and 
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.config import RunConfig
@@ -123,7 +126,10 @@ def check_runtime(config: RunConfig) -> None:
             f"runtime.device = {runtime.device} is one device, and runtime.processes = {count} need as many",
             hint="--set runtime.device=cuda, or --set runtime.processes=1",
         )
-    if runtime.device != "cpu" and config.executor.address is None:
+    here = config.executor.address is None
+    if runtime.compile and here and (lacks := _no_compiler(runtime.device.partition(":")[0])):
+        raise ConfigError(f"runtime.compile: {lacks}", hint="--set runtime.compile=false")
+    if runtime.device != "cpu" and here:
         # Of another machine's devices nothing is known here.
         device = Runtime.of(runtime).torch_device()
         if count > 1:
@@ -149,6 +155,16 @@ def check_runtime(config: RunConfig) -> None:
                 f"{name}.batch_size = {model.batch_size} is less than runtime.processes = {count}",
                 hint="--set runtime.processes=N, at most a batch; or a larger batch_size of that model",
             )
+
+
+def _no_compiler(device: str) -> str:
+    """What torch.compile would miss here for that kind of device; "" if nothing."""
+    if device != "cpu":
+        return "" if find_spec("triton") else f"torch compiles for {device} with triton, which is not installed"
+    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    return (
+        "" if any(map(shutil.which, compilers)) else "torch compiles for the CPU with g++ or clang++, neither is here"
+    )
 
 
 def _check_machine(config: RunConfig, root: Path) -> None:

@@ -31,9 +31,9 @@ class FitConfig:
 class RuntimeConfig:
     """Where networks compute. Weights, moments and the moving average are float32 whatever `dtype` says.
 
-    Device, batches and processes change the order of sums and nothing else (noise is drawn on the CPU before any of
-    them matters), so they promise a tolerance and are in no key. `recompute` changes no bit: it trades memory for
-    arithmetic in networks that have layers. `dtype` rounds every product and is in the key.
+    Device, batches, processes and compilation change the order of sums and nothing else (noise is drawn on the CPU
+    before any of them matters), so they promise a tolerance and are in no key. `recompute` changes no bit: it trades
+    memory for arithmetic in networks that have layers. `dtype` rounds every product and is in the key.
     """
 
     device: str = setting("cpu", semantic=False, help="torch device of networks: cpu, cuda, cuda:1, ...")
@@ -51,6 +51,7 @@ class RuntimeConfig:
     recompute: bool = setting(
         False, semantic=False, help="activations of layers are computed again in the backward pass instead of kept"
     )
+    compile: bool = setting(False, semantic=False, help="layers are compiled for training by torch.compile")
 
     def __post_init__(self) -> None:
         validate(self)

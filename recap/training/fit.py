@@ -27,7 +27,7 @@ from recap.protocols import BatchSource, Journal
 from recap.training.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint, save_checkpoint
 from recap.training.config import FitConfig
 from recap.training.ema import Ema
-from recap.training.recompute import Run, at_once, recomputed, run_layers
+from recap.training.recompute import Run, at_once, run_layers, way_of
 from recap.training.runtime import CPU, Runtime
 from recap.training.schedule import learning_rate
 from recap.training.sharding import full, local, make_whole, shard, whole
@@ -167,7 +167,7 @@ def fit(
                 kept = Checkpoint(step=step + 1, config=asked, figures=figures, tensors=training.capture())
                 save_checkpoint(folder, kept, runtime)
         training.ema.swap()
-        if runtime.recompute:
+        if way_of(runtime) is not at_once:
             module.run_layers(at_once)
         make_whole(module, runtime)
         module.eval()
@@ -181,8 +181,8 @@ class _Training:
     def __init__(self, module: LossModule, config: FitConfig, runtime: Runtime) -> None:
         self.module, self.config, self.runtime = module, config, runtime
         shard(module, module.layers(), runtime)
-        if runtime.recompute:
-            module.run_layers(recomputed)
+        if (way := way_of(runtime)) is not at_once:
+            module.run_layers(way)
         self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.ema = Ema({name: local(value.detach()) for name, value in self.parameters.items()}, config.ema_decay)
         self.optimizer = torch.optim.AdamW(

@@ -1,19 +1,22 @@
-"""Activations that are computed again in the backward pass instead of kept: memory for arithmetic.
+"""Ways to call the layers of a network in training: plainly, compiled, and with activations computed again.
 
-Of a layer that is run so only its inputs are kept, and one layer at a time computes the rest anew. Gradients keep
-their bits. Nothing random may happen within a layer: torch's generators are not put back.
+Computed again: of a layer only its inputs are kept, and in the backward pass one layer at a time computes the rest
+anew. Gradients keep their bits. Nothing random may happen within a layer: torch's generators are not put back.
+Compiled: layer by layer, so that all layers of a kind share one compilation and a network's depth costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
+
+from recap.training.config import RuntimeConfig
 
 ResultT = TypeVar("ResultT")
 Run = Callable[..., Any]
@@ -42,10 +45,34 @@ def recomputed(function: Callable[..., ResultT], *given: Any, **named: Any) -> R
     return result
 
 
+@cache
+def _compiled(function: Callable[..., ResultT]) -> Callable[..., ResultT]:
+    return torch.compile(function)
+
+
+def compiled(function: Callable[..., ResultT], *given: Any, **named: Any) -> ResultT:
+    """The plain call of what torch.compile makes of the function, once for every kind of arguments."""
+    result: ResultT = _compiled(function)(*given, **named)
+    return result
+
+
+def compiled_recomputed(function: Callable[..., ResultT], *given: Any, **named: Any) -> ResultT:
+    """Both: compiled within, so that what is computed again is compiled as well."""
+    result: ResultT = recomputed(_compiled(function), *given, **named)
+    return result
+
+
+def way_of(runtime: RuntimeConfig) -> Run:
+    """How a training with these settings calls its layers."""
+    if runtime.compile:
+        return compiled_recomputed if runtime.recompute else compiled
+    return recomputed if runtime.recompute else at_once
+
+
 def run_layers(layers: Iterable[nn.Module], run: Run) -> None:
     """Has `run` call the layers from now on, whoever calls them. Their names and weights stay what they are."""
     for layer in layers:
         if run is at_once:  # as it was, and without the circle that would keep it from being freed
             layer.__dict__.pop("forward", None)
             continue
-        layer.forward = partial(run, partial(type(layer).forward, layer))
+        layer.forward = partial(run, type(layer).forward, layer)

@@ -25,6 +25,7 @@ FREE = {
     "executor.num_cpus",
     "executor.role_resources",
     "executor.dashboard",
+    "runtime.compile",
     "runtime.device",
     "runtime.label_batch",
     "runtime.micro_batch",

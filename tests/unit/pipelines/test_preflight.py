@@ -250,6 +250,22 @@ def test_what_several_processes_lack_is_refused_before_the_first_step(tmp_path, 
         check_ahead(override(config, given | settings), tmp_path / "w")
 
 
+def test_a_compiler_that_is_not_there_is_missed_before_the_first_step(tmp_path, monkeypatch):
+    given = {"executor.name": "ray", "runtime.compile": "true", "runtime.processes": "2"}
+    config = override(_micro("shirt_folding"), given)
+    monkeypatch.setattr("shutil.which", lambda name: "/opt/g++" if name == "g++" else None)
+    check_ahead(config, tmp_path / "w")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match="neither is here"):
+        check_ahead(config, tmp_path / "w")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("pipelines.preflight.ahead.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="with triton, which is not installed"):
+        check_ahead(override(config, {"runtime.device": "cuda"}), tmp_path / "w")
+    check_ahead(override(config, {"executor.address": "ray://127.0.0.1:1"}), tmp_path / "w")
+
+
 def test_more_processes_than_cards_are_refused_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

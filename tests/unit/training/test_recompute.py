@@ -25,10 +25,11 @@ from policy.flow.scaling import PolicyStats
 from policy.flow.vocabulary import VOCAB_SIZE
 from policy.models.gigabrain0.network import GigaBrain0Network
 from policy.models.pi05.network import Pi05Network
+from recap import faults
 from recap.training.config import FitConfig
 from recap.training.fit import LossModule, fit
 from recap.training.needs import Kept, training_needs
-from recap.training.recompute import at_once, recomputed
+from recap.training.recompute import at_once, recomputed, way_of
 from recap.training.runtime import Runtime
 from value_model.direct import DirectLearner, Inputs, starting_network
 from value_model.models.viva.config import EncoderConfig, VivaConfig
@@ -202,3 +203,65 @@ def test_a_network_is_freed_when_its_training_ends(tmp_path: Path) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def near(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], share: float) -> bool:
+    """Whether two sets of gradients differ by less than a share of their length, all of them taken as one vector."""
+    apart = sum(float((found[name] - value).double().square().sum()) for name, value in expected.items())
+    return apart < share**2 * sum(float(value.double().square().sum()) for value in expected.values())
+
+
+compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute of a Tensor")  # torch's
+
+
+@compiles
+@pytest.mark.parametrize("recompute", [False, True])
+def test_compiled_layers_share_a_graph_and_keep_the_gradients(recompute: bool) -> None:
+    module, rows = Deep(), {"x": torch.randn(8, 4, generator=torch.Generator().manual_seed(0))}
+    expected, _ = gradients(module, rows, "float32")
+    torch._dynamo.utils.counters.clear()
+    module.run_layers(way_of(Runtime(compile=True, recompute=recompute)))
+    found, _ = gradients(module, rows, "float32")
+    assert near(found, expected, 1e-6)
+    module.run_layers(at_once)
+    assert (
+        torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+    )  # one of the first layer, whose input has no gradient
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@compiles
+def test_a_compiled_training_that_died_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Batches:
+        def batch(self, step: int) -> dict[str, Any]:
+            return {"x": torch.full((8, 4), float(step % 3)).numpy()}
+
+    def train(scratch: Path, runtime: Runtime) -> dict[str, Tensor]:
+        module, config = Deep(), FitConfig(steps=5, checkpoint_every=2)
+        fit(module, Batches(), config, seed=1, scratch=scratch, journal=MemoryJournal(), runtime=runtime)
+        assert "forward" not in module.parts[0].__dict__
+        return module.state_dict()
+
+    whole = train(tmp_path / "whole", Runtime(compile=True))
+    monkeypatch.setattr(faults, "_seen", {})
+    monkeypatch.setenv("RECAP_FAULT", "train.step:4:raise")
+    with pytest.raises(faults.FaultInjected):
+        train(tmp_path / "killed", Runtime(compile=True))
+    monkeypatch.delenv("RECAP_FAULT")
+    again = train(tmp_path / "killed", Runtime(compile=True))
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    assert near(whole, train(tmp_path / "plain", Runtime()), 1e-6)
+
+
+@compiles
+@pytest.mark.slow  # half a minute to two for each family
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", MADE)
+def test_every_family_compiles(name: str, dtype: str) -> None:
+    torch.manual_seed(0)
+    module, rows = MADE[name]()
+    expected, _ = gradients(module, rows, dtype)
+    for recompute in (False, True):
+        module.run_layers(way_of(Runtime(compile=True, recompute=recompute)))
+        found, _ = gradients(module, rows, dtype)
+        assert near(found, expected, 1e-5 if dtype == "float32" else 0.05)
