@@ -24,6 +24,7 @@ from cli.compare import compare
 from cli.data import data_app
 from cli.doctor import doctor
 from cli.gc import gc
+from cli.lineage import lineage, rollback
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
 from cli.schedule import schedule_app
 from cli.study import study_app
@@ -43,6 +44,8 @@ app.command()(gc)
 app.command()(annotate)
 app.command()(compare)
 app.command()(doctor)
+app.command()(lineage)
+app.command()(rollback)
 
 _INTERRUPTED = 130
 

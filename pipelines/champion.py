@@ -37,7 +37,8 @@ class ChampionObserver:
 
     def _write(self) -> None:
         from pipelines.steps.gate.outputs import GateResult
-        from recap.champion import Champion, write_champion
+        from recap.champion import Champion, read_champion, write_champion
+        from recap.errors import ArtifactCorrupt
 
         if self._latest is None:
             return
@@ -49,6 +50,12 @@ class ChampionObserver:
             decision = stored["decision"].read(GateResult).decision
             verdict, reason = decision.verdict.value, decision.reason
         identity = stored[output].identity
+        try:
+            current = read_champion(self._workspace, self._run)
+        except ArtifactCorrupt:  # write_champion replaces it
+            current = None
+        if current is not None and current.instead_of == identity:
+            return  # a person took this very policy back, and no gate has decided for another since
         write_champion(
             self._workspace,
             Champion(

@@ -162,7 +162,7 @@ def running(
     """
     with workspace.lock(f"run {invocation.name}"):
         invocation.save(workspace)
-        params = {"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed}
+        params = params_of(invocation)
         told = [ChampionObserver(workspace, invocation.name), *observers]
         with watched(workspace, config, invocation.name, params, say, again=again, observers=told) as pair:
             yield pair
@@ -184,7 +184,7 @@ def watched(
     The workspace is locked by the caller; the other arguments are those of `running`.
     """
     journal = FileJournal(workspace.run_dir(name) / "journal.jsonl", "")
-    with Watch(journal.path, lambda: _tracker(workspace, config, name, params, say), say) as watch:
+    with Watch(journal.path, lambda: tracker_of(workspace, config, name, params, say), say) as watch:
         yield (
             Runner(
                 workspace,
@@ -195,6 +195,11 @@ def watched(
             ),
             watch,
         )
+
+
+def params_of(invocation: Invocation) -> dict[str, Any]:
+    """What the tracker is told of a run as a whole."""
+    return {"task": ",".join(invocation.task), "preset": invocation.preset, "seed": invocation.seed}
 
 
 def report_of(root: Path, run: str) -> Path:
@@ -223,7 +228,8 @@ def _executor(config: RunConfig, name: str, on_event: Callable[[Mapping[str, Any
     return EXECUTORS.get(asked.name)(settings)
 
 
-def _tracker(workspace: Workspace, config: RunConfig, name: str, params: Mapping[str, Any], say: Say) -> Tracker:
+def tracker_of(workspace: Workspace, config: RunConfig, name: str, params: Mapping[str, Any], say: Say) -> Tracker:
+    """The tracker of a run, not started; `params` are said of the run as a whole."""
     from pipelines.trackers import TRACKERS, TrackerSettings
     from recap.config import to_json
 

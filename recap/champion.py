@@ -1,6 +1,7 @@
 """The policy that collects next: one small file per run that names a committed artifact.
 
-    champions/<run>.json
+    champions/<run>.json      the champion
+    champions/<run>.jsonl     those before it, oldest first
 
 It says which output of which node is the champion, since when and why. The file is replaced whole, and only by one
 whose artifact is committed, so that whatever dies, it names the old champion or the new one. It must not know how a
@@ -10,12 +11,13 @@ champion is chosen. Writing needs the workspace lock.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from recap import faults
 from recap.errors import ArtifactCorrupt, ConfigError
-from recap.files import sync, write_atomic
+from recap.files import LineLog, sync, write_atomic
 from recap.step import Artifact
 from recap.store import Store
 from recap.workspace import Workspace, check_name
@@ -41,9 +43,11 @@ class Champion:
     since: float
     """UTC seconds of the decision that made this artifact champion."""
     verdict: str
-    """Of the latest gate: promoted, kept or undecided; initial where there was none."""
+    """Of the latest gate: promoted, kept or undecided; initial where there was none; rolled_back by a person."""
     reason: str
     """That verdict in words."""
+    instead_of: str = ""
+    """Identity of the policy that a person took back for this one; "" of any other verdict."""
 
 
 def champion_path(workspace: Workspace, run: str) -> Path:
@@ -76,6 +80,10 @@ def write_champion(workspace: Workspace, champion: Champion) -> Champion:
     if champion == earlier:
         return champion
     path.parent.mkdir(exist_ok=True)
+    if earlier is not None and earlier.identity != champion.identity:
+        # Before the pointer: killed in between, the history ends with today's champion, and earlier_champions leaves
+        # that out.
+        _history(workspace, champion.run).append(json.dumps({"format": FORMAT, **asdict(earlier)}).encode())
     faults.point("champion.before_write")
     write_atomic(path, json.dumps({"format": FORMAT, **asdict(champion)}, indent=1).encode())
     faults.point("champion.before_sync")
@@ -95,6 +103,70 @@ def read_champion(workspace: Workspace, run: str) -> Champion | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    return _parse(content, run, path)
+
+
+def earlier_champions(workspace: Workspace, run: str) -> list[Champion]:
+    """The champions of a run before the one it has, the latest first, each policy once.
+
+    Raises:
+        ArtifactCorrupt, ConfigError: as `read_champion`.
+    """
+    log = _history(workspace, run)
+    current = read_champion(workspace, run)
+    seen = {current.identity} if current else set[str]()
+    found = []
+    for line in reversed(log.lines()[0]):
+        champion = _parse(line, run, log.path)
+        if champion.identity not in seen:
+            seen.add(champion.identity)
+            found.append(champion)
+    return found
+
+
+def roll_back(workspace: Workspace, run: str, *, to: str = "", why: str = "") -> Champion:
+    """Makes an earlier champion of a run its champion again.
+
+    Args:
+        workspace: needs its lock.
+        run: name of the run.
+        to: first digits of the policy's id; "": the champion before the one it has.
+        why: in words, kept with the champion.
+
+    Returns:
+        The champion from now on.
+
+    Raises:
+        ConfigError: the run has no champion, or none before it, or none that begins so.
+        ArtifactCorrupt: the earlier one is not there any more; the pointer is left as it was.
+    """
+    current = read_champion(workspace, run)
+    if current is None:
+        raise ConfigError(f"run '{run}' has no champion yet", hint=f"recap resume {run}")
+    before = earlier_champions(workspace, run)
+    match = [champion for champion in before if champion.policy_id.startswith(to)]
+    if not match:
+        known = ", ".join(champion.policy_id[:12] for champion in before) or "none"
+        what = f"no earlier champion begins '{to}'" if to else "there is no earlier champion to go back to"
+        raise ConfigError(f"run '{run}': {what}; earlier: {known}", hint=f"recap lineage {run}")
+    reason = f"taken back for {current.policy_id[:12]}" + (f": {why}" if why else "")
+    return write_champion(
+        workspace,
+        replace(
+            match[0],
+            since=time.time(),
+            verdict="rolled_back",
+            reason=reason,
+            instead_of=current.identity,
+        ),
+    )
+
+
+def _history(workspace: Workspace, run: str) -> LineLog:
+    return LineLog(champion_path(workspace, run).with_suffix(".jsonl"), fault="champion_history")
+
+
+def _parse(content: bytes, run: str, path: Path) -> Champion:
     hint = f"move {path} away and re-issue the run: its gate names the champion again"
     try:
         record = json.loads(content)

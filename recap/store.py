@@ -177,6 +177,17 @@ class Store:
         """Directory names of all committed artifacts, sorted."""
         return sorted(entry.name for entry in self._workspace.artifacts.iterdir() if not entry.name.startswith("."))
 
+    def manifest(self, entry: str) -> dict[str, Any]:
+        """What was committed under an entry: step, key, facts, outputs and files. Looks at no file beside it.
+
+        Raises:
+            ArtifactCorrupt: it is not there, not readable, or was altered.
+        """
+        found = self._manifest(self._workspace.artifacts / entry)
+        if found is None:
+            raise ArtifactCorrupt(f"no artifact {entry}")
+        return found
+
     def verify(self, entry: str | None = None) -> list[OutputFinding]:
         """Hashes every file of every artifact (or of one) against its manifest; moves nothing."""
         findings: list[OutputFinding] = []

@@ -48,7 +48,10 @@ def quiet() -> None:
 
 
 class Client:
-    """One experiment of one tracking server. The first one made migrates the database; only the driver makes any."""
+    """One experiment of one tracking server, and its model registry.
+
+    The first one made migrates the database; only the driver makes any.
+    """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
         quiet()
@@ -56,6 +59,7 @@ class Client:
 
         self._client = MlflowClient(tracking_uri=uri)
         found = self._client.get_experiment_by_name(experiment)
+        self._here = artifacts is not None
         location = None if artifacts is None else artifacts.as_uri()
         self.experiment_id: str = found.experiment_id if found else self._client.create_experiment(experiment, location)
 
@@ -118,6 +122,36 @@ class Client:
             self._client.log_artifacts(run, str(path), folder or None)
         else:
             self._client.log_artifact(run, str(path), folder or None)
+
+    def versions(self, model: str, tag: str) -> dict[str, str]:
+        """{value of a tag: version} of the versions of a registered model that carry it; of one not there none."""
+        found = self._client.search_model_versions(f"name = '{model}'")
+        return {one.tags[tag]: str(one.version) for one in found if tag in one.tags}
+
+    def register(self, model: str, source: Path, run: str, tags: Mapping[str, str]) -> str:
+        """A new version of a registered model, made if it is not there; its number.
+
+        A server elsewhere takes no path of this machine: there the version names its run, and a tag the path.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        where = source.absolute().as_uri() if self._here else f"runs:/{run}/{source.name}"
+        named = {**_cut(tags), "recap.path": str(source)}
+        # With a time to wait MLflow asks again and again for what is there at once.
+        made = self._client.create_model_version(model, where, run, tags=named, await_creation_for=0)
+        return str(made.version)
+
+    def alias(self, model: str, alias: str, version: str) -> None:
+        """Moves an alias to a version; "" takes it away."""
+        if version:
+            self._client.set_registered_model_alias(model, alias, version)
+        else:
+            self._client.delete_registered_model_alias(model, alias)
 
     def dataset(self, run: str, name: str, root: str, count: int, source: str) -> None:
         """Names a set of episodes as an input of a run: no data is read and nothing is pickled."""

@@ -3,6 +3,8 @@
     run                    the parent run: params and tags of the whole run, the report as an artifact
     step, at one key       a nested run: settings as params, metrics, identities and attempts as tags, data as inputs
 
+    policies, value models versions of registered models (pipelines.trackers.models)
+
 The journal is folded into what there is to say of each; what MLflow has already is asked once per process. A step is
 whole in MLflow when it carries the tag of its last attempt, which is set last.
 """
@@ -16,6 +18,7 @@ from typing import Any
 
 from pipelines.trackers.base import TrackerSettings
 from pipelines.trackers.client import Client, Point, shown_name
+from pipelines.trackers.models import Models
 from recap.errors import ArtifactCorrupt
 from recap.journal import Record
 from recap.provenance import attempts_at
@@ -71,6 +74,7 @@ class Mirror:
         self._workspace = Workspace.open(settings.workspace, create=False)
         own_files = self._workspace.root / "mlflow-artifacts" if uri.startswith("sqlite") else None
         self._client = Client(uri, settings.experiment, own_files)
+        self._models = Models(self._workspace, settings.run_name)
         self._identity = ""
         self._there: dict[tuple[str, str], tuple[str, Mapping[str, str]]] = {}
         self._told: dict[tuple[str, str], _Told] = {}
@@ -88,8 +92,10 @@ class Mirror:
             if not self._identity:
                 self._begin(record)
             self._fold(record)
+            self._models.fold(record)
         for place, told in self._told.items():
             self._push(place, told)
+        self._models.push(self._client, {place: told.run for place, told in self._told.items()})
         for path, folder in self._artifacts.items():
             if path.exists():  # made again later, or cleaned away: the journal's newest word is the one that counts
                 self._client.artifact(self._told[_WHOLE, ""].run, path, folder)

@@ -49,6 +49,25 @@ def test_issued_again_it_runs_nothing_and_imports_nothing_heavy(copy: Path) -> N
     assert identities(copy) == before
 
 
+def test_a_champion_tells_where_it_comes_from_and_an_episode_where_it_went(finished: Path) -> None:
+    told = json.loads(recap("lineage", "--json", workspace=finished).stdout)
+    assert told["asked"] == f"champion of run {TASK}-micro"
+    nodes = [line["made"]["node"] for line in told["made_of"]]
+    assert {f"0/{TASK}/record", "0/policy"} < set(nodes)
+    [demos] = [line for line in told["made_of"] if line["made"]["node"] == f"0/{TASK}/record"]
+    assert demos["episodes"] == 3
+    episode = next(row.id for row in EpisodeStore(finished / "episodes").rows() if row.source == "demo")
+    back = json.loads(recap("lineage", episode[:12], "--json", workspace=finished).stdout)
+    assert (back["asked"], back["identity"]) == ("episode", episode)
+    assert {"0/policy", "1/viva/value_train", "1/advantage", "1/policy"} < {
+        line["made"]["node"] for line in back["made_from"]
+    }
+    shown = recap("lineage", told["identity"][:12], workspace=finished)
+    assert "made of, nearest first" in shown.stdout
+    assert shown.returncode == 0, shown.stderr
+    assert recap("lineage", "nowhere", workspace=finished).returncode == 2
+
+
 KILLS = (
     (f"0/{TASK}/record", "ledger.after_append:2"),
     ("0/pretrain", "train.step:7"),

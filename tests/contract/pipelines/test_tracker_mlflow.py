@@ -14,9 +14,11 @@ import pytest
 
 from data.episode_set import EpisodeSet
 from pipelines.trackers import TRACKERS, TrackerSettings
+from recap.champion import Champion, roll_back, write_champion
 from recap.hashing import sha256_hex
 from recap.journal import FileJournal
-from recap.step import JsonOutput
+from recap.provenance import StepAttempt
+from recap.step import DirOutput, JsonOutput
 from recap.store import Store
 from recap.workspace import Workspace
 
@@ -420,3 +422,82 @@ def test_a_server_that_never_answers_is_waited_for_with_a_word_and_not_long(sett
         assert time.monotonic() - began < 8
     assert said[0] == f"waiting for MLflow at {uri}, at most 4 s"
     assert "did not answer within 4 s" in said[1]
+
+
+def _models(settings: TrackerSettings) -> dict[str, Any]:
+    """{name: {alias: node of its version}} of the model registry."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=settings.uri or f"sqlite:///{settings.workspace / 'mlflow.db'}")
+    return {
+        model.name: {
+            alias: client.get_model_version(model.name, version).tags["recap.node"]
+            for alias, version in model.aliases.items()
+        }
+        for model in client.search_registered_models()
+    }
+
+
+def _choose(settings: TrackerSettings, node: str, step: str, content: str, inputs: dict[str, str]) -> str:
+    """A committed bundle with its attempt and journal; its identity."""
+    workspace, key = Workspace.open(settings.workspace), sha256_hex(f"{node}{content}".encode())
+    store, output = Store(workspace), {"value_train": "models", "checkpoint_selection": "policy"}[step]
+    facts = {"step": step, "config": {}, "inputs": inputs}
+    attempt = StepAttempt(workspace, node=node, run_name="nightly", facts=facts, key=key)
+    draft = store.begin(step, key)
+    (draft.out / output).mkdir()
+    (draft.out / output / "weights.bin").write_text(content)
+    identity = store.commit(draft, {output: DirOutput(draft.out / output)}, facts)[output].identity
+    attempt.end("done", outputs={output: identity})
+    at = _journal(settings).at(node)
+    at.event("step_started", step=step, key=key, config={}, inputs=inputs)
+    at.event("step_done", step=step, key=key, seconds=1.0, outputs={output: identity})
+    if content == "imitation":
+        _name(workspace, node, key, identity)
+    return identity
+
+
+def _name(workspace: Workspace, node: str, key: str, identity: str) -> None:
+    champion = Champion(
+        run="nightly", node=node, step="checkpoint_selection", key=key, output="policy", identity=identity,
+        policy_id=identity, since=1.0, verdict="promoted", reason="better",
+    )  # fmt: skip
+    write_champion(workspace, champion)
+
+
+def test_policies_and_value_models_are_registered_and_the_champion_is_followed(settings: TrackerSettings) -> None:
+    from mlflow.tracking import MlflowClient
+
+    workspace = Workspace.open(settings.workspace)
+    demos = _collect(settings)
+    first = _choose(settings, "0/checkpoint_selection", "checkpoint_selection", "imitation", {"demos": demos})
+    _sync(settings)
+    assert _models(settings) == {"nightly-policy": {"champion": "0/checkpoint_selection"}}
+    values = _choose(settings, "1/viva/value_train", "value_train", "values", {"experience": demos})
+    inputs = {"labels": values, "experience": demos}
+    _choose(settings, "1/random/checkpoint_selection", "checkpoint_selection", "arm", {"experience": demos})
+    second = _choose(settings, "1/checkpoint_selection", "checkpoint_selection", "challenger", inputs)
+    _sync(settings)
+    expected = {
+        "nightly-policy": {"champion": "0/checkpoint_selection", "challenger": "1/checkpoint_selection"},
+        "nightly-policy-random": {},
+        "nightly-values-viva": {"challenger": "1/viva/value_train"},
+    }
+    assert _models(settings) == expected
+    with workspace.lock("test"):
+        _name(workspace, "1/checkpoint_selection", sha256_hex(b"1/checkpoint_selectionchallenger"), second)
+    gate = {"step": "gate", "key": sha256_hex(b"gate"), "seconds": 1.0, "outputs": {"champion": second}}
+    _journal(settings).at("1/gate").event("step_done", **gate)
+    _sync(settings)
+    assert _models(settings)["nightly-policy"] == {"champion": "1/checkpoint_selection"}
+    assert _models(settings)["nightly-values-viva"] == {"champion": "1/viva/value_train"}
+    with workspace.lock("test"):
+        assert roll_back(workspace, "nightly").identity == first
+    _journal(settings).event("rolled_back", policy=first)
+    _sync(settings)
+    assert _models(settings)["nightly-policy"] == expected["nightly-policy"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{settings.workspace / 'mlflow.db'}")
+    versions = {one.tags["recap.identity"]: one for one in client.search_model_versions("name = 'nightly-policy'")}
+    assert set(versions) == {first, second}, "each policy is one version, however often it is mirrored"
+    assert versions[second].tags["recap.made_of.models"] == values
+    assert Path(versions[second].source.removeprefix("file://"), "weights.bin").read_text() == "challenger"

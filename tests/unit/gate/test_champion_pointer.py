@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 from tests.support.faults import damage
 
-from recap.champion import Champion, champion_artifact, champion_path, champions, read_champion, write_champion
+from recap import faults
+from recap.champion import (
+    Champion,
+    champion_artifact,
+    champion_path,
+    champions,
+    earlier_champions,
+    read_champion,
+    roll_back,
+    write_champion,
+)
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.hashing import sha256_hex
 from recap.step import DirOutput, JsonOutput
@@ -134,3 +144,65 @@ def test_names_that_lead_elsewhere_are_refused(workspace: Workspace, name: str) 
         read_champion(workspace, name)
     with pytest.raises(ConfigError, match="run name"):
         write_champion(workspace, champion(workspace, run=name))
+
+
+def three(workspace: Workspace) -> list[Champion]:
+    """Three champions of one run, one after the other."""
+    made = [
+        replace(champion(workspace, weights=weights), policy_id=sha256_hex(weights)) for weights in (b"a", b"b", b"c")
+    ]
+    return [write_champion(workspace, one) for one in made]
+
+
+def test_a_rollback_goes_back_one_by_default_and_to_any_by_name(workspace: Workspace) -> None:
+    first, second, third = three(workspace)
+    assert earlier_champions(workspace, "r") == [second, first]
+    back = roll_back(workspace, "r", why="it drops shirts")
+    assert (back.identity, back.verdict, back.instead_of) == (second.identity, "rolled_back", third.identity)
+    assert "it drops shirts" in back.reason
+    assert read_champion(workspace, "r") == back
+    assert [one.identity for one in earlier_champions(workspace, "r")] == [third.identity, first.identity]
+    assert roll_back(workspace, "r", to=first.policy_id[:8]).identity == first.identity
+    # Taking a rollback back is a rollback as well: to what the run had before it.
+    assert roll_back(workspace, "r").identity == second.identity
+
+
+def test_a_rollback_to_nothing_leaves_the_pointer(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match="no champion yet"):
+        roll_back(workspace, "r")
+    only = write_champion(workspace, champion(workspace))
+    with pytest.raises(ConfigError, match="no earlier champion to go back to"):
+        roll_back(workspace, "r")
+    second = write_champion(workspace, champion(workspace, weights=b"other"))
+    with pytest.raises(ConfigError, match="no earlier champion begins 'ffff'"):
+        roll_back(workspace, "r", to="ffff")
+    shutil.rmtree(Store(workspace).path(only.step, only.key))
+    with pytest.raises(ArtifactCorrupt, match="no artifact promote"):
+        roll_back(workspace, "r")
+    assert read_champion(workspace, "r") == second
+
+
+@pytest.mark.parametrize("point", ["champion_history.after_append", "champion.before_write", "champion.before_sync"])
+def test_a_rollback_that_is_killed_leaves_the_old_champion_or_the_new(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    first, second, third = three(workspace)
+    monkeypatch.setattr(faults, "_seen", {})
+    monkeypatch.setenv("RECAP_FAULT", f"{point}:1:raise")
+    with pytest.raises(faults.FaultInjected):
+        roll_back(workspace, "r")
+    monkeypatch.delenv("RECAP_FAULT")
+    current = read_champion(workspace, "r")
+    assert current is not None
+    assert current.identity == (second if point == "champion.before_sync" else third).identity
+    known = [current.identity, *(one.identity for one in earlier_champions(workspace, "r"))]
+    assert sorted(known) == sorted(one.identity for one in (first, second, third))
+    assert roll_back(workspace, "r", to=first.policy_id).identity == first.identity
+
+
+def test_a_torn_history_is_no_champion(workspace: Workspace) -> None:
+    three(workspace)
+    path = champion_path(workspace, "r").with_suffix(".jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"since"', b'"sinse"'))
+    with pytest.raises(ArtifactCorrupt, match="is not a champion"):
+        roll_back(workspace, "r")

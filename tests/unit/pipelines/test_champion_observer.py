@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.champion import ChampionObserver
 from pipelines.steps.gate.outputs import GateResult
-from recap.champion import read_champion
+from recap.champion import read_champion, roll_back
 from recap.gate import GateConfig, Verdict, decide
 from recap.hashing import sha256_hex
 from recap.step import DirOutput, JsonOutput
@@ -107,3 +107,25 @@ def test_a_run_that_stops_early_does_not_take_the_champion_back(workspace: Works
         _tell(again, "0/checkpoint_selection", select, "step_cached")
         again.on_event({"kind": "run_done", "state": state})
     assert read_champion(workspace, "r") == champion
+
+
+def test_a_run_issued_again_leaves_a_rollback_until_another_policy_is_promoted(workspace: Workspace) -> None:
+    select = _commit(workspace, "checkpoint_selection", "imitation")
+    promote = _commit(workspace, "gate", "challenger", "promoted")
+    with workspace.lock("test"):
+        first = ChampionObserver(workspace, "r")
+        _tell(first, "0/checkpoint_selection", select)
+        _tell(first, "1/gate", promote)
+        back = roll_back(workspace, "r")
+        again = ChampionObserver(workspace, "r")
+        _tell(again, "0/checkpoint_selection", select, "step_cached")
+        _tell(again, "1/gate", promote, "step_cached")
+        again.on_event({"kind": "run_done", "state": "done"})
+        assert read_champion(workspace, "r") == back
+        # The next gate asked whether a third is better than the policy that was taken back, and kept that.
+        _tell(again, "2/gate", _commit(workspace, "gate", "challenger", "kept"))
+        assert read_champion(workspace, "r") == back
+        _tell(again, "3/gate", _commit(workspace, "gate", "third", "promoted"))
+    promoted = read_champion(workspace, "r")
+    assert promoted is not None
+    assert (promoted.node, promoted.verdict) == ("3/gate", "promoted")
