@@ -10,8 +10,8 @@ heads, d head size, P prefix tokens, H action steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -102,6 +102,12 @@ Rope = tuple[Tensor, Tensor]
 
 class Block(Protocol):
     """One layer of one stream, prefix or expert. Attention itself is in the network, for the two streams share it."""
+
+    def __call__(self, part: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """part(block, *given, **named) as one call of the module that holds the weights.
+
+        So whoever treats layers one by one (recap.training: compiled, computed again, divided) finds one to treat.
+        """
 
     def before_attention(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """What the projections read of x [..., D]; `modulation` is (1 + scale, shift) of an adaptive norm."""

@@ -25,7 +25,6 @@ from policy.flow.scaling import PolicyStats
 from recap.errors import ConfigError
 from recap.training.augment import sample_shifts, shift_images
 from recap.training.fit import LossModule
-from recap.training.recompute import Run
 from recap.types import BoolArray, FrameArray
 
 TIME_POWER, TIME_SCALE, TIME_OFFSET = 1.5, 0.999, 0.001
@@ -46,12 +45,8 @@ class FlowLearner(LossModule):
         self.shift_pixels = shift_pixels
 
     def layers(self) -> Sequence[nn.Module]:
-        """Of the image tower: the others share their attention, and are called by parts."""
-        return self.network.paligemma_with_expert.tower_layers
-
-    def run_layers(self, run: Run) -> None:
-        """LossModule.run_layers: those of prefix and action expert as well."""
-        self.network.run_layers(run)
+        """Of the image tower, of the prefix and of the action expert."""
+        return self.network.paligemma_with_expert.all_layers
 
     def prepare(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """Tokens of the prompts, normalised actions, and what is drawn: image shifts, times and noise.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -30,12 +30,13 @@ from policy.flow.sizes import NetworkSizes
 from policy.flow.tokenizer import LOCAL, Tokenizer
 from policy.flow.vision import EncoderLayer
 from policy.flow.vocabulary import FIRST_BIN, MARKER_ID, NUM_BINS
-from recap.training.recompute import Run, at_once, run_layers
 
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
 MAX_SLOTS = 64
 MAX_STEPS = 64
 
+Told = Tensor | tuple[Modulation, ...]
+"""What norms of the expert are told: a condition [B, K, D], or what each makes of one, in order of use."""
 EulerModulations = tuple[tuple[Modulation, ...], ...]
 """Per Euler step, the modulation of every norm of the expert in order of use."""
 
@@ -69,9 +70,14 @@ class Body(nn.Module, ABC):
         """[B, C, 3, s, s] -> [B, C, P, V] (policy.flow.vision)."""
 
     @property
-    def tower_layers(self) -> Sequence[nn.Module]:
-        """Of SigLIP; a tower of convolutions has none."""
-        return [part for part in self.tower.modules() if isinstance(part, EncoderLayer)]
+    @abstractmethod
+    def stream_layers(self) -> Sequence[nn.Module]:
+        """The modules that hold the layers of both streams, each called through its own `forward` alone."""
+
+    @property
+    def all_layers(self) -> Sequence[nn.Module]:
+        """The same with those of SigLIP; a tower of convolutions has none."""
+        return [*(part for part in self.tower.modules() if isinstance(part, EncoderLayer)), *self.stream_layers]
 
     @property
     @abstractmethod
@@ -153,7 +159,6 @@ class FlowNetwork(nn.Module, ABC):
         self.time_mlp_out = nn.Linear(width, width)
         self.slots = _Slots(sizes) if sizes.slot_embeddings else None
         self.condition = None if sizes.condition == "text" else _Condition(width)
-        self._run: Run = at_once
 
     @staticmethod
     @abstractmethod
@@ -164,11 +169,6 @@ class FlowNetwork(nn.Module, ABC):
     def make_projections(sizes: NetworkSizes) -> tuple[nn.Module, nn.Module]:
         """Into the expert, [..., A] -> [..., D], and out of it; each has a `weight`."""
         return nn.Linear(sizes.action_dim, sizes.expert_width), nn.Linear(sizes.expert_width, sizes.action_dim)
-
-    def run_layers(self, run: Run) -> None:
-        """Has `run` call the layers of the image tower, of the prefix and of the action expert from now on."""
-        self._run = run
-        run_layers(self.paligemma_with_expert.tower_layers, run)
 
     def embed_images(self, images_BCss3: Tensor) -> Tensor:  # noqa: N803
         """Tokens of all cameras, in order: float images [B, C, 3, s, s] in [-1, 1] -> [B, C * tokens, D]."""
@@ -239,7 +239,7 @@ class FlowNetwork(nn.Module, ABC):
         blocks = self.paligemma_with_expert.prefix_blocks
         for index, block in enumerate(blocks):
             # Nothing reads what the last layer would output.
-            x, keys_values = self._run(_prefix_layer, block, x, rope, valid, last=index + 1 == len(blocks))
+            x, keys_values = block(_prefix_layer, x, rope, valid, last=index + 1 == len(blocks))
             cache.append(keys_values)
         return Prefix(keys_values=tuple(cache), valid=valid, length=count)
 
@@ -256,18 +256,19 @@ class FlowNetwork(nn.Module, ABC):
         embedding; None: no condition.
         """
         told = None if self.condition is None or told_B2 is None else self.condition(told_B2)[:, None]
-        made = self._modulations(time_BK, told)
-        return self.flow(prefix, noisy_BKHA, made, self._suffix_rope(prefix, noisy_BKHA.shape[2]))
+        cond = self._expert_condition(time_BK, told)
+        return self.flow(prefix, noisy_BKHA, cond, self._suffix_rope(prefix, noisy_BKHA.shape[2]))
 
-    def flow(self, prefix: Prefix, noisy_BKHA: Tensor, modulations: Iterable[Modulation], rope: Rope) -> Tensor:  # noqa: N803
-        """`velocity` where what depends on the time alone is known: one modulation per norm, in order of use."""
+    def flow(self, prefix: Prefix, noisy_BKHA: Tensor, told: Told, rope: Rope) -> Tensor:  # noqa: N803
+        """`velocity` where what the expert is told and the rotation of its tokens are known."""
         x = self.action_in_proj(noisy_BKHA.to(self._dtype))
         if self.slots is not None:
             x = x + self.slots.step[: x.shape[2]]
-        body, made = self.paligemma_with_expert, iter(modulations)
-        for block, keys_values in zip(body.expert_blocks, prefix.keys_values, strict=True):
-            x = self._run(_expert_layer, block, x, (next(made), next(made)), rope, keys_values, prefix.valid)
-        modulation, _ = next(made)
+        body = self.paligemma_with_expert
+        for index, (block, keys_values) in enumerate(zip(body.expert_blocks, prefix.keys_values, strict=True)):
+            own = told if isinstance(told, Tensor) else told[2 * index : 2 * index + 2]
+            x = block(_expert_layer, x, own, rope, keys_values, prefix.valid)
+        modulation, _ = body.expert_norm.modulate(told) if isinstance(told, Tensor) else told[-1]
         result: Tensor = self.action_out_proj(body.expert_norm(x, modulation).float())
         return result
 
@@ -331,19 +332,18 @@ class FlowNetwork(nn.Module, ABC):
             else:
                 told = added.repeat_interleave(rows // 2, 0)[:, None]
         times = [torch.full((rows, draws), 1.0 + index * dt, device=device) for index in range(num_steps)]
-        return tuple(tuple(self._modulations(time, told)) for time in times)
+        return tuple(self._modulations(self._expert_condition(time, told)) for time in times)
 
-    def _modulations(self, time_BK: Tensor, told: Tensor | None = None) -> Iterator[Modulation]:  # noqa: N803
-        """Of every norm of the expert at times [B, K], in order of use, each made when it is asked for.
-
-        `told`: [1 or B, 1 or K, D] what the condition adds.
-        """
-        cond = self._time_condition(time_BK).to(self._dtype)
-        cond = cond if told is None else cond + told.to(cond.dtype)
+    def _modulations(self, cond: Tensor) -> tuple[Modulation, ...]:
+        """What every norm of the expert makes of a condition, in order of use."""
         body = self.paligemma_with_expert
-        for block in body.expert_blocks:
-            yield from block.modulations(cond)
-        yield body.expert_norm.modulate(cond)
+        made = [modulation for block in body.expert_blocks for modulation in block.modulations(cond)]
+        return (*made, body.expert_norm.modulate(cond))
+
+    def _expert_condition(self, time_BK: Tensor, told: Tensor | None) -> Tensor:  # noqa: N803
+        """[B, K, D] of times [B, K]; `told`: [1 or B, 1 or K, D] what the advantage condition adds."""
+        cond = self._time_condition(time_BK).to(self._dtype)
+        return cond if told is None else cond + told.to(cond.dtype)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -378,13 +378,13 @@ def _prefix_layer(
 def _expert_layer(
     block: Block,
     x: Tensor,
-    modulations: tuple[Modulation, Modulation],
+    told: Told,
     rope: Rope,
     read: tuple[Tensor, Tensor],
     valid: Tensor | None,
 ) -> Tensor:
     """The stream of the action expert after the layer, which also reads the prefix's keys and values."""
-    (modulation, gate), feed_forward = modulations
+    (modulation, gate), feed_forward = block.modulations(told) if isinstance(told, Tensor) else told
     normed = block.before_attention(x, modulation)
     own = block.keys_values(normed, rope)
     mixed = attend_suffix(block.queries(normed, rope), own, read, valid)

@@ -8,9 +8,9 @@ Every robot has its own projections of actions. The head for tokens is tied to t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,10 @@ class _Layer(nn.Module):
         self.pre_feedforward_layernorms = _norms(sizes, adaptive=True)
         self.post_feedforward_layernorms = _norms(sizes, adaptive=False)
 
+    def forward(self, part: Callable[..., Any], stream: Stream, *given: Any, **named: Any) -> Any:
+        """Block.__call__, of one of its streams."""
+        return part(stream, *given, **named)
+
 
 def _norms(sizes: NetworkSizes, *, adaptive: bool) -> nn.ModuleList:
     """Of prefix and expert; only the expert's is ever adaptive."""
@@ -69,6 +73,10 @@ class Stream:
     index: int
     heads: int
     kv_heads: int
+
+    def __call__(self, part: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Block.__call__."""
+        return self.layer(part, self, *given, **named)
 
     def _norm(self, name: str) -> RmsNorm:
         return cast("RmsNorm", getattr(self.layer, name)[self.index])
@@ -151,6 +159,10 @@ class _PaliGemma2WithExpert(Body):
     @property
     def expert_blocks(self) -> Sequence[Block]:
         return self._stream(EXPERT)
+
+    @property
+    def stream_layers(self) -> Sequence[nn.Module]:
+        return list(self.layers)
 
     @property
     def expert_norm(self) -> RmsNorm:

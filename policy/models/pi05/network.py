@@ -6,8 +6,8 @@ torch alone: no transformers, no LeRobot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,10 @@ class Layer(nn.Module):
         self.mlp = GatedMlp(width, mlp)
         self.input_layernorm = RmsNorm(width, cond_width)
         self.post_attention_layernorm = RmsNorm(width, cond_width)
+
+    def forward(self, part: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Block.__call__."""
+        return part(self, *given, **named)
 
     def before_attention(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Block.before_attention."""
@@ -127,6 +131,10 @@ class _PaliGemmaWithExpert(Body):
     @property
     def expert_blocks(self) -> Sequence[Block]:
         return cast("Sequence[Layer]", self.gemma_expert.model.layers)
+
+    @property
+    def stream_layers(self) -> Sequence[nn.Module]:
+        return [*self.paligemma.model.language_model.layers, *self.gemma_expert.model.layers]
 
     @property
     def expert_norm(self) -> RmsNorm:
