@@ -19,6 +19,7 @@ import numpy as np
 
 from pipelines.probe import NoiseBatches, policy_needs, value_needs
 from recap.errors import RecapError
+from recap.hub import NotFetched, unfetched
 from recap.runner import SilentJournal
 from recap.texts import size_text
 
@@ -61,9 +62,9 @@ def examine(
     if not config.offline:
         found.append(_renderer(config, root))
     models = list(_models(config))
-    found += models
+    found += [*models, *_weights(config)]
     if device.state != "bad":
-        found += _training(config, root, tried=probe and all(one.state != "bad" for one in models))
+        found += _training(config, root, tried=probe and all(one.state == "ok" for one in models))
     return found if checkpoint is None else [*found, *_checkpoint(config, checkpoint)]
 
 
@@ -260,14 +261,33 @@ def _models(config: RunConfig) -> Iterator[Finding]:
         asked.append((name, partial(known.check, value, prompts=prompts, robot=robot)))
         asked.append((name, partial(known.check_files, value)))
     wrong: dict[str, RecapError] = {}
+    later: dict[str, NotFetched] = {}
     for name, look in asked:
         try:
             look()
+        except NotFetched as error:
+            later.setdefault(name, error)
         except RecapError as error:
             wrong.setdefault(name, error)
-    if not wrong:
+    if not (wrong or later):
         yield Finding(name="models", state="ok", text=", ".join(dict.fromkeys(name for name, _ in asked)))
+    for name in later.keys() - wrong.keys():
+        text = f"{name} can be checked once its weights are here"
+        yield Finding(name="models", state="note", text=text)
     yield from (Finding(name="models", state="bad", text=one.message, fix=one.hint) for one in wrong.values())
+
+
+def _weights(config: RunConfig) -> Iterator[Finding]:
+    """What would be fetched from a hub, and the licences of published weights."""
+    from pipelines.licences import weights_of
+
+    for setting, name in unfetched(config).items():
+        text = f"{setting}: {name} is not here; the run would fetch it before its first step (size unknown)"
+        yield Finding(name="weights", state="note", text=text, fix=name.by_hand)
+    for one in weights_of(config):
+        text = f"{', '.join(one.settings)} ({one.place}): {one.licence or 'unknown'}"
+        fix = "read the terms before you use or pass on what is trained from them"
+        yield Finding(name="licence", state="note", text=text, fix=fix)
 
 
 def _checkpoint(config: RunConfig, folder: Path) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recap.errors import RecapError
+from recap.hub import without_unfetched
 
 if TYPE_CHECKING:
     from policy.models import PolicyFamily
@@ -75,7 +76,7 @@ def policy_needs(model: Any, *, prompts: Sequence[str], robot: RobotSpec, runtim
     """What a training of a policy needs; None if its family does not know, or it cannot be trained at all."""
     from policy.models import family_of
 
-    family = family_of(model)
+    family, model = family_of(model), without_unfetched(model)
     if family.needs is None:
         return None
     with suppress(RecapError):  # the checks of the model say why, and they are another's business
@@ -96,7 +97,7 @@ def value_needs(model: Any, *, prompts: Sequence[str], robot: RobotSpec, runtime
     """The same of a value model."""
     from value_model.models import family_of
 
-    needs = family_of(model).needs
+    needs, model = family_of(model).needs, without_unfetched(model)
     with suppress(RecapError):
         return None if needs is None else needs(model, prompts=prompts, robot=robot, runtime=runtime)
     return None

@@ -107,7 +107,8 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
     config = invocation.config()
     graph = build_graph(config)
     if not (Workspace.is_at(root) and is_finished(Workspace.open(root), graph, invocation.name)):
-        check_ahead(config, root)
+        config = check_ahead(config, root, say)
+        graph = build_graph(config)
     if task_file is not None:
         keep_task_file(root, task_file)
     workspace = Workspace.open(root)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recap.config import content_settings, semantic_dict
 from recap.errors import ConfigError, UnknownName
+from recap.hub import bound
 from recap.overrides import is_semantic, override
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _folded(config: RunConfig, texts: Sequence[str]) -> RunConfig:
             raise UnknownName(error.message.splitlines()[0], hint=f"it is {now} now") from None
         except ConfigError as error:
             raise ConfigError(f"--set {text}: {error.message}", hint=error.hint) from error
-    return config
+    return bound(config)
 
 
 def _called_now(path: str) -> str | None:

@@ -41,6 +41,7 @@ class _Rules:
     choices: tuple[Any, ...] | None
     semantic: bool
     content: bool
+    hub: str
     later: bool
     help: str
 
@@ -55,6 +56,7 @@ def setting(
     choices: Collection[Any] | None = None,
     semantic: bool = True,
     content: bool = False,
+    hub: str = "",
     later: bool = False,
     help: str = "",
 ) -> Any:
@@ -70,6 +72,8 @@ def setting(
         semantic: False for what promises the same result within a tolerance (device, workers): not in a step's key.
         content: the text is the path of a file or folder whose content decides the result: what lies there is in a
             step's key, where it lies is not. Empty text points at nothing.
+        hub: of such a setting, the folder or file that is meant of a repository on a model hub (recap.hub), which the
+            text may name instead; "." for its top folder, empty: no hub.
         later: a setting that came when runs were already made: at its default it is in no step's key, so that theirs
             stay what they are.
         help: one line for people.
@@ -81,6 +85,7 @@ def setting(
         choices=None if choices is None else tuple(choices),
         semantic=semantic and not content,
         content=content,
+        hub=hub,
         later=later,
         help=help,
     )

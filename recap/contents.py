@@ -15,12 +15,13 @@ from recap.config import content_settings
 from recap.errors import ConfigError
 from recap.files import write_atomic
 from recap.hashing import canonical_json, file_sha256, sha256_hex
+from recap.hub import located, named
 from recap.workspace import Workspace
 
 
-def content_identity(path: Path) -> str:
-    """sha256 (hex) over relative names and bytes of a file, or of all files below a folder; reads all of it."""
-    return sha256_hex(canonical_json([[name, file_sha256(file)] for name, file in _files(path)]))
+def content_identity(place: str | Path) -> str:
+    """sha256 (hex) over names and bytes of a file, of all below a folder, or of what a hub's name brings; reads it."""
+    return sha256_hex(canonical_json([[name, file_sha256(file)] for name, file in _files(place)]))
 
 
 class Contents:
@@ -41,29 +42,26 @@ class Contents:
 
         Raises:
             ConfigError: nothing lies where a setting points; names the setting.
+            NotFetched: the name of a hub whose files are not in the local cache.
         """
         pointed = (one for config in configs if config is not None for one in content_settings(config))
-        return {path: self.identity(Path(value), setting=path) for path, value in pointed}
+        return {path: self.identity(value, setting=path) for path, value in pointed}
 
-    def identity(self, path: Path, *, setting: str) -> str:
-        """sha256 (hex) over relative names and bytes of a file, or of all files below a folder.
-
-        Raises:
-            ConfigError: there is nothing at `path`, which `setting` names.
-        """
-        files = dict(_files(path))
+    def identity(self, place: str | Path, *, setting: str) -> str:
+        """`content_identity` of what `setting` names; raises as `of`."""
+        files = dict(_files(place))
         if not files:
             raise ConfigError(
-                f"setting {setting}: no file at {path}",
+                f"setting {setting}: no file at {place}",
                 hint=f"put it there, or name another place where {setting} is set; from a model hub: "
-                "hf download OWNER/NAME --local-dir DIR",
+                "OWNER/NAME, or hf download OWNER/NAME --local-dir DIR",
             )
         stats = {name: file.stat() for name, file in files.items()}
         seen = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
-        key = sha256_hex(canonical_json([str(path.resolve()), seen]))
+        key = sha256_hex(canonical_json([str(located(str(place)).resolve()), seen]))
         known = {**self._read(), **self._known}
         if key not in known:
-            known[key] = self._known[key] = content_identity(path)
+            known[key] = self._known[key] = content_identity(place)
             if self._remember:
                 write_atomic(self._file, json.dumps(known).encode(), durable=False)
         return known[key]
@@ -77,8 +75,12 @@ class Contents:
         return known
 
 
-def _files(path: Path) -> Iterator[tuple[str, Path]]:
+def _files(place: str | Path) -> Iterator[tuple[str, Path]]:
     """(relative name, file), sorted by name; a file on its own has no name: another name is the same content."""
+    if (name := named(str(place))) is not None:
+        yield from name.files()
+        return
+    path = Path(place)
     if path.is_file():
         yield "", path
         return

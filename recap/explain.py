@@ -14,6 +14,7 @@ from recap.contents import Contents
 from recap.errors import ArtifactCorrupt
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
 from recap.hashing import canonical_json, sha256_hex
+from recap.hub import NotFetched
 from recap.provenance import committed_key, last_attempt, read_run
 from recap.step import key_facts, key_of
 from recap.store import Store
@@ -70,12 +71,16 @@ def _plan(
     if waits:
         return _made(node, "unknown", f"input from {', '.join(waits)} will be recomputed"), None
     identities = {name: known[ref.node][ref.output] for name, ref in node.inputs.items()}
+    try:
+        pointed = contents.of(node.config, node.facts)
+    except NotFetched as error:
+        return _made(node, "run", error.message), None
     facts = key_facts(
         node.spec,
         node.config,
         identities,
         facts=node.facts,
-        contents=contents.of(node.config, node.facts),
+        contents=pointed,
         code=Code(workspace, remember=False).unaccepted(node.spec, node.config, node.facts),
         run_name=run_name,
         node=node.name,

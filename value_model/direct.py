@@ -240,7 +240,7 @@ def train_direct(
             "data": data_identity,
             "episodes": sorted(packed.episode_ids[int(e)] for e in episodes),
             # Their content: where they lie is in no setting that counts.
-            **{name: content_identity(Path(path)) for name, path in content_settings(config)},
+            **{name: content_identity(path) for name, path in content_settings(config)},
         },
     )
     if runtime.rank == 0:

@@ -19,6 +19,7 @@ from pipelines.run import watched
 from pipelines.settings import set_all
 from recap.explain import is_finished
 from recap.graph import Graph
+from recap.hub import fetched
 from recap.runner import RunSummary
 from recap.workspace import Workspace, check_name
 
@@ -57,6 +58,8 @@ def run_comparison(root: Path, asked: Comparison, say: Callable[[str], None]) ->
     config, judged = _wired(asked, episodes)
     name = check_name("comparison", asked.name or episodes.name)
     if not (root.is_dir() and is_finished(Workspace.open(root), judged.graph, name)):
+        if fetched(config, say) != config:
+            config, judged = _wired(asked, episodes)  # which binds names of a hub to what is here now
         _check_ahead(config, judged, root)
     workspace = Workspace.open(root)
     out = workspace.run_dir(name) / "compare"

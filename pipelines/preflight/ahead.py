@@ -1,14 +1,16 @@
 """What a run would be refused for later, found out before its first step: every check that needs no training.
 
 `check_settings` looks at settings, tasks and robots alone and costs nothing. `check_ahead` looks around as well (image
-backends, packages, weights, the headers and labels of recorded episodes), decodes no picture, writes nothing, and is
-asked only when a step is about to run. The rules are those of the families and steps.
+backends, packages, weights, the headers and labels of recorded episodes), decodes no picture, writes nothing but the
+weights that it fetches into the cache of the hub, and is asked only when a step is about to run. The rules are those of
+the families and steps.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 from pipelines.config import RunConfig
 from pipelines.preflight.models import check_models, privileged
 from recap.errors import ConfigError
+from recap.hub import fetched
 
 
 def check_settings(config: RunConfig) -> None:
@@ -88,21 +91,24 @@ def check_world(config: RunConfig) -> None:
             )
 
 
-def check_ahead(config: RunConfig, root: Path) -> None:
+def check_ahead(config: RunConfig, root: Path, say: Callable[[str], None]) -> RunConfig:
     """Raises what would be refused later in the workspace at `root`, which need not be there.
+
+    Weights that settings name on a hub are fetched last, once nothing else is left to refuse but they.
+
+    Returns:
+        The settings, with those names bound to what was fetched.
 
     Raises:
         ConfigError: an image backend or package that is not here; recorded episodes that do not fit the task, each
-            other or a model.
+            other or a model; weights that cannot be had.
         Corrupt: recorded episodes, labels or starting weights that are not what was written.
     """
-    if config.offline:
-        from pipelines.preflight.recorded import check_recordings
-
-        check_recordings(config, root)
-    else:
-        _check_machine(config, root)
-    check_runtime(config)
+    _check_around(config, root)
+    if (here := fetched(config, say)) != config:
+        config = here
+        check_settings(config)
+        _check_around(config, root)
     from data.task_list import robot_of
     from policy.models import family_of as policy_family
 
@@ -112,6 +118,18 @@ def check_ahead(config: RunConfig, root: Path) -> None:
 
         for model in config.values.values():
             family_of(model).check_files(model)
+    return config
+
+
+def _check_around(config: RunConfig, root: Path) -> None:
+    """What needs no weights."""
+    if config.offline:
+        from pipelines.preflight.recorded import check_recordings
+
+        check_recordings(config, root)
+    else:
+        _check_machine(config, root)
+    check_runtime(config)
 
 
 def check_runtime(config: RunConfig) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pipelines.config import RunConfig
 from recap.errors import ConfigError
+from recap.hub import NotFetched
 
 
 def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[str]) -> None:
@@ -24,7 +26,8 @@ def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[st
 
     robot = robot_of(config.tasks)
     family = policy_family(config.policy.model)
-    family.check(config.policy.model, prompts=told, robot=robot)
+    with suppress(NotFetched):  # asked again once it is here: check_ahead
+        family.check(config.policy.model, prompts=told, robot=robot)
     family.check_conditioning(config.policy.model, config.policy.conditioning)
     arms = (config.labels, *config.arms) if config.iterations else ()
     blind = [arm for arm in arms if config.rule(arm) and not ARMS.get(config.rule(arm)).values]
@@ -34,7 +37,8 @@ def check_models(config: RunConfig, *, told: Sequence[str], prompts: Sequence[st
             hint="--set policy.conditioning=hard",
         )
     for model in config.values.values() if config.iterations else ():
-        value_family(model).check(model, prompts=prompts, robot=robot)
+        with suppress(NotFetched):
+            value_family(model).check(model, prompts=prompts, robot=robot)
 
 
 def privileged(config: RunConfig) -> list[str]:

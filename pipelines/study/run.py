@@ -170,8 +170,8 @@ def _run(
 
     invocation = settings([cell.arm for cell in cells])
     config, whole = invocation.config(), settings(everyone).config()
+    config = check_ahead(config, root, say)
     graph = build_graph(config)
-    check_ahead(config, root)
     workspace = Workspace.open(root)
     failures = _Failures()
     runs = [CellRun.of(cell, config, whole, everyone) for cell in cells]

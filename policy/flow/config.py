@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 from policy.flow.sizes import NetworkSizes
 from policy.flow.tokenizer import LOCAL, Tokenizer
 from recap.config import setting, validate
 from recap.errors import ConfigError
+from recap.hub import located
 from recap.specs import RobotSpec
 from recap.training.config import FitConfig
 from recap.training.tokenizer import opened
@@ -53,9 +53,17 @@ class FlowConfig:
     prompt_tokens: int = setting(64, minimum=8, help="longest prompt, tokens")
     candidates: int = setting(3, minimum=1, help="bundles kept, evenly over the last half of training")
     start: str = setting(
-        "", content=True, help="folder of published weights that the first training starts from; empty: drawn by seed"
+        "",
+        content=True,
+        hub=".",
+        help="folder of published weights that the first training starts from, or its name on a hub; empty: drawn",
     )
-    tokenizer: str = setting("", content=True, help="tokenizer.json that those weights were trained with")
+    tokenizer: str = setting(
+        "",
+        content=True,
+        hub="tokenizer.json",
+        help="tokenizer.json that those weights were trained with, or its name on a hub",
+    )
     lora: LoraConfig = setting(LoraConfig(), later=True)  # noqa: RUF009 - frozen
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
 
@@ -79,7 +87,7 @@ def relative_dims(config: FlowConfig, robot: RobotSpec) -> tuple[int, ...]:
 
 def tokenizer_of(config: FlowConfig) -> Tokenizer:
     """What cuts the prompts of a training."""
-    return opened(Path(config.tokenizer)) if config.tokenizer else LOCAL
+    return opened(located(config.tokenizer)) if config.tokenizer else LOCAL
 
 
 def network_sizes(config: FlowConfig, robot: RobotSpec, cameras: Sequence[str]) -> NetworkSizes:

@@ -12,6 +12,7 @@ from policy.flow.config import FlowConfig, base_config, network_sizes, relative_
 from policy.flow.prompt import PromptForm
 from policy.flow.sizes import NetworkSizes
 from policy.models import Acting, PolicyFamily
+from recap.hub import located
 from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
 
@@ -30,6 +31,7 @@ def flow_family(
     kind: Callable[[], type[FlowNetwork]],
     published: NetworkSizes,
     loaded_by: tuple[str, ...] = (),
+    licences: Mapping[str, str],
 ) -> PolicyFamily:
     """What such a family offers.
 
@@ -41,6 +43,7 @@ def flow_family(
         kind: imports its network, which costs torch: called when a policy is trained or loaded.
         published: sizes of the published weights.
         loaded_by: as in PolicyFamily.
+        licences: as in PolicyFamily.
     """
 
     def train(*args: Any, **kwargs: Any) -> dict[str, float]:
@@ -77,7 +80,7 @@ def flow_family(
 
             with torch.device("meta"):
                 network = kind()(network_sizes(config, robot, robot.camera_names))
-            check_weights(network, Path(config.start))
+            check_weights(network, located(config.start))
 
     def check_checkpoint(folder: Path) -> tuple[str, list[str]]:
         from policy.flow.headers import check_checkpoint
@@ -99,6 +102,7 @@ def flow_family(
         networks=True,
         needs=needs,
         check_checkpoint=check_checkpoint,
+        licences=licences,
         loaded_by=loaded_by,
         acts_by=("guidance", "noise_scale"),
         with_acting=with_acting,

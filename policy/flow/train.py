@@ -33,6 +33,7 @@ from recap.contents import content_identity
 from recap.errors import ConfigError, ResumeRefused
 from recap.files import publish_dir
 from recap.hashing import sha256_hex
+from recap.hub import located
 from recap.protocols import BatchSource, Journal
 from recap.specs import RobotSpec
 from recap.training.checkpoint import checkpoint_folder, newest_step
@@ -135,7 +136,7 @@ def train(
         info = replace(info, stats=start.stats)
         fingerprint["base"] = start.policy_id
     elif config.start:
-        fingerprint["start"] = content_identity(Path(config.start))
+        fingerprint["start"] = content_identity(config.start)
     if config.lora.rank:
         adapt(network, config.lora, seed=seed, runtime=runtime)
 
@@ -186,7 +187,7 @@ def _starting(
         network.load_state_dict({**network.state_dict(), **weights.state_dict()})
         return network, start
     if config.start:
-        load_weights(network, Path(config.start))
+        load_weights(network, located(config.start))
     else:
         initialise(network, seed=seed, first_bin=FIRST_BIN)
     return network, None

@@ -111,6 +111,9 @@ class PolicyFamily:
     """check_checkpoint(folder) -> (what it is, a line per tensor that does not fit), from headers alone
     (policy.flow.headers)."""
 
+    licences: Mapping[str, str] = field(default_factory=dict)
+    """{setting that names published weights: what is known of their licence where nothing that lies with them says}"""
+
     loaded_by: tuple[str, ...] = ()
     """Other libraries that load its bundles as they lie there."""
 

@@ -48,7 +48,7 @@ def weight_files(folder: Path, weights: str) -> list[Path]:
             f"{folder} holds {found}, expected {weights} or its parts",
             hint="no pickle is loaded: convert them to safetensors where they were made"
             if pickled
-            else "of a model hub, fetch them first: hf download OWNER/NAME --local-dir DIR; then name DIR",
+            else "of a model hub, name OWNER/NAME, or hf download OWNER/NAME --local-dir DIR and name DIR",
         )
     counts = {int(match[2]) for match in parts.values()}
     if (

@@ -11,6 +11,7 @@ import torch
 import yaml
 from runs import recap
 from safetensors.torch import load_file, save_file
+from tests.support.hub import offline, published_at
 from tests.support.published import pi05_sizes, published_config, wan_vae
 from tests.support.synthetic_lerobot import PROMPT, synthetic_dataset
 
@@ -132,9 +133,8 @@ def test_adapters_go_through_imitation_and_leave_whole_weights(taken_in: Path, t
     assert "lora.alpha = 4 while lora.rank is 0" in refused.stderr
 
 
-def through_the_loop(workspace: Path, task: str, prompt: str, folder: Path) -> None:
-    """Planned, run to its policy, and issued again."""
-    settings = [*tiny_pi05(folder / "pi05"), *tiny_wan(folder / "wan", prompt)]
+def through_the_loop(workspace: Path, task: str, settings: list[str]) -> Path:
+    """Planned, run to its policy, and issued again; the bundle of the policy."""
     planned = issue(workspace, task, settings, "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "bad" not in planned.stdout
@@ -142,14 +142,55 @@ def through_the_loop(workspace: Path, task: str, prompt: str, folder: Path) -> N
     assert done.returncode == 0, done.stderr
     policy = Path(json.loads(done.stdout)["policy"])
     assert load_policy(policy).policy_id
-    assert (policy / "tokenizer.json").read_bytes() == (folder / "pi05" / "tokenizer.json").read_bytes()
     again = json.loads(issue(workspace, task, settings, "--json").stdout)
     assert again["executed"] == []
+    return policy
 
 
 @pytest.mark.slow
 def test_weights_in_the_published_layouts_go_through_the_loop(taken_in: Path, tmp_path: Path) -> None:
-    through_the_loop(taken_in, "cubes", PROMPT, tmp_path)
+    settings = [*tiny_pi05(tmp_path / "pi05"), *tiny_wan(tmp_path / "wan", PROMPT)]
+    policy = through_the_loop(taken_in, "cubes", settings)
+    assert (policy / "tokenizer.json").read_bytes() == (tmp_path / "pi05" / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_weights_named_on_a_hub_go_through_the_loop_without_a_network(
+    taken_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offline(monkeypatch, cache := tmp_path / "hub")
+    settings = [*tiny_pi05(tmp_path / "pi05"), *tiny_wan(tmp_path / "wan", PROMPT)]
+    for place, name in (
+        ("pi05/tokenizer.json", "tiny/pi05"),
+        ("pi05", "tiny/pi05"),
+        ("wan/transformer", "tiny/wan"),
+        ("wan/vae", "tiny/wan"),
+    ):
+        settings = [text.replace(f"{tmp_path}/{place}", name) for text in settings]
+    assert "policy.model.tokenizer=tiny/pi05" in settings
+    planned = issue(taken_in, "cubes", settings, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "policy.model.start: tiny/pi05@main/. is not here; the run would fetch it" in planned.stdout
+    assert "values.viva.encoder.folder: tiny/wan@main/vae is not here" in planned.stdout
+    before = sorted(taken_in.rglob("*"))
+    refused = issue(taken_in, "cubes", settings)
+    assert refused.returncode == 2
+    assert "there is no file or folder tiny/pi05 here, and tiny/pi05@main/. cannot be had" in refused.stderr
+    assert "hf download tiny/pi05" in refused.stderr
+    assert sorted(taken_in.rglob("*")) == before
+    published_at(cache, "tiny/pi05", tmp_path / "pi05")
+    published_at(cache, "tiny/wan", tmp_path / "wan")
+    named = through_the_loop(taken_in, "cubes", settings)
+    # The same bytes by their paths are the same steps.
+    by_path = [*tiny_pi05(tmp_path / "pi05"), *tiny_wan(tmp_path / "wan", PROMPT)]
+    assert json.loads(issue(taken_in, "cubes", by_path, "--json").stdout)["executed"] == []
+    assert (named / "tokenizer.json").read_bytes() == (tmp_path / "pi05" / "tokenizer.json").read_bytes()
+    weights = tmp_path / "pi05" / "model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(weights).items()}, weights)
+    published_at(cache, "tiny/pi05", tmp_path / "pi05")
+    moved = issue(taken_in, "cubes", settings, "--dry-run").stdout
+    assert "content of model.start changed" in moved
 
 
 @pytest.mark.slow
@@ -168,4 +209,5 @@ def test_recordings_of_a_real_robot_go_through_it_as_well(tmp_path: Path) -> Non
     path = workspace / "tasks" / "yellow_can.yaml"
     told = yaml.safe_load(path.read_text())
     path.write_text(path.read_text().replace(f"max_steps: {told['max_steps']}", "max_steps: 450"))
-    through_the_loop(workspace, "yellow_can", told["prompt"], tmp_path)
+    settings = [*tiny_pi05(tmp_path / "pi05"), *tiny_wan(tmp_path / "wan", told["prompt"])]
+    through_the_loop(workspace, "yellow_can", settings)

@@ -6,6 +6,8 @@ return.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 
 from data.episodes import EpisodeStore
 from data.framecache import FrameCache
+from recap.types import FloatArray
 from tests.support.fakes import MemoryJournal
 from tests.support.synthetic import synthetic_draft
 from value_model.models import ValueData, family_of
@@ -49,6 +52,26 @@ def synthetic_values(
         success=np.ones(episodes, dtype=np.bool_),
         truth=progress.__getitem__,
     )
+
+
+def values_elsewhere(bundle: Path, folder: Path, *, episode: int, size: int = 32) -> FloatArray:
+    """Values [T] that a fresh process gives to an episode of `synthetic_values(size=size)`, from a bundle alone.
+
+    It has one thread and works in `folder`.
+    """
+    code = (
+        "import sys, numpy as np, torch; from pathlib import Path; from tests.support.values import synthetic_values; "
+        "from value_model.models import load_value_model; torch.set_num_threads(1); "
+        "folder, bundle, episode, size = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:]); "
+        "data = synthetic_values(folder, size=size); "
+        "values, _ = load_value_model(bundle).label(data, episode, draws=1, noise_seed=0); "
+        "np.save(folder / 'values.npy', values)"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(bundle), str(episode), str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: FloatArray = np.load(folder / "values.npy")
+    return found
 
 
 def train_synthetic(

@@ -126,6 +126,8 @@ class ValueFamily:
     uses and takes the rest as `**others`. Nothing of labelling (draws, noise) is among them, ever."""
     load: Callable[..., ValueModel]
     """load(path) -> the model of a bundle folder."""
+    licences: Mapping[str, str] = field(default_factory=dict)
+    """{setting that names published weights: what is known of their licence where nothing that lies with them says}"""
     networks: bool = False
     """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
     presets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

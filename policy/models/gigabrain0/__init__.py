@@ -32,5 +32,10 @@ POLICIES.add(
         presets={"tiny": tiny_preset, "small": small_preset, "published": published_preset},
         kind=_network,
         published=published(),
+        licences={
+            "start": "GigaBrain-0's project names Apache-2.0; it grows from PaliGemma 2, whose card names the Gemma "
+            "Terms of Use (ai.google.dev/gemma/terms)",
+            "tokenizer": "PaliGemma's card names the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+        },
     ),
 )

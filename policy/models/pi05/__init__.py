@@ -33,5 +33,9 @@ POLICIES.add(
         kind=_network,
         published=full(),
         loaded_by=("LeRobot",),
+        licences={
+            "start": "pi0.5 grows from PaliGemma, whose card names the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+            "tokenizer": "PaliGemma's card names the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+        },
     ),
 )

@@ -42,6 +42,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/settings.py": RUN,
     "pipelines/steps/": RUN,
     "recap/contents.py": RUN,
+    "recap/hub.py": RUN,
     "recap/training/": RUN,
     "recap/workspace.py": ("run", "resume", "status", "data import"),
     "value_model/": RUN,

@@ -28,6 +28,8 @@ UNREAD = {
     Unread("value_model/advantage.py", "error.hint"),  # of an error of recap
     Unread("pipelines/annotation_server/queue.py", "command"),  # made of the texts in the file
     Unread("pipelines/steps/record/imported.py", "recorded.check_command()"),  # texts of folder.py
+    Unread("recap/hub.py", "self.by_hand"),  # of another command, hf: test_hub_names.py
+    Unread("recap/hub.py", "error.hint"),  # the same
     Unread("pipelines/settings.py", "error.hint"),  # of the setting that was refused
     Unread("cli/main.py", "typed_here(error.hint)"),  # any of them, with the workspace: test_typed_here.py
 }

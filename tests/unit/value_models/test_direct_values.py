@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.support.policies import arm_pair
-from tests.support.values import synthetic_values, train_synthetic
+from tests.support.values import synthetic_values, train_synthetic, values_elsewhere
 
 from recap.errors import ArtifactCorrupt, ConfigError
 from recap.training.config import FitConfig
@@ -201,17 +199,8 @@ def test_bfloat16_labels_nearly_alike(bundle: Path, data: ValueData) -> None:
 
 
 def test_a_fresh_process_gives_the_same_values(bundle: Path, data: ValueData, tmp_path: Path) -> None:
-    code = (
-        "import sys, numpy as np; from pathlib import Path; from tests.support.values import synthetic_values; "
-        "from value_model.models import load_value_model; "
-        "data = synthetic_values(Path(sys.argv[1])); "
-        "np.save(sys.argv[2], load_value_model(Path(sys.argv[3])).label(data, 2, draws=1, noise_seed=0)[0])"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "values.npy"), str(bundle)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
     expected, _ = load_value_model(bundle).label(data, 2, draws=1, noise_seed=0)
-    np.testing.assert_array_equal(np.load(tmp_path / "values.npy"), expected)
+    np.testing.assert_array_equal(values_elsewhere(bundle, tmp_path, episode=2), expected)
 
 
 def test_other_data_than_it_was_trained_on_is_refused(bundle: Path, data: ValueData, tmp_path: Path) -> None:

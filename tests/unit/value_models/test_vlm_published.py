@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.support.policies import TASK, arm_pair
 from tests.support.published_vlm import SIDE, published_vlm
-from tests.support.values import PROMPT, synthetic_values, train_synthetic
+from tests.support.values import PROMPT, synthetic_values, train_synthetic, values_elsewhere
 from transformers import Gemma3TextModel, SiglipVisionModel
 
 from recap.errors import ArtifactCorrupt, ConfigError, ResumeRefused
@@ -67,7 +67,9 @@ def test_both_models_compute_what_transformers_computes(original: VlmConfig) -> 
     assert len([word for word in words if word]) > 4
 
 
-def test_the_bundle_needs_none_of_the_files(config: VlmConfig, data: ValueData, tmp_path: Path) -> None:
+def test_the_bundle_needs_none_of_the_files_here_or_in_a_fresh_process(
+    config: VlmConfig, data: ValueData, tmp_path: Path
+) -> None:
     figures = train_synthetic(config, data, tmp_path)
     expected, _ = load_value_model(tmp_path / "bundle").label(data, 2, draws=1, noise_seed=0)
     tokenizer = Path(config.tokenizer).read_bytes()
@@ -75,6 +77,8 @@ def test_the_bundle_needs_none_of_the_files(config: VlmConfig, data: ValueData, 
     assert (tmp_path / "bundle" / "tokenizer.json").read_bytes() == tokenizer
     found, _ = load_value_model(tmp_path / "bundle").label(data, 2, draws=1, noise_seed=0)
     np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(values_elsewhere(tmp_path / "bundle", tmp_path, episode=2, size=SIDE), expected)
+    assert np.ptp(expected) > 0
     assert figures["steps"] == 2
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recap.hub import located
 from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
 from value_model.models import VALUE_MODELS, ValueFamily
@@ -60,7 +61,7 @@ def _check_files(config: VivaConfig) -> None:
 
     with torch.device("meta"):
         transformer = build_transformer(config.transformer, config.encoder.channels)
-    check_weights(transformer, Path(config.start))
+    check_weights(transformer, located(config.start))
 
 
 VALUE_MODELS.add(
@@ -76,5 +77,9 @@ VALUE_MODELS.add(
         check=check,
         check_files=_check_files,
         needs=_needs,
+        licences={
+            "start": "Wan2.2's publisher names Apache-2.0; of ViVa's own weights no licence is known",
+            "encoder.folder": "Wan2.2's publisher names Apache-2.0",
+        },
     ),
 )

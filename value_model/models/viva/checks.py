@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recap.errors import ConfigError
+from recap.hub import located
 from recap.specs import RobotSpec
 from value_model.models.viva.config import EncoderConfig, VivaConfig, wan_5b_sizes
 from value_model.views import largest, view_positions
@@ -40,7 +41,7 @@ def check(config: VivaConfig, *, prompts: Sequence[str], robot: RobotSpec) -> No
         ("encoder.folder", config.encoder.folder),
         ("start", config.start),
     ):
-        if path and not Path(path).exists():
+        if path and not located(path).exists():
             raise ConfigError(f"viva: {name} {path} does not exist", hint=_ELSEWHERE[name])
     if config.prompt_file:
         check_prompt_file(Path(config.prompt_file), prompts, sizes.text_tokens, sizes.text_dim)
@@ -81,7 +82,7 @@ def check_encoder(config: EncoderConfig) -> None:
                 hint=f"--set values.viva.encoder.channels={count}   (or fewer)",
             )
         return
-    file = Path(config.folder) / "config.json"
+    file = located(config.folder) / "config.json"
     try:
         stored = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:

@@ -41,7 +41,7 @@ class EncoderConfig:
     )
     channels: int = setting(8, minimum=1, help="latent channels C; 48 for Wan2.2's autoencoder")
     patch_pixels: int = setting(8, minimum=1, help="image pixels per latent cell, each way; 16 for Wan2.2's")
-    folder: str = setting("", content=True, help="wan_vae: folder in diffusers layout")
+    folder: str = setting("", content=True, hub="vae", help="wan_vae: folder in diffusers layout, or its name on a hub")
 
     def __post_init__(self) -> None:
         validate(self)
@@ -77,7 +77,10 @@ class VivaConfig:
         "", content=True, help="safetensors file of {prompt: [tokens, text_dim]}; empty: hashed words"
     )
     start: str = setting(
-        "", content=True, help="starting weights: a diffusers folder or a ViVa / Wan safetensors file; empty: none"
+        "",
+        content=True,
+        hub="transformer",
+        help="starting weights: a diffusers folder, a ViVa / Wan safetensors file, or their name on a hub; empty: none",
     )
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
     fit: FitConfig = field(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from data.rows import Rows
 from recap.errors import ArtifactCorrupt, ConfigError
+from recap.hub import located
 from recap.types import FrameArray, IntArray
 from value_model.models.viva.checks import check_encoder
 from value_model.models.viva.config import EncoderConfig
@@ -135,7 +136,7 @@ class WanVaeEncoder(Encoder):
         from diffusers import AutoencoderKLWan
 
         try:
-            return cls(AutoencoderKLWan.from_pretrained(folder, local_files_only=True))
+            return cls(AutoencoderKLWan.from_pretrained(located(folder), local_files_only=True))
         except OSError as error:
             raise ConfigError(f"viva: encoder.folder {folder}: no AutoencoderKLWan there ({error})") from error
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from recap.hub import located
 from recap.specs import RobotSpec
 from recap.training.needs import Needs, training_needs
 from recap.training.runtime import Runtime
@@ -72,7 +73,7 @@ def _vae(config: EncoderConfig) -> nn.Module:
 
     settings: Mapping[str, Any] = WAN22_VAE
     if config.folder:
-        settings = AutoencoderKLWan.load_config(config.folder, local_files_only=True)
+        settings = AutoencoderKLWan.load_config(located(config.folder), local_files_only=True)
     with torch.device("meta"):
         made: nn.Module = AutoencoderKLWan.from_config(settings)
     return made

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recap.config import semantic_dict
 from recap.contents import content_identity
 from recap.errors import ConfigError
+from recap.hub import located
 from recap.protocols import Journal
 from recap.training.fit import fit
 from recap.training.runtime import CPU, Runtime
@@ -75,7 +76,7 @@ def train(
     state_range = StateRange.of(torch.from_numpy(packed.state[rows]))
     transformer = build_transformer(config.transformer, channels)
     if config.start:
-        load_weights(transformer, Path(config.start))
+        load_weights(transformer, located(config.start))
     else:
         initialise(transformer, seed=seed)
     order = sorted(prompts)
@@ -114,7 +115,7 @@ def train(
             "episodes": sorted(packed.episode_ids[int(e)] for e in episodes),
             "lookahead": data.lookahead[np.sort(episodes)].tolist(),
             # Their content: where they lie is in no setting that counts.
-            **{name: content_identity(Path(path)) for name, path in files.items() if path},
+            **{name: content_identity(path) for name, path in files.items() if path},
         },
     )
     if runtime.rank == 0:

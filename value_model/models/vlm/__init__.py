@@ -74,5 +74,10 @@ VALUE_MODELS.add(
         check=check,
         check_files=_check_files,
         needs=_needs,
+        licences={
+            "vision_start": "SigLIP's card names Apache-2.0",
+            "text_start": "Gemma 3's card names the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+            "tokenizer": "Gemma 3's card names the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+        },
     ),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from recap.config import setting, validate
 from recap.errors import ConfigError
+from recap.hub import located
 from recap.specs import RobotSpec
 from recap.training.config import FitConfig
 from value_model.views import largest, view_positions
@@ -75,10 +75,15 @@ class VlmConfig:
         help="side of the square that pictures are letterboxed to; none: what holds the recorded ones",
     )
     vision_start: str = setting(
-        "", content=True, help="folder of SigLIP's published weights, in transformers' layout; empty: drawn by seed"
+        "",
+        content=True,
+        hub=".",
+        help="folder of SigLIP's published weights as transformers saves it, or its name on a hub; empty: drawn",
     )
-    text_start: str = setting("", content=True, help="folder of Gemma 3's published weights, likewise")
-    tokenizer: str = setting("", content=True, help="tokenizer.json that those of Gemma 3 were trained with")
+    text_start: str = setting("", content=True, hub=".", help="folder of Gemma 3's published weights, likewise")
+    tokenizer: str = setting(
+        "", content=True, hub="tokenizer.json", help="tokenizer.json that those of Gemma 3 were trained with, likewise"
+    )
     shift_pixels: int = setting(4, minimum=0, help="random shift of training images, pixels each way")
     batch_size: int = setting(32, minimum=1, help="frames per gradient step")
     fit: FitConfig = field(
@@ -196,7 +201,7 @@ def prompt_tokens(config: VlmConfig, prompts: Iterable[str]) -> list[list[int]]:
         return prompt_numbers(prompts, tokens=tokens, vocabulary=vocabulary)
     from recap.training.tokenizer import PADDING, opened
 
-    tokenizer = opened(Path(config.tokenizer))
+    tokenizer = opened(located(config.tokenizer))
     if tokenizer.size != vocabulary:
         raise ConfigError(
             f"vlm: tokenizer {config.tokenizer} has {tokenizer.size} tokens, language.vocabulary is {vocabulary}",

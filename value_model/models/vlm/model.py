@@ -11,7 +11,6 @@ Letters: B observations, V views, P tokens per view, L words, D width of a token
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel, SiglipVisionConfig, SiglipVisionModel
 
 from recap.errors import ConfigError
+from recap.hub import located
 from recap.training.tokenizer import FILE_NAME, opened
 from value_model.direct import DirectNetwork, Inputs
 from value_model.models.vlm.bins import cross_entropy, expected_value
@@ -90,7 +90,7 @@ class VlmNetwork(DirectNetwork):
     @property
     def files(self) -> Mapping[str, bytes]:
         """DirectNetwork.files: the tokenizer of published weights."""
-        return {FILE_NAME: opened(Path(self._tokenizer)).content} if self._tokenizer else {}
+        return {FILE_NAME: opened(located(self._tokenizer)).content} if self._tokenizer else {}
 
     @property
     def layers(self) -> Sequence[nn.Module]:

@@ -16,6 +16,7 @@ import torch
 from transformers import Gemma3TextConfig, PreTrainedConfig, SiglipVisionConfig
 
 from recap.errors import ConfigError
+from recap.hub import located
 from recap.training.safetensor_files import Stored, differences, fill, mismatch, shapes_of, stored_tensors, weight_files
 from value_model.direct import Inputs
 from value_model.models.vlm.config import VlmConfig
@@ -99,7 +100,7 @@ def check_weights(config: VlmConfig) -> None:
 
 def _check(published: _Published, network: Any, config: VlmConfig) -> Mapping[str, Stored]:
     """Where each tensor of the network is stored."""
-    folder = Path(getattr(config, published.setting))
+    folder = located(getattr(config, published.setting))
     found = stored_tensors(weight_files(folder, "model.safetensors"))
     prefix = next((one for one in published.prefixes if one + published.anchor in found), published.prefixes[0])
     there = {name.removeprefix(prefix): stored for name, stored in found.items() if name.startswith(prefix)}
