@@ -3,7 +3,7 @@
 Only typer is imported at the top, so that `--help` answers at once.
 
 Exit codes: 0 done, 1 a step failed, 2 bad setting, usage or machine, 3 waiting for labels, 4 workspace locked, 5 stored
-data corrupt, 130 interrupted.
+data corrupt, 7 ended at its --until, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from cli.data import data_app
 from cli.doctor import doctor
 from cli.gc import gc
 from cli.lineage import lineage, rollback
-from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_run_options
+from cli.night import night
+from cli.options import DEFAULT_WORKSPACE, AsJson, Until, Workspace, with_run_options
 from cli.schedule import schedule_app
 from cli.study import study_app
 
@@ -46,6 +47,7 @@ app.command()(compare)
 app.command()(doctor)
 app.command()(lineage)
 app.command()(rollback)
+app.command()(night)
 
 _INTERRUPTED = 130
 
@@ -60,6 +62,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, memory, disk and time, and do nothing.")
     ] = False,
+    until: Until = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
@@ -80,12 +83,13 @@ def run(
 
         name_task_file(workspace, task_file, task=typed["task"])
     invocation = Invocation.of(workspace=workspace, **typed)
-    run_and_show(workspace, invocation, as_json=as_json, task_file=task_file)
+    run_and_show(workspace, invocation, as_json=as_json, task_file=task_file, until=until)
 
 
 @app.command()
 def resume(
     name: Annotated[str | None, typer.Argument(help="Run to go on with; by default the latest.")] = None,
+    until: Until = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
@@ -93,7 +97,7 @@ def resume(
     from cli.views import run_and_show
     from pipelines.invocation import Invocation
 
-    run_and_show(workspace, Invocation.load(workspace, name), as_json=as_json)
+    run_and_show(workspace, Invocation.load(workspace, name), as_json=as_json, until=until)
 
 
 @app.command()

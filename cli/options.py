@@ -38,6 +38,7 @@ Workspace = Annotated[
     Path,
     typer.Option("--workspace", "-w", help="Folder that holds runs and experience.", callback=with_its_tasks),
 ]
+Until = Annotated[str | None, typer.Option(help="HH:MM: end at the next checkpoint after it, exit code 7.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -52,8 +53,8 @@ def with_run_options(**defaults: Any) -> Callable[[Callable[..., None]], Callabl
     return with_options(Invocation, **defaults)
 
 
-def with_options(declared: type[Any], **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The same with the options that the fields of another class are (pipelines.invocation.option)."""
+def with_options(*declared: type[Any], **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same with the options that the fields of other classes are (pipelines.invocation.option)."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True)
@@ -66,7 +67,8 @@ def with_options(declared: type[Any], **defaults: Any) -> Callable[[Callable[...
                     item.metadata["kind"], typer.Option(item.metadata["flag"], help=item.metadata["help"])
                 ],
             )
-            for item in fields(declared)
+            for one in declared
+            for item in fields(one)
             if "flag" in item.metadata
         ]
         names = {option.name for option in options}

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 _MARK = {"done": "+", "cached": "=", "running": ">", "failed": "x", "killed": "x", "interrupted": "x", "pending": "."}
 
 
-def run_and_show(root: Path, invocation: Invocation, *, as_json: bool, task_file: Path | None = None) -> None:
-    """Runs, then prints the figures and what to do next. Progress goes to stderr when JSON was asked for."""
+def run_and_show(
+    root: Path, invocation: Invocation, *, as_json: bool, task_file: Path | None = None, until: str | None = None
+) -> None:
+    """Runs (to the time of day `until`), then prints the figures and what to do next. With JSON, progress on stderr."""
     from pipelines.run import run_loop
+    from pipelines.schedule.clock import seconds_of
 
-    result = run_loop(root, invocation, lambda line: typer.echo(line, err=as_json), task_file=task_file)
+    end = None if until is None else seconds_of(until, option="--until")
+    result = run_loop(root, invocation, lambda line: typer.echo(line, err=as_json), task_file=task_file, until=end)
     if as_json:
         _json(result)
         return

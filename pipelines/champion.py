@@ -15,10 +15,17 @@ from recap.workspace import Workspace
 
 
 class ChampionObserver:
-    """Told of every node; names the champion after the first choice of a policy and after each gate."""
+    """Told of every node; names the champion after the first choice of a policy and after each gate.
 
-    def __init__(self, workspace: Workspace, run: str) -> None:
-        self._workspace, self._run = workspace, run
+    Args:
+        workspace: where the run is.
+        run: its name.
+        gated: the run decides by gates of its own. One that learns from recordings does not: whoever was made its
+            champion elsewhere, by attempts, stays champion.
+    """
+
+    def __init__(self, workspace: Workspace, run: str, *, gated: bool = True) -> None:
+        self._workspace, self._run, self._gated = workspace, run, gated
         self._latest: tuple[str, str, str, str] | None = None
 
     def on_event(self, event: Mapping[str, Any]) -> None:
@@ -37,8 +44,7 @@ class ChampionObserver:
 
     def _write(self) -> None:
         from pipelines.steps.gate.outputs import GateResult
-        from recap.champion import Champion, read_champion, write_champion
-        from recap.errors import ArtifactCorrupt
+        from recap.champion import Champion, write_champion
 
         if self._latest is None:
             return
@@ -50,12 +56,8 @@ class ChampionObserver:
             decision = stored["decision"].read(GateResult).decision
             verdict, reason = decision.verdict.value, decision.reason
         identity = stored[output].identity
-        try:
-            current = read_champion(self._workspace, self._run)
-        except ArtifactCorrupt:  # write_champion replaces it
-            current = None
-        if current is not None and current.instead_of == identity:
-            return  # a person took this very policy back, and no gate has decided for another since
+        if self._decided_elsewhere(identity):
+            return
         write_champion(
             self._workspace,
             Champion(
@@ -72,3 +74,17 @@ class ChampionObserver:
                 reason=reason,
             ),
         )
+
+    def _decided_elsewhere(self, identity: str) -> bool:
+        """Whether the pointer says more than this run's own decision for a policy."""
+        from recap.champion import read_champion
+        from recap.errors import ArtifactCorrupt
+
+        try:
+            current = read_champion(self._workspace, self._run)
+        except ArtifactCorrupt:  # write_champion replaces it
+            return False
+        if current is None:
+            return False
+        # A person took this very policy back, and no gate has decided for another since; or no gate was asked at all.
+        return current.instead_of == identity or (not self._gated and current.verdict != "initial")

@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from pipelines.steps.evaluate.outputs import Evaluation, SuccessSummary, Through
 from pipelines.steps.gate.outputs import GateResult
 from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
 from pipelines.task_files import keep_task_file
+from pipelines.until import Until
 from pipelines.watch import Watch
 from recap.explain import is_finished
 from recap.graph import NodeName
@@ -92,7 +93,9 @@ class JournalObserver:
         self._journal.at(str(event.get("node", ""))).event(str(event["kind"]), **fields)
 
 
-def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | None = None) -> RunResult:
+def run_loop(
+    root: Path, invocation: Invocation, say: Say, *, task_file: Path | None = None, until: float | None = None
+) -> RunResult:
     """Brings a run up to date and returns where it stands.
 
     Args:
@@ -100,8 +103,10 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
         invocation: what was asked for.
         say: prints one line for a person.
         task_file: description of the task to keep in the workspace, once nothing is found to refuse.
+        until: UTC seconds after which the run ends at the next place where it loses nothing; None: it takes its time.
 
     Raises:
+        OutOfTime: it ended because of `until`.
         RecapError: see recap.errors; nothing that was finished is lost.
     """
     config = invocation.config()
@@ -112,9 +117,13 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
     if task_file is not None:
         keep_task_file(root, task_file)
     workspace = Workspace.open(root)
-    with running(workspace, config, invocation, say, again=invocation.command(root)) as (runner, watch):
+    again = invocation.command(root)
+    limit = None if until is None else Until(until, workspace, invocation.name, again=again)
+    told = [] if limit is None else [limit]
+    with running(workspace, config, invocation, say, again=again, observers=told) as (runner, watch):
         began = time.monotonic()
-        summary = runner.run(graph, invocation.name)
+        with limit or nullcontext():
+            summary = runner.run(graph, invocation.name)
         seconds = time.monotonic() - began
         report = workspace.run_dir(invocation.name) / "report" / "report.html"
         if summary.executed or not report.exists():
@@ -131,7 +140,7 @@ def run_loop(root: Path, invocation: Invocation, say: Say, *, task_file: Path | 
         tracking_uri=_tracking_uri(workspace) if config.tracker == "mlflow" else None,
         evaluations=_evaluations(summary),
         decisions={node: made["decision"].read(GateResult).decision for node, made in summary.of("gate").items()},
-        command=invocation.command(root),
+        command=again,
         open_loop={node: made["open_loop"].read(OpenLoopEval) for node, made in summary.of("open_loop_eval").items()},
         policy=_final_policy(summary),
         loaded_by=family_of(config.policy.model).loaded_by,
@@ -164,7 +173,7 @@ def running(
     with workspace.lock(f"run {invocation.name}"):
         invocation.save(workspace)
         params = params_of(invocation)
-        told = [ChampionObserver(workspace, invocation.name), *observers]
+        told = [ChampionObserver(workspace, invocation.name, gated=not config.offline), *observers]
         with watched(workspace, config, invocation.name, params, say, again=again, observers=told) as pair:
             yield pair
 

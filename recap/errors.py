@@ -12,6 +12,7 @@ A message says what went wrong, where (step, episode, field) and what was got ag
       +- WorkspaceLocked                another live run writes this workspace           exit 4
       +- Corrupt (OSError)              stored bytes are not what was committed          exit 5
       |    +- ArtifactCorrupt, EpisodeCorrupt
+      +- OutOfTime                      the run ended at its --until                     exit 7
       +- StepFailed                     a step raised; the cause is chained              exit 1
       +- ResumeRefused                  a checkpoint lacks a component it needs          exit 1
       +- HealthError                    figures too bad to build on (labels, values)     exit 1
@@ -114,6 +115,12 @@ class ArtifactCorrupt(Corrupt):
 
 class EpisodeCorrupt(Corrupt):
     """An episode file is torn, altered or breaks the episode contract."""
+
+
+class OutOfTime(RecapError):
+    """The run ended where it loses nothing, because the time it was given is over. The same command goes on."""
+
+    exit_code = 7
 
 
 class StepFailed(RecapError):

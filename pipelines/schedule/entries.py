@@ -2,11 +2,13 @@
 
 An entry is three lines, and the first says in JSON what it is:
 
-    # >>> recap schedule {"at": "02:00", "command": "recap run ...", "log": ..., "name": ..., "workspace": ...}
-    0 2 * * * cd DIRECTORY && (...) >> LOG 2>&1
+    # >>> recap schedule {"at": "02:00", "command": "recap night ...", "log": ..., "name": ..., "workspace": ...}
+    0 * * * * (cd DIRECTORY && ... night --at 02:00 ...) >> LOG 2>&1
     # <<< recap schedule
 
-Pure text; it must not know how a crontab is read or installed.
+It is started every hour at the minute of its time, and a start that is not due says nothing: a night that was missed
+(machine off or asleep, killed, workspace in use) is made up for within an hour. Pure text; it must not know how a
+crontab is read or installed.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipelines.schedule.clock import check_time
 from recap.errors import ConfigError, UnknownName
 
 _BEGIN = "# >>> recap schedule "
 _END = "# <<< recap schedule"
-_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,10 @@ class Job:
     """File that every start appends to; absolute."""
     command: str
     """What a person would type."""
+    directory: str = ""
+    """Where it would be typed: relative paths in settings are meant from there. Entries of an older recap lack it."""
+    by: str = "cron"
+    """cron or systemd."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,17 +51,6 @@ class _Block:
     job: Job
     first: int
     """Lines [first, first + 3)."""
-
-
-def check_time(at: str) -> str:
-    """`at`, if it is a time of day.
-
-    Raises:
-        ConfigError: not HH:MM between 00:00 and 23:59.
-    """
-    if not _TIME.fullmatch(at):
-        raise ConfigError(f"--at {at!r}: expected HH:MM between 00:00 and 23:59, e.g. 02:00")
-    return at
 
 
 def entry_text(job: Job, *, argv: list[str], directory: Path) -> str:
@@ -69,16 +64,12 @@ def entry_text(job: Job, *, argv: list[str], directory: Path) -> str:
     Raises:
         ConfigError: not a time of day, or a control character, which a line of a crontab cannot hold.
     """
-    hours, minutes = check_time(job.at).split(":")
-    command = shlex.join(argv)
-    said = f'date "+%F %T start"; {command}; echo "exit code $?"'
-    line = f"cd {shlex.quote(str(directory))} && ({said}) >> {shlex.quote(job.log)} 2>&1"
+    minutes = check_time(job.at).split(":")[1]
+    line = f"(cd {shlex.quote(str(directory))} && {shlex.join(argv)}) >> {shlex.quote(job.log)} 2>&1"
     for text in (line, *asdict(job).values()):
         if any(ord(character) < 32 or ord(character) == 127 for character in text):
             raise ConfigError(f"a crontab entry cannot hold a line break or control character, got {text!r}")
-    return (
-        f"{_BEGIN}{json.dumps(asdict(job), sort_keys=True)}\n{int(minutes)} {int(hours)} * * * {_cron(line)}\n{_END}\n"
-    )
+    return f"{_BEGIN}{json.dumps(asdict(job), sort_keys=True)}\n{int(minutes)} * * * * {_cron(line)}\n{_END}\n"
 
 
 def jobs_in(crontab: str) -> list[Job]:

@@ -264,7 +264,7 @@ def offline(reader: Reader, block: Block) -> None:
 
 
 def scheduled(reader: Reader, block: Block) -> None:
-    add, show, remove = block.commands
+    add, show, told, remove = block.commands
     reader.types(required(add))
     table = (reader.bin / "table").read_text()
     shown = next(other for other in blocks(block.page) if other.first.startswith("# >>>")).text
@@ -272,10 +272,19 @@ def scheduled(reader: Reader, block: Block) -> None:
         # Up to the first thing that depends on the machine.
         assert written.startswith(line.partition("DIRECTORY")[0].partition('", "command')[0]), written
     assert "shirt_folding" in reader.types(show)
+    assert "no night yet" in reader.types(told)
     assert "# >>> recap schedule" in reader.types(filled(add, PLACEHOLDERS))
     assert (reader.bin / "table").read_text() == table, "--print installs nothing"
     reader.types(remove)
     assert "shirt_folding" not in (reader.bin / "table").read_text()
+
+
+def a_night(reader: Reader, block: Block) -> None:
+    """Nothing new lies there: the page of a night that trains nothing, told to whoever is to be told."""
+    (line,) = block.commands
+    (reader.folder / "somewhere").mkdir()
+    told = reader.types(filled(line, PLACEHOLDERS))
+    assert "shirt_folding-offline: too few" in told
 
 
 def an_entry(reader: Reader, block: Block) -> None:
@@ -390,7 +399,12 @@ HANDLERS: dict[str, dict[str, Handler]] = {
         "type: so101_follower": robot_yaml,
         "TASKS.add(": a_task_in_a_package,
     },
-    "docs/schedule.md": {"recap schedule add": scheduled, "# >>> recap schedule": an_entry, "recap gc": lines()},
+    "docs/schedule.md": {
+        "recap night": a_night,
+        "recap schedule add": scheduled,
+        "# >>> recap schedule": an_entry,
+        "recap gc": lines(),
+    },
     "docs/study.md": {"recap study run": lines()},
     "docs/tasks.md": {"from data.rollout": a_demonstration},
     "docs/tracking.md": {"mlflow ui": mlflow_ui},

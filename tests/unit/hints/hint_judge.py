@@ -39,6 +39,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/preflight/models.py": RUN,
     "pipelines/preflight/recorded.py": RUN,
     "pipelines/presets/": RUN,
+    "pipelines/schedule/": ("night", "schedule add", "schedule list", "schedule remove", "schedule run-now"),
     "pipelines/settings.py": RUN,
     "pipelines/steps/": RUN,
     "recap/contents.py": RUN,

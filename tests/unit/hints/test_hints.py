@@ -30,6 +30,7 @@ UNREAD = {
     Unread("pipelines/steps/record/imported.py", "recorded.check_command()"),  # texts of folder.py
     Unread("recap/hub.py", "self.by_hand"),  # of another command, hf: test_hub_names.py
     Unread("recap/hub.py", "error.hint"),  # the same
+    Unread("pipelines/until.py", "self._again"),  # the command of the run, as it prints it at its end
     Unread("pipelines/settings.py", "error.hint"),  # of the setting that was refused
     Unread("cli/main.py", "typed_here(error.hint)"),  # any of them, with the workspace: test_typed_here.py
 }

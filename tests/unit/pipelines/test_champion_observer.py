@@ -129,3 +129,21 @@ def test_a_run_issued_again_leaves_a_rollback_until_another_policy_is_promoted(w
     promoted = read_champion(workspace, "r")
     assert promoted is not None
     assert (promoted.node, promoted.verdict) == ("3/gate", "promoted")
+
+
+def test_a_run_without_gates_does_not_depose_who_was_promoted_elsewhere(workspace: Workspace) -> None:
+    select = _commit(workspace, "checkpoint_selection", "imitation")
+    with workspace.lock("test"):
+        night = ChampionObserver(workspace, "r", gated=False)
+        _tell(night, "0/checkpoint_selection", select)
+        first = read_champion(workspace, "r")
+        assert first is not None
+        _tell(ChampionObserver(workspace, "r"), "1/gate", _commit(workspace, "gate", "challenger", "promoted"))
+        promoted = read_champion(workspace, "r")
+        again = ChampionObserver(workspace, "r", gated=False)
+        _tell(again, "0/checkpoint_selection", select, "step_cached")
+        again.on_event({"kind": "run_done", "state": "done"})
+        _tell(again, "0/checkpoint_selection", _commit(workspace, "checkpoint_selection", "imitation anew"))
+        assert read_champion(workspace, "r") == promoted
+    assert promoted is not None
+    assert promoted.verdict == "promoted"

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from pipelines.schedule.history import History
 from recap.workspace import Workspace
 
 FAKE = """#!/bin/sh
@@ -81,11 +83,11 @@ def test_a_run_is_scheduled_listed_and_taken_off_again(machine: Machine) -> None
     text = machine.table.read_bytes().decode(errors="surrogateescape")
     assert text.startswith("# na\udcefve\n0 1 * * * mine\n# >>> recap schedule ")
     line = text.splitlines()[3]
-    assert line.startswith("0 2 * * * cd ")
-    assert f"{sys.executable} -P -m cli run --task shirt_folding --preset micro" in line
-    assert f"--workspace {machine.folder / 'runs'};" in line
+    assert line.startswith("0 * * * * (cd ")
+    assert f"{sys.executable} -P -m cli night --at 02:00 --task shirt_folding --preset micro" in line
+    assert f"--workspace {machine.folder / 'runs'})" in line
     assert "--set policy.model.fit.steps=7" in line
-    assert "exit code 4" in added.stdout
+    assert "tried again every hour" in added.stdout
     assert (machine.folder / "runs" / "logs").is_dir()
 
     again = machine.recap(*ADD, "--set", "policy.model.fit.steps=7")
@@ -98,7 +100,9 @@ def test_a_run_is_scheduled_listed_and_taken_off_again(machine: Machine) -> None
     assert job["workspace"] == str(machine.folder / "runs")
     shown = machine.recap("list").stdout
     assert "02:00  shirt_folding-micro" in shown
-    assert "recap run --task shirt_folding --preset micro" in shown
+    assert "recap night --task shirt_folding --preset micro" in shown
+    assert "last    no night yet" in shown
+    assert datetime.fromisoformat(job["next"]) > datetime.now()
 
     removed = machine.recap("remove", "shirt_folding-micro")
     assert removed.returncode == 0, removed.stderr
@@ -114,7 +118,7 @@ def test_a_user_without_a_crontab_gets_one(machine: Machine) -> None:
 def test_print_installs_nothing(machine: Machine) -> None:
     printed = machine.recap(*ADD, "--print")
     assert printed.returncode == 0
-    assert printed.stdout.splitlines()[1].startswith("0 2 * * * ")
+    assert printed.stdout.splitlines()[1].startswith("0 * * * * ")
     assert not machine.table.exists()
     assert not (machine.bin / "calls").exists()
 
@@ -122,7 +126,7 @@ def test_print_installs_nothing(machine: Machine) -> None:
 def test_without_crontab_the_entry_is_printed_and_said_not_to_be_installed(bare: Machine) -> None:
     added = bare.recap(*ADD)
     assert added.returncode == 2
-    assert added.stdout.splitlines()[1].startswith("0 2 * * * ")
+    assert added.stdout.splitlines()[1].startswith("0 * * * * ")
     assert "not installed: this machine has no `crontab` program" in added.stderr
     assert bare.recap(*ADD, "--print").returncode == 0
     for arguments in (("list",), ("remove", "x")):
@@ -159,12 +163,64 @@ def test_a_crontab_that_refuses_is_left_as_it_was(machine: Machine, call: str) -
     assert machine.table.read_text() == "0 1 * * * mine\n"
 
 
-def test_a_start_that_finds_the_workspace_in_use_logs_exit_code_4(machine: Machine) -> None:
-    assert machine.recap(*ADD).returncode == 0
+def test_a_start_that_finds_the_workspace_in_use_is_noted_once_and_mails_nobody(machine: Machine) -> None:
+    at = datetime.now().strftime("%H:%M")  # due since the beginning of this minute
+    assert machine.recap(*ADD, "--at", at).returncode == 0
+    history = History(machine.folder / "runs", "shirt_folding-micro")
+    history.path.write_text('{"kind": "scheduled", "t": 0}\n')
     line = machine.table.read_text().splitlines()[1].split(" ", 5)[5].replace("\\%", "%")
     with Workspace.open(machine.folder / "runs").lock("run by day"):
-        # As cron does: the home directory, next to no environment.
-        subprocess.run(["sh", "-c", line], cwd="/", env={"PATH": "/usr/bin:/bin", "HOME": "/"}, check=True)
+        for _ in range(2):
+            # As cron does: the home directory, next to no environment.
+            done = subprocess.run(
+                ["sh", "-c", line],
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+                capture_output=True,
+                check=False,
+            )
+            assert (done.stdout, done.stderr) == (b"", b"")
     log = (machine.folder / "runs" / "logs" / "schedule-shirt_folding-micro.log").read_text()
-    assert "run by day" in log
-    assert log.splitlines()[-1] == "exit code 4"
+    assert log.count("run by day") == 2, "said to whoever reads the log: as the line of the night, and as the error"
+    (night,) = history.nights(at_work=False)
+    assert (night.state, night.exit_code) == ("locked", 4)
+    shown = machine.recap("history", "shirt_folding-micro").stdout
+    assert "locked" in shown
+    assert "run by day" in shown
+
+
+def test_a_job_is_started_by_hand_from_where_it_was_scheduled(machine: Machine) -> None:
+    assert machine.recap(*ADD).returncode == 0
+    with Workspace.open(machine.folder / "runs").lock("run by day"):
+        started = machine.recap("run-now", "shirt_folding-micro")
+    assert started.returncode == 4
+    assert started.stdout.startswith("recap night --task shirt_folding --preset micro")
+    (night,) = json.loads(machine.recap("history", "--json").stdout)
+    assert (night["slot"], night["state"]) == ("", "locked")
+    unknown = machine.recap("run-now", "shirt_folding-micr")
+    assert unknown.returncode == 2
+    assert "did you mean 'shirt_folding-micro'" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--watch", "here"), "learns from recordings"),
+        (
+            ("--collect", "none", "--demos", "d", "--rollouts", "r", "--watch", "here"),
+            "its rollouts are what is watched",
+        ),
+        (("--min-new-episodes", "3"), "without --watch"),
+        (("--import", "image-size=64"), "without --watch"),
+        (("--until", "6:00"), "--until '6:00': expected HH:MM"),
+        (("--watch", "here", "--import", "image-sise=64"), "did you mean 'image-size'"),
+        (("--watch", "here", "--import", "jpeg-quality=good"), "expected int or none"),
+        (("--watch", "here", "--import", "source=demo"), "demonstrations go to --demos"),
+        (("--by", "launchd"), "expected one of cron, systemd"),
+    ],
+)
+def test_what_makes_no_night_is_refused_now(machine: Machine, arguments: tuple[str, ...], said: str) -> None:
+    refused = machine.recap(*ADD, *arguments)
+    assert refused.returncode == 2, refused.stdout
+    assert said in refused.stderr
+    assert not machine.table.exists()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.schedule.entries import Job, check_time, entry_text, jobs_in, with_entry, without_entry
+from pipelines.schedule.clock import check_time, last_time, next_time
+from pipelines.schedule.entries import Job, entry_text, jobs_in, with_entry, without_entry
+from pipelines.schedule.timers import unit_texts
 from recap.errors import ConfigError, UnknownName
 
 JOB = Job(name="fold", at="02:05", workspace="/data/ws", log="/data/ws/logs/x.log", command="recap run --task fold")
@@ -53,9 +58,19 @@ def test_other_times_are_refused(at: str) -> None:
         check_time(at)
 
 
-def test_the_entry_starts_at_its_time_every_day() -> None:
+@given(st.datetimes(), st.times().map(lambda time: time.strftime("%H:%M")))
+def test_the_last_and_the_next_time_lie_around_now_and_a_day_apart(now: datetime, at: str) -> None:
+    if not datetime(2, 1, 1) < now < datetime(9998, 1, 1):
+        return
+    before, after = last_time(at, now), next_time(at, now)
+    assert before <= now < after
+    assert after - before == timedelta(days=1)
+    assert before.strftime("%H:%M") == after.strftime("%H:%M") == at
+
+
+def test_the_entry_starts_every_hour_at_the_minute_of_its_time() -> None:
     begin, line, end = entry().splitlines()
-    assert line.startswith("5 2 * * * cd / && (")
+    assert line.startswith("5 * * * * (cd / && ")
     assert line.endswith(">> /data/ws/logs/x.log 2>&1")
     assert begin.startswith("# >>> recap schedule {")
     assert end == "# <<< recap schedule"
@@ -73,19 +88,18 @@ def test_cron_and_the_shell_pass_on_every_argument_as_it_was(
     text = entry_text(job, argv=["printf", "<%s>\\n", "", *arguments], directory=folder)
     done = subprocess.run(["sh", "-c", as_cron_runs_it(text)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
-    started, *said, ended = Path(job.log).read_text().splitlines()
-    assert started.endswith(" start")
-    assert said == [f"<{argument}>" for argument in ["", *arguments]]
-    assert ended == "exit code 0"
+    assert Path(job.log).read_text().splitlines() == [f"<{argument}>" for argument in ["", *arguments]]
 
 
-def test_the_log_says_the_exit_code(tmp_path: Path) -> None:
+def test_the_log_holds_what_every_start_says_also_of_what_went_wrong(tmp_path: Path) -> None:
     job = replace(JOB, log=str(tmp_path / "log"))
-    text = entry(job, "sh", "-c", "echo locked >&2; exit 4", directory=tmp_path)
-    for _ in range(2):
-        subprocess.run(["sh", "-c", as_cron_runs_it(text)], check=True)
-    lines = (tmp_path / "log").read_text().splitlines()
-    assert [line for line in lines if "start" not in line] == ["locked", "exit code 4"] * 2
+    quiet = {"capture_output": True, "text": True, "check": False}
+    for text in (entry(job, "sh", "-c", "echo locked >&2; exit 4"), entry(job, directory=tmp_path / "gone")):
+        done = subprocess.run(["sh", "-c", as_cron_runs_it(text)], **quiet)
+        assert (done.stdout, done.stderr) == ("", ""), "cron would send a mail every hour"
+    locked, gone = (tmp_path / "log").read_text().splitlines()
+    assert locked == "locked"
+    assert "gone" in gone
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x00", "\x7f"])
@@ -152,3 +166,35 @@ def test_an_entry_changed_by_hand_is_not_guessed_at(spoil: object) -> None:
     ):
         with pytest.raises(ConfigError, match="changed by hand"):
             use()
+
+
+def test_units_say_what_they_are_and_start_every_hour_and_after_a_sleep() -> None:
+    texts = unit_texts(
+        replace(JOB, directory="/a b/100%", by="systemd"), ["/bin/recap", "a b", '"q"', "$HOME", "5%", "\\"]
+    )
+    (service, text), (timer, times) = texts.items()
+    assert (service.removesuffix(".service"), service[:11]) == (timer.removesuffix(".timer"), "recap-fold-")
+    assert Job(**json.loads(text.partition("\n")[0].removeprefix("# recap schedule "))).name == "fold"
+    assert "WorkingDirectory=/a b/100%%\n" in text
+    assert 'ExecStart="/bin/recap" "a b" "\\"q\\"" "$$HOME" "5%%" "\\\\"\n' in text
+    assert "OnCalendar=*-*-* *:05:00\nPersistent=true\n" in times
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+def test_systemd_reads_the_units_without_a_complaint(tmp_path: Path) -> None:
+    texts = unit_texts(replace(JOB, directory=str(tmp_path), by="systemd"), ["/bin/sh", "-c", "true 'a b' $x 5%"])
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in texts)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert [line for line in checked.stderr.splitlines() if "recap" in line or str(tmp_path) in line] == []
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_unit_that_no_unit_can_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="control character"):
+        unit_texts(JOB, ["recap", "a\nb"])
