@@ -4,7 +4,7 @@ export OMP_NUM_THREADS ?= 1
 PY := .venv/bin/python
 TASK ?= shirt_folding
 
-.PHONY: help setup run smoke micro check test test-all gpu bench env-pusht env-metaworld env-aloha accept-golden lock clean
+.PHONY: help setup run smoke micro check test test-all gpu bench env-pusht env-metaworld env-aloha env-openpi accept-golden lock clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ env-metaworld: setup  ## The same in .envs/metaworld for gym_metaworld
 
 env-aloha: setup  ## The same in .envs/aloha for gym_aloha
 	@sh scripts/env.sh aloha
+
+env-openpi: setup  ## The stock client of `recap serve` in .envs/openpi, for its slow contract test
+	@sh scripts/env.sh openpi
 
 accept-golden: setup  ## Accept changed step code as output-neutral (or after a version bump)
 	$(PY) -m recap.code

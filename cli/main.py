@@ -28,6 +28,7 @@ from cli.lineage import lineage, rollback
 from cli.night import night
 from cli.options import DEFAULT_WORKSPACE, AsJson, Until, Workspace, with_run_options
 from cli.schedule import schedule_app
+from cli.serve import serve
 from cli.study import study_app
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ app.command()(doctor)
 app.command()(lineage)
 app.command()(rollback)
 app.command()(night)
+app.command()(serve)
 
 _INTERRUPTED = 130
 

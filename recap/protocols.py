@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from recap.specs import RobotSpec
 from recap.types import FloatArray, Observation, PrivilegedTruth
@@ -32,6 +32,51 @@ class Policy(Protocol):
 
     def act(self, observation: Observation, *, noise_seed: int) -> FloatArray:
         """[H, A] actions in robot units. The same observation and seed give the same chunk."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyFacts:
+    """What a policy says of what it sees and does."""
+
+    prompts: tuple[str, ...]
+    """Instructions that it was trained on, in words."""
+    cameras: tuple[str, ...]
+    state_names: tuple[str, ...]
+    """S names, in order."""
+    action_names: tuple[str, ...]
+    """A names, in order."""
+    chunk: int | None
+    """H, actions per call; None: it does not say."""
+    conditions: tuple[str, ...]
+    """Words of the advantage conditions that it can be told (policy.conditioning), "" for none."""
+    condition: str
+    """Words of the one that it acts by."""
+    guidance: float
+    """beta that it acts with; 1 is without guidance."""
+
+
+@runtime_checkable
+class ServedPolicy(Policy, Protocol):
+    """A policy that answers several robots in one pass, each as if it were alone."""
+
+    @property
+    def facts(self) -> PolicyFacts: ...
+
+    def check(self, observation: Observation) -> None:
+        """ConfigError, with what is wrong, for an observation that it cannot act on. Costs no pass."""
+        ...
+
+    def told(self, condition: str, guidance: float) -> Self:
+        """The same weights, told another condition and guidance. Costs no copy.
+
+        Raises:
+            ConfigError: it cannot be told so.
+        """
+        ...
+
+    def act_batch(self, observations: Sequence[Observation], *, noise_seeds: Sequence[int]) -> FloatArray:
+        """[B, H, A], each chunk that of `act` up to rounding, whatever else is in the batch."""
         ...
 
 

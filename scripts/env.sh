@@ -34,4 +34,4 @@ exec "$PWD/$env/bin/python" -c 'from cli.main import main; main()' "\$@"
 RECAP
 chmod +x "$env/bin/recap"
 printf '%s' "$want" > "$stamp"
-echo "env: $env/bin/recap knows the tasks of $name"
+echo "env: $env/bin/recap finds the packages of envs/$name first"

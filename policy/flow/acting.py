@@ -8,6 +8,8 @@ condition) and how much noise it starts from. Costs torch to load, neither trans
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +18,20 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from data.resize import letterbox
-from policy.conditioning import TEXTS, Condition
+from policy.conditioning import TEXTS, Condition, code_of
 from policy.flow.bundle import read_bundle
-from policy.flow.info import BundleInfo
+from policy.flow.info import PROMPT_SEPARATOR, BundleInfo
 from policy.flow.learner import float_images
 from policy.flow.network import EulerModulations, FlowNetwork, Prefix
+from policy.flow.prompt import PromptForm
 from recap.errors import ConfigError
+from recap.protocols import PolicyFacts
 from recap.training.runtime import CPU, Runtime
 from recap.types import FloatArray, FrameArray, Observation
 
 
 class FlowActor:
-    """A Policy (recap.protocols). Build it with `load_policy`."""
+    """A ServedPolicy (recap.protocols). Build it with `load_policy`."""
 
     def __init__(self, network: FlowNetwork, info: BundleInfo, runtime: Runtime = CPU) -> None:
         # Half of the memory, and nothing is rounded anew at every step of a flow.
@@ -54,6 +58,43 @@ class FlowActor:
         """Actions of a chunk that are meant to be sent before the next call."""
         return self.info.execute
 
+    @property
+    def facts(self) -> PolicyFacts:
+        """What it sees and does. Trained without conditions it can be told none."""
+        info = self.info
+        return PolicyFacts(
+            prompts=tuple(info.task.split(PROMPT_SEPARATOR)),
+            cameras=info.cameras,
+            state_names=info.state_names,
+            action_names=info.action_names,
+            chunk=info.chunk,
+            conditions=TEXTS if info.condition else ("",),
+            condition=info.condition,
+            guidance=info.guidance,
+        )
+
+    def check(self, observation: Observation) -> None:
+        """ConfigError for a missing camera, a state of another shape or a prompt longer than in training."""
+        self._check_shapes(observation)
+        tokens = _longest(self.network.form, observation.prompt, len(self.info.state_names))
+        if tokens > self.info.prompt_tokens:
+            raise ConfigError(
+                f"{self.network.family}: a prompt of up to {tokens} tokens, expected at most {self.info.prompt_tokens}"
+            )
+
+    def told(self, condition: str, guidance: float) -> FlowActor:
+        """The same weights, told another condition (its words) and guidance.
+
+        Raises:
+            ConfigError: there is no such condition, it was trained without any, or guidance has nothing to mix.
+        """
+        code_of(condition)
+        if condition not in self.facts.conditions:
+            raise ConfigError(f"{self.network.family}: trained without advantage conditions, cannot hear {condition!r}")
+        if guidance != 1.0 and not condition:
+            raise ConfigError(f"{self.network.family}: guidance {guidance:g} without a condition, expected 1")
+        return FlowActor(self.network, replace(self.info, condition=condition, guidance=guidance), self.runtime)
+
     def act(self, observation: Observation, *, noise_seed: int) -> FloatArray:
         """[H, A] actions in robot units. The same observation and seed give the same bits.
 
@@ -64,31 +105,27 @@ class FlowActor:
         return chunk
 
     def act_batch(self, observations: Sequence[Observation], *, noise_seeds: Sequence[int]) -> FloatArray:
-        """[B, H, A] actions for B observations that share one prompt.
+        """[B, H, A] actions for B observations, whatever the prompt of each.
 
         Equal to B single calls up to rounding: matrix products of another height sum in another order.
         """
         info = self.info
-        if len({observation.prompt for observation in observations}) != 1:
-            raise ConfigError(f"{self.network.family}: the observations of one batch must share their prompt")
+        for observation in observations:
+            self._check_shapes(observation)
         images = torch.from_numpy(np.stack([self._frames(observation) for observation in observations]))
         state = np.stack([observation.state for observation in observations]).astype(np.float32)
-        if state.shape[1] != len(info.state_names):
-            raise ConfigError(
-                f"{self.network.family}: state of {state.shape[1]} numbers, expected {len(info.state_names)}"
-            )
         scaled = info.stats.state.apply(state)
         noise = torch.stack([chunk_noise(seed, info.chunk, len(info.action_names)) for seed in noise_seeds])
         noise = F.pad(info.noise_scale * noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
-        sampled = self._sample(images, observations[0].prompt, scaled, noise)
+        sampled = self._sample(images, [observation.prompt for observation in observations], scaled, noise)
         action = info.stats.action.invert(sampled[..., : len(info.action_names)].cpu().numpy())
         return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)
 
-    def _sample(self, images: Tensor, prompt: str, state: FloatArray, noise: Tensor) -> Tensor:
+    def _sample(self, images: Tensor, prompts: Sequence[str], state: FloatArray, noise: Tensor) -> Tensor:
         """[B, H, F] normalised actions on the device, from images [B, C, s, s, 3], state [B, S] and noise [B, H, F]."""
         move = self.runtime.move
         with torch.inference_mode(), self.runtime.autocast():
-            prefix = self._prefix(float_images(move(images)), prompt, state)
+            prefix = self._prefix(float_images(move(images)), prompts, state)
             return self.network.sample(
                 prefix,
                 move(noise)[:, None],
@@ -98,7 +135,7 @@ class FlowActor:
                 modulations=self._modulations_for(len(prefix.length)),
             )[:, 0]
 
-    def _prefix(self, images: Tensor, prompt: str, state: FloatArray) -> Prefix:
+    def _prefix(self, images: Tensor, prompts: Sequence[str], state: FloatArray) -> Prefix:
         """Of B observations; with guidance of 2 B, first with condition, then without, over the same image features.
 
         Of B with guidance too where the prompt carries no condition.
@@ -109,9 +146,9 @@ class FlowActor:
         if info.guidance != 1.0 and network.sizes.condition != "embedding":
             told, features = [*told, Condition.NONE], torch.cat([features, features])
         states = np.concatenate([state] * len(told))
-        tokens, written = network.form.mixed_tokens(
-            (prompt,), np.zeros(len(states), np.int64), states, np.repeat(told, len(state))
-        )
+        different = list(dict.fromkeys(prompts))
+        which = np.array([different.index(prompt) for prompt in prompts] * len(told), np.int64)
+        tokens, written = network.form.mixed_tokens(different, which, states, np.repeat(told, len(state)))
         return network.prefix_after(
             features,
             move(torch.from_numpy(tokens)),
@@ -130,15 +167,25 @@ class FlowActor:
             )
         return self._modulations[1]
 
-    def _frames(self, observation: Observation) -> FrameArray:
+    def _check_shapes(self, observation: Observation) -> None:
+        wanted, got = len(self.info.state_names), observation.state.shape
+        if got != (wanted,):
+            raise ConfigError(f"{self.network.family}: state of {' x '.join(map(str, got))} numbers, expected {wanted}")
         missing = [name for name in self.info.cameras if name not in observation.frames]
         if missing:
             raise ConfigError(
                 f"{self.network.family}: no frame of {', '.join(missing)}; got {sorted(observation.frames)}"
             )
+
+    def _frames(self, observation: Observation) -> FrameArray:
         size = self.network.sizes.image_size
         frames = [letterbox(observation.frames[name][None], size, size) for name in self.info.cameras]
         return np.concatenate(frames)
+
+
+@lru_cache(maxsize=256)
+def _longest(form: PromptForm, prompt: str, states: int) -> int:
+    return form.longest(prompt, states)
 
 
 def chunk_noise(seed: int, steps: int, width: int) -> Tensor:

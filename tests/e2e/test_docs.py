@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 from bench_recording import install, leader_file, robot_file, terminal
 from docs_pages import PAGES, ROOT, Block, blocks, fault, filled, required, spoken
+from tests.support.serving import Robot
 from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.annotation import write_waiting
@@ -369,6 +371,41 @@ def a_task_in_a_package(reader: Reader, block: Block) -> None:
     )
 
 
+# docs/serve.md
+
+
+def served(reader: Reader, block: Block) -> None:
+    """On a free port of this machine; the example of the page asks it, with a stand-in for what is not installed."""
+    *before, command = block.text.splitlines()
+    for line in before:
+        reader.types(line)
+    words = shlex.split(filled(command, PLACEHOLDERS))
+    token = (reader.folder / "token").read_text().strip() if "--token-file" in words else ""
+    words = ["127.0.0.1" if word == "0.0.0.0" else word for word in words]
+    with subprocess.Popen(
+        [*words, "--port", "0"], cwd=reader.folder, env=reader.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            address = re.search(r"ws://(\S+)", said := process.stderr.readline())
+            assert address, said + process.stderr.read()
+            with Robot(address[1], token=token) as robot:
+                assert robot.metadata["execute"] >= 1
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def asked(reader: Reader, block: Block) -> None:
+    """The stock client is in an environment of its own, where a contract test makes the same calls."""
+    ast.parse(block.text)
+    stock = (ROOT / "tests/contract/serving/ask_with_stock_client.py").read_text()
+    for call in ("WebsocketClientPolicy(", ".get_server_metadata()", '.infer(question(number % rows))["actions"]'):
+        assert call in stock
+        assert call.partition("(question")[0] in block.text
+
+
 # docs/tracking.md
 
 
@@ -405,6 +442,7 @@ HANDLERS: dict[str, dict[str, Handler]] = {
         "# >>> recap schedule": an_entry,
         "recap gc": lines(),
     },
+    "docs/serve.md": {"recap serve": served, "from openpi_client": asked, "head -c 24": served},
     "docs/study.md": {"recap study run": lines()},
     "docs/tasks.md": {"from data.rollout": a_demonstration},
     "docs/tracking.md": {"mlflow ui": mlflow_ui},
@@ -412,7 +450,7 @@ HANDLERS: dict[str, dict[str, Handler]] = {
 """{page: {beginning of a block: who does it}}."""
 OWN_WORKSPACE = ("docs/datasets.md", "docs/robots.md", "docs/tasks.md", "docs/tracking.md")
 """Pages that begin with nothing."""
-SLOW = ("docs/annotation.md", "docs/datasets.md", "docs/offline.md", "docs/robots.md")
+SLOW = ("docs/annotation.md", "docs/datasets.md", "docs/offline.md", "docs/robots.md", "docs/serve.md")
 
 
 def walk(page: str) -> list[tuple[Block, Handler | None]]:

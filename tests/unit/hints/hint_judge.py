@@ -40,6 +40,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/preflight/recorded.py": RUN,
     "pipelines/presets/": RUN,
     "pipelines/schedule/": ("night", "schedule add", "schedule list", "schedule remove", "schedule run-now"),
+    "pipelines/serving.py": ("serve",),
     "pipelines/settings.py": RUN,
     "pipelines/steps/": RUN,
     "recap/contents.py": RUN,
@@ -47,6 +48,7 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "recap/training/": RUN,
     "recap/workspace.py": ("run", "resume", "status", "data import"),
     "value_model/": RUN,
+    "policy/serving/": ("serve",),
     "policy/": RUN,
 }
 """{file or folder: commands that can raise its errors}: an option that stands alone in a hint is one of theirs."""
