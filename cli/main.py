@@ -27,6 +27,7 @@ from cli.gc import gc
 from cli.lineage import lineage, rollback
 from cli.night import night
 from cli.options import DEFAULT_WORKSPACE, AsJson, Until, Workspace, with_run_options
+from cli.policies import evaluate, export
 from cli.schedule import schedule_app
 from cli.serve import serve
 from cli.study import study_app
@@ -50,6 +51,8 @@ app.command()(lineage)
 app.command()(rollback)
 app.command()(night)
 app.command()(serve)
+app.command()(export)
+app.command()(evaluate)
 
 _INTERRUPTED = 130
 

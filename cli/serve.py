@@ -37,6 +37,7 @@ def serve(
     from dataclasses import asdict
 
     from pipelines import serving
+    from pipelines.policies.found import find_policy
     from policy.serving.access import check_exposure, read_token
     from policy.serving.server import ServingConfig
     from recap.training.config import RuntimeConfig
@@ -44,13 +45,15 @@ def serve(
     token = read_token(token_file)
     check_exposure(host, token)
     config = ServingConfig(host=host, port=port, max_batch=max_batch, max_wait_ms=max_wait_ms, seed=seed)
-    found = serving.find(workspace, target, task)
+    found = find_policy(workspace, target)
+    tasks = serving.tasks_served(found, task)
+    settings = RuntimeConfig(device=device, dtype=dtype)
 
     def ready(address: str) -> None:
         # stderr, so that the one JSON object stays alone on stdout.
-        typer.echo(f"{found.what} at ws://{address}   (http://{address}/metrics, /healthz; Ctrl-C ends)", err=True)
+        typer.echo(f"{found.name} at ws://{address}   (http://{address}/metrics, /healthz; Ctrl-C ends)", err=True)
 
-    summary = serving.serve(found, config, token=token, runtime=RuntimeConfig(device=device, dtype=dtype), ready=ready)
+    summary = serving.serve(found, tasks, config, token=token, runtime=settings, ready=ready)
     typer.echo(
         json.dumps(asdict(summary)) if as_json else f"{summary.answered} requests answered, {summary.errors} errors"
     )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.facts import ActingFacts
@@ -24,7 +23,7 @@ from pipelines.preflight.ahead import check_settings, check_world
 from pipelines.steps.checkpoint_selection.step import SelectionFacts
 from pipelines.steps.condition_probe.step import ProbeFacts
 from pipelines.steps.record.step import RecordFacts
-from pipelines.wiring import Arm, add_imitation, add_training, foreign_policy, join
+from pipelines.wiring import Arm, acting, add_imitation, add_training, join
 from recap.errors import ConfigError
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 from recap.specs import Split, start_seeds
@@ -66,7 +65,7 @@ def build_graph(config: RunConfig) -> Graph:
 
 def _imitation(graph: Graph, config: RunConfig) -> _State:
     """Iteration 0: demonstrations, weights to start from, imitation with every frame positive."""
-    _check_starts(Split.TRAIN, config.demos.episodes, 0, "demos.episodes", limit=ROLLOUTS_FROM)
+    check_starts(Split.TRAIN, config.demos.episodes, 0, "demos.episodes", limit=ROLLOUTS_FROM)
     recorded = {
         f"0-{task}": graph.add(
             NodeName(0, "record", task),
@@ -85,14 +84,14 @@ def _imitation(graph: Graph, config: RunConfig) -> _State:
 def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _State:
     """Iteration k >= 1: experience of the champion, values, labels, a challenger, the gate."""
     offset = ROLLOUTS_FROM + (k - 1) * config.rollouts.starts
-    _check_starts(Split.TRAIN, config.rollouts.starts, offset, "rollouts.attempts")
+    check_starts(Split.TRAIN, config.rollouts.starts, offset, "rollouts.attempts")
     new = {
         f"{k}-{task}": graph.add(
             NodeName(k, "record", task),
             "record",
             config.rollouts,
             RecordFacts(
-                tasks=(task,), role="rollouts", first_seed=offset, **{**_env(config), "noise_seed": config.seed}
+                tasks=(task,), role="rollouts", first_seed=offset, **{**acting(config), "noise_seed": config.seed}
             ),
             policy=state.champion,
         )["episodes"]
@@ -116,12 +115,12 @@ def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _Sta
     if config.gated:
         # Other starts in every iteration: what one promotion was decided on must not decide the next.
         offset = (k - 1) * config.gate.cap
-        _check_starts(Split.GATE, config.gate.cap, offset, "gate.cap")
+        check_starts(Split.GATE, config.gate.cap, offset, "gate.cap")
         champion = graph.add(
             NodeName(k, "gate"),
             "gate",
             config.gate,
-            ActingFacts(tasks=config.tasks, first_seed=offset, **_env(config)),
+            ActingFacts(tasks=config.tasks, first_seed=offset, **acting(config)),
             champion=state.champion,
             challenger=challenger,
         )["champion"]
@@ -135,10 +134,10 @@ def _improvement(graph: Graph, config: RunConfig, state: _State, k: int) -> _Sta
 
 
 def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle, arm: Arm | None = None) -> OutputRef:
-    _check_starts(Split.VALIDATION, config.checkpoint_selection.attempts, 0, "checkpoint_selection.attempts")
+    check_starts(Split.VALIDATION, config.checkpoint_selection.attempts, 0, "checkpoint_selection.attempts")
     # All positive in iteration 0, or never told anything: there is no other condition for a guidance to push away from.
     guide = k > 0 and config.policy.told
-    facts = SelectionFacts(tasks=config.tasks, guide=guide, **_env(config))
+    facts = SelectionFacts(tasks=config.tasks, guide=guide, **acting(config))
     settings = config.checkpoint_selection
     return graph.add(
         NodeName(k, "checkpoint_selection", arm.name if arm else ""),
@@ -151,9 +150,9 @@ def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle, arm: Ar
 
 def _evaluate(graph: Graph, config: RunConfig, k: int, policy: OutputRef, arm: Arm | None = None) -> None:
     split = Split[config.evaluate.split.upper()]
-    _check_starts(split, config.evaluate.attempts, 0, "evaluate.attempts")
+    check_starts(split, config.evaluate.attempts, 0, "evaluate.attempts")
     for task in config.tasks:
-        facts = ActingFacts(tasks=(task,), **_env(config))
+        facts = ActingFacts(tasks=(task,), **acting(config))
         name = NodeName(k, "evaluate", arm.of_task(task) if arm else task)
         graph.add(name, "evaluate", config.evaluate, facts, policy=policy)
 
@@ -165,24 +164,14 @@ def _probe(
     # Who was never told "negative" has no condition to be asked about.
     if not config.condition_probe.attempts or (rule and ARMS.get(rule).constant):
         return
-    _check_starts(Split.VALIDATION, config.condition_probe.attempts, 0, "condition_probe.attempts")
-    facts = ProbeFacts(tasks=config.tasks, arm=arm.name if arm else config.labels, **_env(config))
+    check_starts(Split.VALIDATION, config.condition_probe.attempts, 0, "condition_probe.attempts")
+    facts = ProbeFacts(tasks=config.tasks, arm=arm.name if arm else config.labels, **acting(config))
     name = NodeName(k, "condition_probe", arm.name if arm else "")
     graph.add(name, "condition_probe", config.condition_probe, facts, policy=policy, experience=experience)
 
 
-def _env(config: RunConfig) -> dict[str, Any]:
-    """Of a step in which a policy acts."""
-    return {
-        "env": config.env,
-        "noise_seed": config.noise_seed,
-        "workers": config.workers,
-        "runtime": config.runtime,
-        "policy": foreign_policy(config),
-    }
-
-
-def _check_starts(split: Split, count: int, offset: int, setting: str, *, limit: int | None = None) -> None:
+def check_starts(split: Split, count: int, offset: int, setting: str, *, limit: int | None = None) -> None:
+    """Raises ConfigError, naming the setting, if a split has not so many starts from `offset` on."""
     try:
         start_seeds(split, count, offset=offset)
         problem = f"{count} demonstrations, and rollouts begin at {limit}" if limit and count > limit else ""

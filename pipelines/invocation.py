@@ -29,6 +29,12 @@ def option(flag: str, text: str, *, kind: Any = str | None, default: Any = None)
     return field(default=default, metadata={"flag": flag, "help": text, "kind": kind})
 
 
+def option_of_run(name: str) -> Any:
+    """A field of another command that means what it means for `recap run`."""
+    item = next(one for one in fields(Invocation) if one.name == name)
+    return option(item.metadata["flag"], item.metadata["help"], kind=item.metadata["kind"], default=item.default)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Invocation:
     """One `recap run` command line. None: the preset's."""

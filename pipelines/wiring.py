@@ -293,6 +293,17 @@ def foreign_policy(config: RunConfig) -> Any:
     return model if is_plugin(model) else None
 
 
+def acting(config: RunConfig) -> dict[str, Any]:
+    """Facts of every step in which a policy acts."""
+    return {
+        "env": config.env,
+        "noise_seed": config.noise_seed,
+        "workers": config.workers,
+        "runtime": config.runtime,
+        "policy": foreign_policy(config),
+    }
+
+
 def join(graph: Graph, k: int, stage: str, sets: Mapping[str, OutputRef]) -> OutputRef:
     """The union of sets of episodes; one set is itself."""
     if len(sets) == 1:

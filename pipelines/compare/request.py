@@ -7,19 +7,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.invocation import Invocation, option
+from pipelines.invocation import Invocation, option, option_of_run
 from recap.errors import ConfigError, UnknownName
 from recap.workspace import check_name
 
 ABLATIONS = ("future_state", "K", "views", "backbone", "pretrained")
 NONE = "none"
 DEFAULT_VALUES = ("viva", "clock", "state_only")
-
-
-def _as_of_run(name: str) -> Any:
-    """An option that means what it means for `recap run`."""
-    item = next(one for one in fields(Invocation) if one.name == name)
-    return option(item.metadata["flag"], item.metadata["help"], kind=item.metadata["kind"], default=item.default)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +40,9 @@ class Comparison:
     preset: str | None = option("--preset", "With --demos: size of the models: sim, smoke or micro.")
     seed: int | None = option("--seed", "The first training seed; by default that of the run.", kind=int | None)
     name: str | None = option("--name", "Name of the comparison; by default made from that of the run.")
-    executor: str | None = _as_of_run("executor")
-    tracker: str | None = _as_of_run("tracker")
-    settings: tuple[str, ...] = _as_of_run("settings")
+    executor: str | None = option_of_run("executor")
+    tracker: str | None = option_of_run("tracker")
+    settings: tuple[str, ...] = option_of_run("settings")
     run: str | None = None
     """Whose experience it is; None with --demos, or for the latest run."""
 

@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policy.conditioning import TEXTS
-from policy.flow.info import BundleInfo
+from policy.flow.info import BundleInfo, Layout
+from policy.flow.lerobot.files import PREFIX, WEIGHTS
 from policy.flow.network import FlowNetwork
 from policy.flow.scaling import PolicyStats, Scaling
 from policy.flow.tokenizer import FILE_NAME, LOCAL, FileTokenizer
@@ -38,16 +39,22 @@ _OLDER: Mapping[int, Mapping[str, str]] = {2: {"condition": "tag"}, 3: {}}
 _LIBRARIES = ("torch", "lerobot", "numpy", "recap-rl")
 
 
-def write_bundle(path: Path, network: FlowNetwork, info: BundleInfo) -> str:
-    """Writes the folder and returns its policy id. Nothing is renamed: the caller commits the folder."""
+def write_bundle(path: Path, network: FlowNetwork, info: BundleInfo, layout: Layout | None = None) -> str:
+    """Writes the folder and returns its policy id. Nothing is renamed: the caller commits the folder.
+
+    With a layout other than the family's, what another library loads; `read_bundle` knows that of LeRobot.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    layout = network.layout
+    layout = layout or network.layout
+    weights = network.state_dict()
+    weights |= layout.beside(weights)
     save_file(
-        {f"{layout.prefix}{name}": value.detach().contiguous() for name, value in network.state_dict().items()},
+        {f"{layout.prefix}{name}": value.detach().contiguous() for name, value in weights.items()},
         path / layout.weights,
         metadata={"format": "pt"},
     )
     for name, content in layout.files(info).items():
+        (path / name).parent.mkdir(exist_ok=True)
         if name.endswith(".safetensors"):
             save_file({key: torch.from_numpy(value) for key, value in content.items()}, path / name)
         else:
@@ -168,13 +175,15 @@ def read_bundle[N: FlowNetwork](kind: type[N], path: Path) -> tuple[N, BundleInf
         ArtifactCorrupt: a file is missing, or the weights are not those of the network the bundle describes.
     """
     info, layout = read_info(kind, path), kind.layout
+    exported = (path / WEIGHTS).is_file() and not (path / layout.weights).is_file()
+    name, prefix = (WEIGHTS, PREFIX) if exported else (layout.weights, layout.prefix)
     try:
-        weights = load_file(path / layout.weights)
+        weights = load_file(path / name)
     except OSError as error:
-        raise ArtifactCorrupt(f"policy bundle {path}: {layout.weights}: {error}") from error
+        raise ArtifactCorrupt(f"policy bundle {path}: {name}: {error}") from error
     with torch.device("meta"):
         network = kind(info.network, info.tokenizer)
-    weights = {name.removeprefix(layout.prefix): value for name, value in weights.items()}
+    weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     there = {name: tuple(value.shape) for name, value in weights.items()}
     if wrong := differences(kind, shapes_of(network), there):
         raise ArtifactCorrupt(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.flow.checks import check, check_conditioning, check_published
 from policy.flow.config import FlowConfig, base_config, network_sizes, relative_dims
+from policy.flow.lerobot.files import LeRobotType
 from policy.flow.prompt import PromptForm
 from policy.flow.sizes import NetworkSizes
-from policy.models import Acting, PolicyFamily
+from policy.models import Acting, Exported, PolicyFamily, TrainedFor
 from recap.hub import located
 from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
+from recap.types import Observation
 
 if TYPE_CHECKING:
     from policy.flow.acting import FlowActor
@@ -30,6 +32,7 @@ def flow_family(
     presets: Mapping[str, Callable[..., Any]],
     kind: Callable[[], type[FlowNetwork]],
     published: NetworkSizes,
+    lerobot: LeRobotType,
     loaded_by: tuple[str, ...] = (),
     licences: Mapping[str, str],
 ) -> PolicyFamily:
@@ -42,6 +45,7 @@ def flow_family(
         presets: as in PolicyFamily.
         kind: imports its network, which costs torch: called when a policy is trained or loaded.
         published: sizes of the published weights.
+        lerobot: as what LeRobot's tools load an exported policy.
         loaded_by: as in PolicyFamily.
         licences: as in PolicyFamily.
     """
@@ -65,6 +69,16 @@ def flow_family(
         from policy.flow.bundle import with_condition
 
         return with_condition(kind(), path, out, words)
+
+    def export(path: Path, out: Path, place: Path, observations: Sequence[Observation]) -> Exported:
+        from policy.flow.lerobot.export import export
+
+        return export(kind(), lerobot, path, out, place, observations)
+
+    def trained_for(path: Path) -> TrainedFor:
+        from policy.flow.bundle import read_info
+
+        return read_info(kind(), path).trained_for
 
     def needs(*args: Any, **kwargs: Any) -> Needs:
         from policy.flow.needs import flow_needs
@@ -107,4 +121,6 @@ def flow_family(
         acts_by=("guidance", "noise_scale"),
         with_acting=with_acting,
         with_condition=with_condition,
+        export=export,
+        trained_for=trained_for,
     )

@@ -9,6 +9,7 @@ from typing import Any
 from policy.flow.scaling import PolicyStats
 from policy.flow.sizes import NetworkSizes
 from policy.flow.tokenizer import LOCAL, Tokenizer
+from policy.models import TrainedFor
 
 PROMPT_SEPARATOR = "; "
 
@@ -42,6 +43,17 @@ class BundleInfo:
     policy_id: str = ""
     """Identity of the folder's logical content; known once it is written."""
 
+    @property
+    def trained_for(self) -> TrainedFor:
+        """The robot and the prompts."""
+        return TrainedFor(
+            prompts=tuple(self.task.split(PROMPT_SEPARATOR)),
+            cameras=self.cameras,
+            state_names=self.state_names,
+            action_names=self.action_names,
+            state_range=(self.stats.state.q01, self.stats.state.q99),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
@@ -51,5 +63,7 @@ class Layout:
     """Name of the file of weights (safetensors)."""
     prefix: str = ""
     """Of every weight's name there."""
+    beside: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda weights: {}
+    """{name: tensor} that the other library wants beside the network's weights."""
     files: Callable[[BundleInfo], Mapping[str, Any]]
     """{name: what it holds}: JSON, bytes, or {name: array} where the name ends with .safetensors."""

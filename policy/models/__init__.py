@@ -6,7 +6,7 @@ Owns what a family must offer. Knows no network: importing this package costs ne
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from recap.protocols import Policy
 from recap.registry import Registry
 from recap.specs import RobotSpec
 from recap.training.runtime import CPU, Runtime
+from recap.types import FloatArray, Observation
 
 if TYPE_CHECKING:
     from recap.training.needs import Needs
@@ -58,6 +59,35 @@ def _told_in_codes(config: Any, way: str) -> None:
 
 def _shorter(config: Any, steps: int) -> Any:
     return replace(config, fit=replace(config.fit, steps=steps))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainedFor:
+    """What a bundle says of the robot and the instructions that it was trained on."""
+
+    prompts: tuple[str, ...]
+    """In words."""
+    cameras: tuple[str, ...]
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    state_range: tuple[FloatArray, FloatArray]
+    """[S] 1 % and 99 % quantile of the state, in its units."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """A folder that LeRobot loads."""
+
+    type: str
+    """LeRobot's name for such policies."""
+    note: str
+    """Why it is not a type that LeRobot has itself; "" if it is, or there is none."""
+    difference: float
+    """Largest difference of an action to recap's own, in its unit."""
+    execute: int
+    """Actions of a chunk that are meant to be sent."""
+    relative: bool
+    """Some actions are planned relative to the state."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +147,13 @@ class PolicyFamily:
     loaded_by: tuple[str, ...] = ()
     """Other libraries that load its bundles as they lie there."""
 
+    export: Callable[[Path, Path, Path, Sequence[Observation]], Exported] | None = None
+    """export(bundle, out, place, observations): writes to `out`, which is moved to `place` afterwards, a folder that
+    LeRobot loads and `load` takes too, and has LeRobot act from it on the observations, which share an instruction.
+    None: LeRobot cannot load its policies."""
+    trained_for: Callable[[Path], TrainedFor] | None = None
+    """trained_for(bundle) -> what it says of robot and instructions. None: its bundles do not say."""
+
     networks: bool = False
     """Computes with torch: its train and load take a further argument, runtime= (see `at`)."""
 
@@ -159,7 +196,7 @@ def with_acting(bundle: Path, out: Path, acting: Acting) -> str:
         ArtifactCorrupt: the folder has no readable recap.json.
         ConfigError: that policy cannot act so.
     """
-    return _family_of_bundle(bundle).with_acting(bundle, out, acting)
+    return family_of_bundle(bundle).with_acting(bundle, out, acting)
 
 
 def with_condition(bundle: Path, out: Path, words: str) -> str:
@@ -169,7 +206,7 @@ def with_condition(bundle: Path, out: Path, words: str) -> str:
         ArtifactCorrupt: the folder has no readable recap.json.
         ConfigError: that policy cannot hear them.
     """
-    return _family_of_bundle(bundle).with_condition(bundle, out, words)
+    return family_of_bundle(bundle).with_condition(bundle, out, words)
 
 
 def load_policy(path: Path, *, runtime: Runtime = CPU) -> Policy:
@@ -179,11 +216,12 @@ def load_policy(path: Path, *, runtime: Runtime = CPU) -> Policy:
         ArtifactCorrupt: the folder has no readable recap.json.
         UnknownName: no such family.
     """
-    family = _family_of_bundle(path)
+    family = family_of_bundle(path)
     return family.load(path, **family.at(runtime))
 
 
-def _family_of_bundle(path: Path) -> PolicyFamily:
+def family_of_bundle(path: Path) -> PolicyFamily:
+    """The family that the recap.json of a bundle folder names; errors as `load_policy`."""
     try:
         family = json.loads((path / "recap.json").read_bytes())["family"]
     except (OSError, ValueError, KeyError) as error:

@@ -73,6 +73,8 @@ PLACEHOLDERS = {
     "ID": "0123",
     "FILE": "some.yaml",
     "BUNDLE": "some",
+    "POLICY": RUN,
+    "AGAINST": RUN,
     "W": "runs",
     "P": "micro",
     "K": "2",
@@ -219,6 +221,16 @@ def task_file(reader: Reader, block: Block) -> None:
     path = reader.folder / f"{block.first.partition(': ')[2]}.yaml"
     path.write_text(block.text)
     assert read_task_file(path).spec.max_steps == 421
+
+
+# docs/export.md
+
+
+def evaluated(reader: Reader, block: Block) -> None:
+    """The second line against the folder that the block before it exported."""
+    first, second = (filled(line, {**PLACEHOLDERS, "DIR": "exported"}) for line in block.commands)
+    assert "throughput" in reader.types(first)
+    assert "first minus second on the same 2 starts" in reader.types(second)
 
 
 # docs/engine.md and docs/tasks.md
@@ -430,6 +442,7 @@ HANDLERS: dict[str, dict[str, Handler]] = {
     "docs/compare.md": {"recap compare": lines("--unseen-task none")},
     "docs/datasets.md": {"recap data import": datasets, "id: yellow_can": task_file},
     "docs/engine.md": {"@dataclass": a_step_of_ones_own},
+    "docs/export.md": {"recap export": lines(values={"DIR": "exported"}), "recap evaluate": evaluated},
     "docs/offline.md": {"recap run": offline, "recap schedule add": lines(MICRO)},
     "docs/robots.md": {
         "recap data record": recorded,
@@ -450,7 +463,14 @@ HANDLERS: dict[str, dict[str, Handler]] = {
 """{page: {beginning of a block: who does it}}."""
 OWN_WORKSPACE = ("docs/datasets.md", "docs/robots.md", "docs/tasks.md", "docs/tracking.md")
 """Pages that begin with nothing."""
-SLOW = ("docs/annotation.md", "docs/datasets.md", "docs/offline.md", "docs/robots.md", "docs/serve.md")
+SLOW = (
+    "docs/annotation.md",
+    "docs/datasets.md",
+    "docs/export.md",
+    "docs/offline.md",
+    "docs/robots.md",
+    "docs/serve.md",
+)
 
 
 def walk(page: str) -> list[tuple[Block, Handler | None]]:

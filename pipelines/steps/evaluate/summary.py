@@ -6,10 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.steps.evaluate.outputs import EvaluatedAttempt, SuccessSummary, ThroughputSummary
+from pipelines.steps.evaluate.outputs import EvaluatedAttempt, Evaluation, SuccessSummary, ThroughputSummary, Timing
 from recap.errors import ConfigError
 from recap.specs import TaskSpec
-from recap.stats import is_success, paired_success_difference, throughput_estimate, wilson_interval
+from recap.stats import (
+    is_success,
+    paired_success_difference,
+    paired_throughput_difference,
+    throughput_estimate,
+    wilson_interval,
+)
 from recap.types import Attempt, Outcome
 
 BOOTSTRAP_SEED = 0
@@ -24,6 +30,15 @@ class PairedDifference:
     low: float
     high: float
     starts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedThroughput:
+    """Successes per hour of one policy minus that of another over the same starts, with its 95 % bootstrap interval."""
+
+    difference: float
+    low: float
+    high: float
 
 
 def success_summary(attempts: Sequence[Attempt]) -> SuccessSummary:
@@ -72,6 +87,36 @@ def paired_difference(first: Sequence[EvaluatedAttempt], second: Sequence[Evalua
     seeds = sorted(won_a)
     estimate = paired_success_difference([won_a[seed] for seed in seeds], [won_b[seed] for seed in seeds])
     return PairedDifference(difference=estimate.value, low=estimate.low, high=estimate.high, starts=len(seeds))
+
+
+def paired_throughput(
+    first: tuple[Evaluation, Timing], second: tuple[Evaluation, Timing], spec: TaskSpec
+) -> PairedThroughput:
+    """Throughput of `first` minus that of `second` over the same starts.
+
+    Raises:
+        ConfigError: not the same starts.
+    """
+    timed = []
+    for evaluation, timing in (first, second):
+        late = {one.start_seed: one.inference_s for one in timing.attempts}
+        ordered = sorted(evaluation.attempts, key=lambda one: one.start_seed)
+        timed.append(
+            [
+                Attempt(
+                    start_seed=one.start_seed,
+                    outcome=one.outcome,
+                    steps=one.steps,
+                    human_steps=one.human_steps,
+                    inference_s=late[one.start_seed],
+                )
+                for one in ordered
+            ]
+        )
+    estimate = paired_throughput_difference(
+        *timed, max_steps=spec.max_steps, rate_hz=spec.rate_hz, reset_s=spec.reset_s, seed=BOOTSTRAP_SEED
+    )
+    return PairedThroughput(difference=estimate.value, low=estimate.low, high=estimate.high)
 
 
 def count_by_task(tasks: Sequence[str], won: Sequence[bool]) -> dict[str, int]:

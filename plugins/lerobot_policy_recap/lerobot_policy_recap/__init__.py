@@ -1,5 +1,6 @@
-"""Registers recap's policy type with LeRobot; LeRobot imports this by itself."""
+"""Registers recap's policy types with LeRobot; LeRobot imports this by itself."""
 
-from policy.models.pi05 import lerobot_plugin
+from policy.models.gigabrain0 import lerobot_plugin as gigabrain0
+from policy.models.pi05 import lerobot_plugin as pi05
 
-__all__ = ["lerobot_plugin"]
+__all__ = ["gigabrain0", "pi05"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from policy.flow.family import flow_family
 from policy.models import POLICIES
 from policy.models.gigabrain0.config import GigaBrain0Config, published_preset, small_preset, tiny_preset
+from policy.models.gigabrain0.layout import LEROBOT
 from policy.models.gigabrain0.prompt import PROMPT
 from policy.models.gigabrain0.sizes import published
 
@@ -37,5 +38,6 @@ POLICIES.add(
             "Terms of Use (ai.google.dev/gemma/terms)",
             "tokenizer": "PaliGemma's card names the Gemma Terms of Use (ai.google.dev/gemma/terms)",
         },
+        lerobot=LEROBOT,
     ),
 )

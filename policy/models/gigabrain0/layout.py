@@ -6,6 +6,8 @@ config.json                              settings of giga-models' policy class
 diffusion_pytorch_model.safetensors      weights under the released names
 norm_stats.json                          quantiles of state and action, the latter after deltas and padding
 tokenizer.json                           the prompt's tokens, for the `tokenizers` library
+
+LeRobot has no such class: for its tools a bundle is exported as type recap_gigabrain0 (policy.flow.lerobot).
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ from typing import Any
 import numpy as np
 
 from policy.flow.info import BundleInfo, Layout
-from policy.flow.scaling import Scaling
+from policy.flow.lerobot.files import LeRobotType
+from policy.flow.scaling import PolicyStats, Scaling
 from policy.flow.tokenizer import FILE_NAME
+from policy.models.gigabrain0.prompt import PROMPT
+from policy.models.gigabrain0.scaling import ADDED
 from policy.models.gigabrain0.sizes import GigaBrain0Sizes
 
 
@@ -53,3 +58,19 @@ def _quantiles(scaling: Scaling, width: int) -> dict[str, list[float]]:
 
 
 LAYOUT = Layout(weights="diffusion_pytorch_model.safetensors", files=_files)
+
+
+def _widened(stats: PolicyStats) -> PolicyStats:
+    return PolicyStats(
+        state=Scaling(q01=stats.state.q01, q99=stats.state.q99 + np.float32(ADDED)),
+        action=Scaling(q01=stats.action.q01, q99=stats.action.q99 + np.float32(ADDED)),
+    )
+
+
+LEROBOT = LeRobotType(
+    name="recap_gigabrain0",
+    form=PROMPT,
+    prompt="recap_gigabrain0_prompt",
+    tokenizer="recap_gigabrain0_tokenizer",
+    stats=_widened,
+)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from policy.flow.family import flow_family
 from policy.models import POLICIES
 from policy.models.pi05.config import Pi05Config, published_preset, small_preset, tiny_preset
+from policy.models.pi05.layout import LEROBOT
 from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import full
 
@@ -32,6 +33,7 @@ POLICIES.add(
         presets={"tiny": tiny_preset, "small": small_preset, "published": published_preset},
         kind=_network,
         published=full(),
+        lerobot=LEROBOT,
         loaded_by=("LeRobot",),
         licences={
             "start": "pi0.5 grows from PaliGemma, whose card names the Gemma Terms of Use (ai.google.dev/gemma/terms)",

@@ -1,31 +1,16 @@
-"""The files of a pi0.5 bundle: LeRobot loads the folder as a pretrained policy of type recap_pi05.
-
-    config.json                    LeRobot policy config, all sizes inside
-    model.safetensors              weights under LeRobot's names
-    policy_preprocessor.json ...   LeRobot processors with the statistics they need
-    policy_postprocessor.json ...
-    tokenizer.json                 the prompt's tokens, for the `tokenizers` library
-
-The JSON is written here rather than by LeRobot's own savers, because importing those costs seconds; a contract test
-loads the folder with LeRobot, saves it again with LeRobot, and compares.
-"""
+"""The files of a pi0.5 bundle: LeRobot loads the folder as a pretrained policy of type recap_pi05."""
 
 from __future__ import annotations
 
-from typing import Any
+from policy.flow.lerobot.files import LeRobotType
+from policy.models.pi05.prompt import PROMPT
+from policy.models.pi05.stock import STOCK
 
-from policy.flow.info import BundleInfo, Layout
-from policy.flow.tokenizer import FILE_NAME
-from policy.models.pi05.lerobot_files import config_json, postprocessor_files, preprocessor_files
-
-
-def _files(info: BundleInfo) -> dict[str, Any]:
-    return {
-        "config.json": config_json(info),
-        **preprocessor_files(info),
-        **postprocessor_files(info),
-        FILE_NAME: info.tokenizer.content,
-    }
-
-
-LAYOUT = Layout(weights="model.safetensors", prefix="model.", files=_files)
+LEROBOT = LeRobotType(
+    name="recap_pi05",
+    form=PROMPT,
+    prompt="pi05_prepare_state_tokenizer_processor_step",
+    tokenizer="recap_pi05_tokenizer",
+    stock=STOCK,
+)
+LAYOUT = LEROBOT.layout

@@ -35,6 +35,8 @@ RAISED_BY: dict[str, tuple[str, ...]] = {
     "pipelines/datasets/plan.py": ("data import",),
     "pipelines/invocation.py": RUN,
     "pipelines/graph.py": RUN,
+    "pipelines/policies/export.py": ("export",),
+    "pipelines/policies/": ("evaluate",),
     "pipelines/preflight/ahead.py": RUN,
     "pipelines/preflight/models.py": RUN,
     "pipelines/preflight/recorded.py": RUN,

@@ -11,7 +11,8 @@ from tests.support.serving import untrained
 
 from data.tasks import TASKS
 from pipelines.invocation import Invocation
-from pipelines.serving import Found, find, load
+from pipelines.policies.found import FoundPolicy, find_policy
+from pipelines.serving import load, tasks_served
 from policy.flow.bundle import write_bundle
 from policy.serving.alone import OneByOne
 from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
@@ -41,43 +42,33 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_with_and_without_its_task(bundle: Path, workspace: Path) -> None:
-    found = find(workspace, str(bundle), None)
-    assert (found.bundle, found.tasks, found.policy_id) == (bundle, (), "")
-    policy, tasks = load(found, CPU)
+    found = find_policy(workspace, str(bundle))
+    assert (found.path, tasks_served(found, None), found.policy_id) == (bundle, (), "")
+    policy, tasks = load(found, (), CPU)
     assert [(one.id, one.rate_hz) for one in tasks] == [(None, None)]
     assert policy.facts.prompts == (tasks[0].prompt,) == (TASKS.get(TASK).spec.prompt,)
-    _, (named,) = load(find(workspace, str(bundle), TASK), CPU)
+    _, (named,) = load(found, tasks_served(found, TASK), CPU)
     assert (named.id, named.rate_hz) == (TASK, TASKS.get(TASK).spec.rate_hz)
 
 
-def test_what_is_neither_a_bundle_nor_a_run(workspace: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no policy bundle: there is no .*nowhere/recap\.json"):
-        find(workspace, str(tmp_path / "nowhere"), None)
-    with pytest.raises(UnknownName, match="unknown run 'earl': did you mean 'early'"):
-        find(workspace, "earl", None)
-
-
-def test_a_run_without_a_champion(workspace: Path) -> None:
-    for name in ("early", None):
-        with pytest.raises(ConfigError, match="run 'early' has no champion yet") as caught:
-            find(workspace, name, None)
-        assert caught.value.hint == "recap status early"
+def test_a_task_that_is_not_of_the_run(bundle: Path, workspace: Path) -> None:
+    run = Invocation.load(workspace, "early")
     with pytest.raises(UnknownName, match="task of run 'early' 'box_assembly'"):
-        find(workspace, "early", "box_assembly")
+        tasks_served(FoundPolicy(path=bundle, name="it", invocation=run), "box_assembly")
 
 
 def test_another_policy_than_the_champion_is_not_served(bundle: Path) -> None:
     with pytest.raises(ArtifactCorrupt, match=r"is policy .*, expected 0000"):
-        load(Found(bundle=bundle, what="champion of run 'r'", tasks=(TASK,), policy_id="0" * 64), CPU)
+        load(FoundPolicy(path=bundle, name="champion of run r", invocation=None, policy_id="0" * 64), (), CPU)
 
 
 def test_a_task_that_the_policy_does_not_know_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="was not trained on task 'box_assembly'"):
-        load(Found(bundle=bundle, what="it", tasks=("box_assembly",)), CPU)
+    with pytest.raises(ConfigError, match="it is not one for task box_assembly: it was trained on"):
+        tasks_served(FoundPolicy(path=bundle, name="it", invocation=None), "box_assembly")
     actor = untrained()
     write_bundle(tmp_path / "other", actor.network, replace(actor.info, cameras=("front", "side", "top")))
-    with pytest.raises(ConfigError, match="of another robot than task 'shirt_folding'"):
-        load(Found(bundle=tmp_path / "other", what="it", tasks=(TASK,)), CPU)
+    with pytest.raises(ConfigError, match=r"it is not one for task shirt_folding: .* looks through front, side, top"):
+        tasks_served(FoundPolicy(path=tmp_path / "other", name="it", invocation=None), TASK)
 
 
 def test_a_family_that_says_nothing_of_itself_needs_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,9 +77,10 @@ def test_a_family_that_says_nothing_of_itself_needs_a_task(tmp_path: Path, monke
 
     monkeypatch.setattr("policy.models.load_policy", lambda path, *, runtime: Still())
     (tmp_path / "recap.json").write_text(json.dumps({"family": "still"}))
+    found = find_policy(tmp_path, str(tmp_path))
     with pytest.raises(ConfigError, match="does not say what the policy sees; a task does") as caught:
-        load(find(tmp_path, str(tmp_path), None), CPU)
+        load(found, (), CPU)
     assert caught.value.hint == f"recap serve {tmp_path} --task NAME"
-    policy, _ = load(find(tmp_path, str(tmp_path), TASK), CPU)
+    policy, _ = load(found, (TASKS.get(TASK),), CPU)
     assert isinstance(policy, OneByOne)
     assert policy.facts.cameras == TASKS.get(TASK).robot.camera_names
