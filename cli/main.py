@@ -3,7 +3,7 @@
 Only typer is imported at the top, so that `--help` answers at once.
 
 Exit codes: 0 done, 1 a step failed, 2 bad setting, usage or machine, 3 waiting for labels, 4 workspace locked, 5 stored
-data corrupt, 7 ended at its --until, 130 interrupted.
+data corrupt, 6 waiting for attempts on a robot, 7 ended at its --until, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cli.doctor import doctor
 from cli.gc import gc
 from cli.lineage import lineage, rollback
 from cli.night import night
+from cli.on_robot import robot
 from cli.options import DEFAULT_WORKSPACE, AsJson, Until, Workspace, with_run_options
 from cli.policies import evaluate, export
 from cli.schedule import schedule_app
@@ -53,6 +54,7 @@ app.command()(night)
 app.command()(serve)
 app.command()(export)
 app.command()(evaluate)
+app.command()(robot)
 
 _INTERRUPTED = 130
 

@@ -39,7 +39,7 @@ def record(
     from data.episodes import EpisodeStore
     from data.robots.device import connected
     from data.robots.keyboard import TerminalKeys
-    from data.robots.session import RecordingSession
+    from data.robots.session import Count, RecordingSession
     from data.robots.signals import StopSignals
     from recap.errors import ConfigError
     from recap.types import Source
@@ -63,8 +63,8 @@ def record(
         setup,
         store,
         LabelBook(opened.root / "labels"),
+        Count(episodes, setup.policy),
         by=by or user_name(),
-        episodes=episodes,
         keys=keyboard,
         stop=stop,
         say=say,
@@ -84,18 +84,14 @@ def record(
 def _setup(
     task_id: str, robot_config: Path, teleop_config: Path | None, policy: Path | None, seed: int
 ) -> RecordingSetup:
-    from data.robots.lerobot_config import load_robot, load_teleoperator
-    from data.robots.lerobot_robot import LeRobotRobot, Teleoperator
+    from data.robots.env_file import RobotFiles
     from data.robots.recording import RecordingSetup
     from data.tasks import TASKS
     from policy.client import LocalClient
     from policy.models import load_policy
 
     task = TASKS.get(task_id)
-    device, setup = load_robot(robot_config)
-    rate_hz = task.spec.rate_hz
-    robot = LeRobotRobot(device, task.robot, setup, rate_hz=rate_hz, prompt=task.spec.prompt)
-    leader = None if teleop_config is None else Teleoperator(load_teleoperator(teleop_config), robot, rate_hz=rate_hz)
+    robot, leader = RobotFiles(robot=robot_config, teleoperator=teleop_config).make(task)
     acting = None if policy is None else LocalClient(load_policy(policy))
     return RecordingSetup(task=task, robot=robot, teleoperator=leader, policy=acting, noise_seed=seed)
 

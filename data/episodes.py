@@ -62,6 +62,15 @@ class EpisodeStore:
         header = header_of(through_codec(draft, codec))
         return self._keep(header, truth, lambda: encode(draft, header, codec))
 
+    def id_of(self, draft: EpisodeDraft) -> str:
+        """The id that `commit` would give a draft; stores nothing.
+
+        Raises:
+            ConfigError: as `commit`.
+        """
+        check(draft)
+        return header_of(draft).id
+
     def import_episode(self, source: Path, truth: PrivilegedTruth | None = None) -> Episode:
         """Commits the episode in a file of another store and returns it, its frames decoded.
 

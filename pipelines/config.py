@@ -77,6 +77,7 @@ class RunConfig:
     imported: ImportedConfig = field(default_factory=ImportedConfig)
     demos_from: str = setting("", semantic=False, help="offline start: folder of recorded demonstrations")
     rollouts_from: str = setting("", semantic=False, help="offline start: folder of recorded rollouts and corrections")
+    robot_from: str = setting("", semantic=False, help="real robot: file that names it and its teleoperator")
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     policy: PolicyConfig
@@ -112,11 +113,23 @@ class RunConfig:
         self._check_arms()
         if self.offline:
             self._check_offline()
+        if self.on_robot:
+            self._check_on_robot()
 
     @property
     def offline(self) -> bool:
         """Whether it learns from recorded episodes alone."""
         return bool(self.demos_from or self.rollouts_from)
+
+    @property
+    def on_robot(self) -> bool:
+        """Whether a real robot makes its attempts."""
+        return bool(self.robot_from)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it makes its attempts in a world of its own."""
+        return not self.offline and not self.on_robot
 
     def rule(self, arm: str) -> str:
         """The entry of ARMS that an arm of this run labels by; "" of a value model, whose advantage decides."""
@@ -171,6 +184,28 @@ class RunConfig:
             raise ConfigError("--demos without --rollouts: there is nothing to improve on", hint=_OFFLINE)
         if self.iterations == 0 and self.rollouts_from:
             raise ConfigError("--rollouts with 0 iterations: nothing would read them", hint="leave --rollouts out")
+
+    def _check_on_robot(self) -> None:
+        if self.offline:
+            raise ConfigError("--env with --demos or --rollouts: expected one of them", hint="leave --env out")
+        if len(self.tasks) > 1:
+            raise ConfigError(
+                f"--task {','.join(self.tasks)} with --env: a run on a robot learns one task",
+                hint="recap run --task NAME --env FILE",
+            )
+        if self.arms:
+            raise ConfigError(
+                f"--arms {','.join(self.arms)} with --env: each would need attempts of its own", hint="leave --arms out"
+            )
+        if not self.gated:
+            raise ConfigError(
+                "gated = false with --env: the gate's attempts are the only measurement", hint="--set gated=true"
+            )
+        if self.condition_probe.attempts:
+            raise ConfigError(
+                f"condition_probe.attempts = {self.condition_probe.attempts} with --env: expected 0",
+                hint="--set condition_probe.attempts=0",
+            )
 
 
 DEFAULT_POLICY = "pi05"

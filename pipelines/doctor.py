@@ -59,7 +59,7 @@ def examine(
     """
     device = _device(config)
     found = [_packages(), _cores(), device, _disk(root, disk)]
-    if not config.offline:
+    if config.simulated:
         found.append(_renderer(config, root))
     models = list(_models(config))
     found += [*models, *_weights(config)]

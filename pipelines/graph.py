@@ -1,4 +1,4 @@
-"""The loop as a graph of steps, for a run with an environment. Offline: pipelines/offline.py.
+"""The loop as a graph of steps, for a run with an environment. Offline: offline.py; on a robot: on_robot.py.
 
     0/TASK/record --demos--> 0/pretrain --base--> 0/policy --candidates--> 0/checkpoint_selection --> 0/TASK/evaluate
     k/TASK/record (by the champion) -> k/annotate -> k/NAME/value_train -> k/NAME/value_label -> k/judge -> k/advantage
@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pipelines.config import RunConfig
 from pipelines.facts import ActingFacts
 from pipelines.offline import build_offline_graph
+from pipelines.on_robot import build_robot_graph
 from pipelines.preflight.ahead import check_settings, check_world
 from pipelines.steps.checkpoint_selection.step import SelectionFacts
 from pipelines.steps.condition_probe.step import ProbeFacts
@@ -53,6 +54,8 @@ def build_graph(config: RunConfig) -> Graph:
     """
     if config.offline:
         graph = build_offline_graph(config)
+    elif config.on_robot:
+        graph = build_robot_graph(config)
     else:
         check_world(config)
         graph = Graph()

@@ -73,6 +73,7 @@ class Invocation:
         "--demos", "With --collect none: demonstrations (a workspace or an episode store).", kind=Path | None
     )
     rollouts: str | None = option("--rollouts", "With --collect none: rollouts and corrections.", kind=Path | None)
+    env: str | None = option("--env", "Real robot: file that names it and its teleoperator.", kind=Path | None)
     executor: str | None = option("--executor", "ray or local; by default the preset's.")
     tracker: str | None = option("--tracker", "mlflow, none, or by default the preset's.")
     settings: tuple[str, ...] = option(
@@ -83,7 +84,7 @@ class Invocation:
     def of(cls, *, workspace: Path | None = None, **typed: Any) -> Invocation:
         """The invocation of what was typed, with task and name filled in.
 
-        The name is task, then preset, policy, value, "offline" and seed where they are not the default.
+        The name is task, then preset, policy, value, "offline" or "robot", and seed where they are not the default.
 
         Args:
             workspace: where it would run; a run of that name may be of another task than the one left out.
@@ -101,7 +102,7 @@ class Invocation:
         tasks_of(ids)
         stored: dict[str, Any] = {**given, "task": ids, "name": "", "settings": tuple(given.get("settings", ()))}
         stored |= {name: _names(given[name]) for name in ("values", "arms") if name in given}
-        stored |= {name: str(Path(given[name]).absolute()) for name in ("demos", "rollouts") if name in given}
+        stored |= {name: str(Path(given[name]).absolute()) for name in ("demos", "rollouts", "env") if name in given}
         asked = cls(**stored)
         PRESETS.get(asked.preset)
         asked._check_offline()
@@ -120,6 +121,7 @@ class Invocation:
             *([self.policy] if self.policy not in (None, DEFAULT_POLICY) else []),
             *([main] if main != usual.value else []),
             *(["offline"] if self.collect == "none" else []),
+            *(["robot"] if self.env else []),
             *([f"seed{self.seed}"] if self.seed else []),
         ]
         return "-".join(parts)
@@ -167,6 +169,8 @@ class Invocation:
             config = replace(config, iterations=turns, demos_from=self.demos or "", rollouts_from=self.rollouts or "")
         elif self.iterations is not None:
             config = replace(config, iterations=self.iterations)
+        if self.env is not None:
+            config = replace(config, robot_from=self.env)
         if self.unlabelled is not None:
             config = replace(config, annotate=replace(config.annotate, unlabelled=self.unlabelled))
         if self.executor is not None:
@@ -231,6 +235,11 @@ class Invocation:
     def _check_offline(self) -> None:
         if self.collect not in (None, "simulation", "none"):
             raise ConfigError(f"--collect {self.collect!r}: expected one of 'simulation', 'none'")
+        if self.env is not None and self.collect is not None:
+            raise ConfigError(
+                f"--env with --collect {self.collect}: its attempts are made on the robot",
+                hint="leave --collect out   (or --env)",
+            )
         for option, folder in (("--demos", self.demos), ("--rollouts", self.rollouts)):
             if self.collect != "none" and folder is not None:
                 raise ConfigError(

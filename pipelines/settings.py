@@ -53,6 +53,7 @@ OPTIONS = {
     "seed": "--seed",
     "demos_from": "--demos",
     "rollouts_from": "--rollouts",
+    "robot_from": "--env",
     "labels": "--labels",
     "arms": "--arms",
 }
@@ -171,5 +172,5 @@ def _given(config: RunConfig, build: Callable[[RunConfig], Graph] | None) -> lis
 
 
 def _kind(config: RunConfig) -> str:
-    where = "offline" if config.offline else "with an environment"
+    where = "offline" if config.offline else "on a robot" if config.on_robot else "with an environment"
     return f"{where}, {config.iterations} iterations"

@@ -8,7 +8,9 @@ A message says what went wrong, where (step, episode, field) and what was got ag
       |    +- UnknownName (KeyError)    no task, preset, step, ... of that name          exit 2
       +- GraphError (ValueError)        the steps do not fit together                    exit 2
       +- LayoutError                    a foreign package hides one of recap's own       exit 2
-      +- WaitingForLabels               episodes need a human's answer                   exit 3
+      +- Waiting                        a person is needed before the run can go on
+      |    +- WaitingForLabels          episodes need a human's answer                   exit 3
+      |    +- WaitingForOperator        attempts on a robot need its operator            exit 6
       +- WorkspaceLocked                another live run writes this workspace           exit 4
       +- Corrupt (OSError)              stored bytes are not what was committed          exit 5
       |    +- ArtifactCorrupt, EpisodeCorrupt
@@ -91,10 +93,20 @@ class LayoutError(RecapError):
     exit_code = 2
 
 
-class WaitingForLabels(RecapError):
+class Waiting(RecapError):
+    """The run stops until a person did something; issued again it goes on. Nothing has failed."""
+
+
+class WaitingForLabels(Waiting):
     """The run stops until a human labels the episodes named in the message."""
 
     exit_code = 3
+
+
+class WaitingForOperator(Waiting):
+    """The run stops until an operator has made the attempts on a robot that the message counts."""
+
+    exit_code = 6
 
 
 class WorkspaceLocked(RecapError):

@@ -103,8 +103,8 @@ class GateDecision:
     reason: str
     """One sentence with the numbers."""
     difference: Estimate | None
-    """Success rate of challenger minus champion, Newcombe 95 % interval of the pairs looked at, not corrected for
-    stopping early; None without pairs."""
+    """Success rate of challenger minus champion, Newcombe 95 % interval (of pairs, or of two independent rates) of the
+    pairs looked at, not corrected for stopping early; None without pairs."""
     starts: int
     """Starts that the decision rests on."""
     pairs: int
@@ -134,6 +134,7 @@ def decide(
     config: GateConfig,
     *,
     aborted: ArrayLike | None = None,
+    paired: bool = True,
 ) -> GateDecision:
     """What the results of the first n starts say.
 
@@ -145,6 +146,9 @@ def decide(
         challenger_success: [n] bool, of the same starts in the same order.
         config: of the gate; fixed before the first start is played.
         aborted: [n] bool, starts where either attempt was ABORTED: left out, whatever their success says. None: none.
+        paired: both began alike. False (a robot): the n-th attempt of one with the n-th of the other, in a shuffled
+            order; the test holds all the same, for either is as likely to win, and the interval is one for two
+            independent rates.
 
     Raises:
         ConfigError: lengths differ, n is between two looks, or a value is not a truth value.
@@ -176,7 +180,8 @@ def decide(
         pairs = [i for i in kept if i < starts]
         won, lost = sum(i < starts for i in wins), sum(i < starts for i in losses)
         looks.append(walk.look(starts, len(pairs), won, lost))
-        verdict, difference = _verdict(looks[-1], [champion[i] for i in pairs], [challenger[i] for i in pairs], config)
+        results = [champion[i] for i in pairs], [challenger[i] for i in pairs]
+        verdict, difference = _verdict(looks[-1], *results, config, paired=paired)
         if verdict is not Verdict.UNDECIDED or starts == config.cap:
             return _decision(verdict, difference, looks, config, final=True)
     if not looks:
@@ -268,13 +273,13 @@ def _tail(discordant: int, at_least: int) -> float:
 
 
 def _verdict(
-    look: Look, champion: list[bool], challenger: list[bool], config: GateConfig
+    look: Look, champion: list[bool], challenger: list[bool], config: GateConfig, *, paired: bool
 ) -> tuple[Verdict, Estimate | None]:
     if not champion:
         return Verdict.UNDECIDED, None
-    from recap.stats import paired_success_difference
+    from recap.stats import paired_success_difference, success_difference
 
-    difference = paired_success_difference(challenger, champion)
+    difference = (paired_success_difference if paired else success_difference)(challenger, champion)
     if look.p_worse <= look.level:
         return Verdict.KEPT, difference
     if look.p_better <= look.level and difference.low >= -config.floor:

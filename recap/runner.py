@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recap import faults
 from recap.code import Code
 from recap.contents import Contents
-from recap.errors import ArtifactCorrupt, ConfigError, RecapError, StepFailed, WaitingForLabels
+from recap.errors import ArtifactCorrupt, ConfigError, RecapError, StepFailed, Waiting
 from recap.files import remove_tree
 from recap.graph import CONSTANT_OUTPUT, Graph, Node
 from recap.hashing import canonical_json, sha256_hex
@@ -91,7 +91,7 @@ class Runner:
 
         Raises:
             StepFailed: a step raised; chained, with the command that re-issues the run.
-            WaitingForLabels: a step needs a person; passed through as it is.
+            Waiting: a step needs a person; passed through as it is.
             ConfigError: a recorded step would have to run again.
             WorkspaceLocked: another run writes this workspace.
             KeyboardInterrupt: passed through after the attempt was recorded.
@@ -226,7 +226,7 @@ class Runner:
         except BaseException as error:
             self._store.abandon(draft)
             self._failed(node, key, error, attempt, record, time.monotonic() - started)
-            if isinstance(error, WaitingForLabels) or not isinstance(error, Exception):
+            if isinstance(error, Waiting) or not isinstance(error, Exception):
                 raise
             raise self._step_failed(node, key, error, run_name) from error
         faults.point("runner.after_step")
@@ -290,7 +290,7 @@ class Runner:
 
 
 def _state_after(error: BaseException) -> str:
-    if isinstance(error, WaitingForLabels):
+    if isinstance(error, Waiting):
         return "waiting"
     return "failed" if isinstance(error, Exception) else "interrupted"
 

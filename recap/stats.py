@@ -102,6 +102,30 @@ def paired_success_difference(first: ArrayLike, second: ArrayLike, *, confidence
     return Estimate(value=difference, low=difference - below, high=difference + above)
 
 
+def success_difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """Success rate of `first` minus that of `second`, from attempts that have nothing to do with each other.
+
+    Newcombe's score interval for two independent rates (1998, method 10). [n] and [m] bool.
+
+    Raises:
+        ConfigError: not successes, or none.
+
+    Example:
+        >>> found = success_difference([True] * 56 + [False] * 14, [True] * 48 + [False] * 32)
+        >>> round(found.value, 4), round(found.low, 4), round(found.high, 4)
+        (0.2, 0.0524, 0.3339)
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.ndim != 1 or b.ndim != 1 or not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
+        raise ConfigError(f"successes of shapes {a.shape} and {b.shape}: expected one 0 or 1 per attempt")
+    interval_a = wilson_interval(int(a.sum()), a.size, confidence=confidence)
+    interval_b = wilson_interval(int(b.sum()), b.size, confidence=confidence)
+    rate_a, rate_b = float(a.mean()), float(b.mean())
+    below = ((rate_a - interval_a.low) ** 2 + (interval_b.high - rate_b) ** 2) ** 0.5
+    above = ((interval_a.high - rate_a) ** 2 + (rate_b - interval_b.low) ** 2) ** 0.5
+    return Estimate(value=rate_a - rate_b, low=rate_a - rate_b - below, high=rate_a - rate_b + above)
+
+
 def is_success(attempt: Attempt) -> bool:
     """Whether an attempt counts: the task is done and no human acted in it."""
     return attempt.outcome is Outcome.SUCCESS and attempt.human_steps == 0

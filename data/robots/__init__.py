@@ -2,6 +2,10 @@
 
 lerobot_config.py   configuration files -> LeRobot's Robot and Teleoperator, third-party plug-ins included
 lerobot_robot.py    the two as environment and actor: names, limits, control rate, what stands in for a failed reading
+env_file.py         which robot and teleoperator a run works with
+chunks.py           a policy that computes while its last chunk plays
+replay.py           what a policy says of recorded observations, before it moves anything
+dry.py              a robot that is read and not moved
 device.py           calls to a driver: faults, retries, connecting and letting go
 keyboard.py         single keys from the terminal
 signals.py          Ctrl-C as a wish to stop, not as an exception in the middle of a command

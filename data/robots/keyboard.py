@@ -27,6 +27,7 @@ class Key(StrEnum):
     SUCCESS = "success"
     FAILURE = "failure"
     STOP = "stop"
+    PAUSE = "pause"
     DISCARD = "discard"
     UNDO = "undo"
     QUIT = "quit"
@@ -40,13 +41,14 @@ KEYS = {
     b"s": Key.SUCCESS,
     b"f": Key.FAILURE,
     b" ": Key.STOP,
+    b"p": Key.PAUSE,
     b"d": Key.DISCARD,
     b"u": Key.UNDO,
     b"q": Key.QUIT,
 }
 HELP = (
     "Enter starts an attempt; i take over, h hand back; s success, f failure, space stop (aborted), d discard; "
-    "u takes the last verdict back; q ends"
+    "p pause; u takes the last verdict back; q ends"
 )
 
 

@@ -33,6 +33,7 @@ _DISCOVER = "discover_packages_path"
 _SETUP = "recap"
 _COUNTS = {"read_retries": 10, "stale_steps": 1000}
 """{setting: highest}"""
+_SECONDS = ("handover_s", "blend_s", "late_s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +48,18 @@ class RobotSetup:
     """{action channel: key of the robot's action}, the same."""
     cameras: Mapping[str, str] = field(default_factory=dict)
     """{camera: key of the robot's observation}, where it is not the same name."""
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """{action channel: most that its command may change in a second}, in robot units; no bound where not named."""
     handover_s: float = 1.0
     """Seconds in which the command moves from where the robot is to where the teleoperator is, when it takes over."""
     read_retries: int = 2
     """Further tries of a reading (robot or teleoperator) that failed, at once and within the step."""
     stale_steps: int = 5
     """Steps of one attempt that may go on with an earlier reading when every try failed; one more aborts it."""
+    blend_s: float = 0.0
+    """Seconds in which a policy's new chunk takes over from the last one; 0: at once."""
+    late_s: float = 1.0
+    """Seconds on end for which the last command is held when a policy has no action yet; then the attempt is over."""
 
 
 def load_robot(path: Path) -> tuple[Any, RobotSetup]:
@@ -62,20 +69,25 @@ def load_robot(path: Path) -> tuple[Any, RobotSetup]:
         ConfigError: unreadable, a field that LeRobot does not take, or the robot could not be made.
         UnknownName: no robot of that type.
     """
-    values = _read(path, "--robot-config")
+    values = read_config(path, "--robot-config")
     setup = _setup(values.pop(_SETUP, None), path)
     return _make(values, path, kind="robot"), setup
 
 
 def load_teleoperator(path: Path) -> Any:
     """LeRobot's Teleoperator (not connected) of a configuration file; raises like `load_robot`."""
-    values = _read(path, "--teleop-config")
+    values = read_config(path, "--teleop-config")
     if _SETUP in values:
         raise ConfigError(f"{path}: '{_SETUP}' belongs into the file of --robot-config")
     return _make(values, path, kind="teleoperator")
 
 
-def _read(path: Path, option: str) -> dict[str, Any]:
+def read_config(path: Path, option: str, *, needs: str = "type") -> dict[str, Any]:
+    """The fields of a YAML or JSON file; `option` names it in messages.
+
+    Raises:
+        ConfigError: not readable, or without the text `needs`.
+    """
     import yaml
 
     try:
@@ -85,10 +97,11 @@ def _read(path: Path, option: str) -> dict[str, Any]:
         raise ConfigError(f"{option} {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{option} {path}: neither YAML nor JSON ({error})") from error
-    if not isinstance(values, dict) or not isinstance(values.get("type"), str):
-        raise ConfigError(
-            f"{option} {path}: expected the fields of LeRobot's configuration, 'type' among them (type: so101_follower)"
-        )
+    if not isinstance(values, dict) or not isinstance(values.get(needs), str):
+        wanted = "the fields of LeRobot's configuration, 'type' among them (type: so101_follower)"
+        if needs != "type":
+            wanted = f"fields, '{needs}' among them, each the name of a configuration file (docs/robots.md)"
+        raise ConfigError(f"{option} {path}: expected {wanted}")
     return values
 
 
@@ -167,20 +180,27 @@ def _setup(values: Any, path: Path) -> RobotSetup:
         if name in _COUNTS:
             if type(value) is not int or not 0 <= value <= _COUNTS[name]:
                 raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected a whole number, 0..{_COUNTS[name]}")
-        elif name != "handover_s" and not isinstance(value, dict):
+        elif name not in _SECONDS and not isinstance(value, dict):
             raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected {{name: ...}}")
-    handover_s = values.get("handover_s", 1.0)
-    if not _number(handover_s) or not 0 <= handover_s <= 60:
-        raise ConfigError(f"{path}: {_SETUP}.handover_s is {handover_s!r}, expected 0..60 seconds")
+    for name in _SECONDS:
+        seconds = values.get(name, 0)
+        if not _number(seconds) or not 0 <= seconds <= 60:
+            raise ConfigError(f"{path}: {_SETUP}.{name} is {seconds!r}, expected 0..60 seconds")
+    speeds = values.get("speeds", {})
+    for name, speed in speeds.items():
+        if not _number(speed) or speed <= 0:
+            raise ConfigError(f"{path}: {_SETUP}.speeds.{name} is {speed!r}, expected units per second, above 0")
     maps = {name: values.get(name, {}) for name in ("state", "action", "cameras")}
     for name, mapping in maps.items():
         if not all(isinstance(part, str) for pair in mapping.items() for part in pair):
             raise ConfigError(f"{path}: {_SETUP}.{name} is {mapping!r}, expected {{the task's name: the robot's name}}")
+    numbers: dict[str, Any] = {name: float(values[name]) for name in _SECONDS if name in values}
+    numbers |= {name: values[name] for name in _COUNTS if name in values}
     return RobotSetup(
         limits={str(name): _limit(name, value, path) for name, value in values["limits"].items()},
-        handover_s=float(handover_s),
+        speeds={str(name): float(speed) for name, speed in speeds.items()},
         **maps,
-        **{name: values[name] for name in _COUNTS if name in values},
+        **numbers,
     )
 
 

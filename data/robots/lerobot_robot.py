@@ -50,8 +50,9 @@ class LeRobotRobot:
         problems += [f"the robot also wants the action '{key}', which the task does not have" for key in unknown]
         unlimited = sorted(set(spec.action_names) - set(setup.limits))
         problems += [f"limits: no [lowest, highest] for action channel '{name}'" for name in unlimited]
-        foreign = sorted(set(setup.limits) - set(spec.action_names))
-        problems += [f"limits: '{name}' is no action channel of the task" for name in foreign]
+        for what, given in (("limits", setup.limits), ("speeds", setup.speeds)):
+            foreign = sorted(set(given) - set(spec.action_names))
+            problems += [f"{what}: '{name}' is no action channel of the task" for name in foreign]
         if problems:
             listed = "".join(f"\n  {problem}" for problem in problems)
             raise ConfigError(
@@ -61,6 +62,8 @@ class LeRobotRobot:
         # In the type of a command, so that one exactly at a limit is not beyond it.
         limits = np.array([setup.limits[name] for name in spec.action_names], dtype=np.float32)
         self._low, self._high = limits[:, 0], limits[:, 1]
+        speeds = [setup.speeds.get(name, np.inf) for name in spec.action_names]
+        self._speeds, self._most = speeds, np.array(speeds, dtype=np.float32) / np.float32(rate_hz)
         self._prompt, self._pace = prompt, Pace(rate_hz)
         self.readings = Readings(retries=setup.read_retries, stale_steps=setup.stale_steps)
         """Of this robot and of the teleoperator that moves it."""
@@ -98,10 +101,12 @@ class LeRobotRobot:
         """Sends [A] once and waits for the end of the control period. Sent is what was asked if the robot does not say.
 
         Raises:
-            ActionRefused: not finite or beyond a limit; nothing was sent.
+            ActionRefused: not finite, beyond a limit, or further from the last command than a channel's speed allows;
+                nothing was sent.
             RobotFault: the robot failed.
         """
         command = self._checked(action)
+        self._check_speed(command)
         # Never sent again when it fails: a driver may raise after it has sent, to some motors or to all of them.
         with faults(self.device, "send_action", remark="; not sent again, for it may have been sent"):
             sent = self.device.send_action(dict(zip(self._action_keys, map(float, command), strict=True)))
@@ -118,6 +123,11 @@ class LeRobotRobot:
     @property
     def software(self) -> Mapping[str, str]:
         return {**versions("lerobot"), "robot": str(self.device.name)}
+
+    def resume(self) -> None:
+        """After a pause: the next period begins now."""
+        self._seen = None
+        self._pace.resume()
 
     def pace(self) -> PaceReport:
         """How well the control rate was held since `reset`."""
@@ -178,6 +188,21 @@ class LeRobotRobot:
             )
             raise ActionRefused(f"action refused, nothing was sent: {listed}")
         return command
+
+    def _check_speed(self, command: FloatArray) -> None:
+        if not np.isfinite(self._most).any():
+            return
+        # A channel that has no counterpart in the state is free until the first command.
+        change = np.nan_to_num(np.abs(command - self.present_command()), nan=0.0)
+        # In float32 a change of exactly what is allowed may come out a little larger.
+        fast = np.flatnonzero(change > self._most * np.float32(1 + 1e-4))
+        if fast.size:
+            listed = ", ".join(
+                f"{self.spec.action_names[i]} by {change[i]:g} in one step (speeds: {self._speeds[i]:g} a second, "
+                f"{self._most[i]:g} a step)"
+                for i in fast
+            )
+            raise ActionRefused(f"action too fast, nothing was sent: {listed}")
 
 
 class Teleoperator:

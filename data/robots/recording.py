@@ -10,19 +10,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from data.attempt import Actor, ChunkPlayer, Recorder, attempt
+from data.attempt import Actor, Recorder, attempt
+from data.robots.chunks import AsyncChunkPlayer
 from data.robots.keyboard import Key
 from data.robots.lerobot_robot import LeRobotRobot, Teleoperator
-from data.robots.pace import PaceReport
+from data.robots.pace import PaceReport, before_others
 from data.robots.signals import StopSignals
 from data.tasks import TaskDefinition
-from recap.errors import ConfigError
+from recap.errors import ActionRefused, ConfigError
 from recap.protocols import PolicyClient
 from recap.types import EpisodeDraft, Outcome
 
 VERDICTS = {Key.SUCCESS: Outcome.SUCCESS, Key.FAILURE: Outcome.FAILURE, Key.STOP: Outcome.ABORTED, Key.DISCARD: None}
 """What a key makes of an attempt; None: it is not kept."""
-_Acting = ChunkPlayer | Teleoperator
+LOOK_S = 0.1
+"""How long a look for a key lasts before a wish to stop is looked at."""
+_Acting = AsyncChunkPlayer | Teleoperator
 
 
 class Keys(Protocol):
@@ -66,6 +69,8 @@ class Verdict:
     """The operator wants to end the session."""
     error: Exception | None = None
     """What ended it, if it was neither the operator nor the time limit."""
+    by_policy: bool = False
+    """It ended because an action of the policy was refused, or came too late."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +91,7 @@ class Operator:
     def __init__(
         self,
         setup: RecordingSetup,
-        player: ChunkPlayer | None,
+        player: AsyncChunkPlayer | None,
         *,
         keys: Keys,
         stop: StopSignals,
@@ -94,8 +99,11 @@ class Operator:
     ) -> None:
         self._player, self._teleoperator, self._max_steps = player, setup.teleoperator, setup.task.spec.max_steps
         self._keys, self._stop, self._say = keys, stop, say
+        self._robot = setup.robot
         self.verdict: Verdict | None = None
         """None while the attempt goes on."""
+        self.acting: _Acting | None = None
+        """Who had the controls last."""
 
     def actors(self) -> Iterator[Actor]:
         """Who acts at each step, until a verdict, the time limit or a wish to stop."""
@@ -103,10 +111,13 @@ class Operator:
         assert acting is not None, "a setup has one of them"
         acting.begin()
         for step in range(self._max_steps + 1):
+            keys = self._keys.read()
+            if Key.PAUSE in keys and not VERDICTS.keys() & {*keys}:
+                keys = self._pause(acting, step)
             if self._stop.asked:
                 self.verdict = Verdict(outcome=Outcome.ABORTED, note=f"stopped by {self._stop.asked}", leave=True)
                 return
-            for key in self._keys.read():
+            for key in keys:
                 if key in VERDICTS or key is Key.QUIT:
                     note = "stopped by the operator" if key in (Key.STOP, Key.QUIT) else ""
                     self.verdict = Verdict(outcome=VERDICTS.get(key, Outcome.ABORTED), note=note, leave=key is Key.QUIT)
@@ -116,8 +127,20 @@ class Operator:
                 elif key is Key.HAND_BACK:
                     acting = self._hand_back(acting, step)
             if step < self._max_steps:
+                self.acting = acting
                 yield acting
         self.verdict = Verdict(outcome=Outcome.FAILURE, note="time limit")
+
+    def _pause(self, acting: _Acting, step: int) -> list[Key]:
+        """Sends nothing and records nothing until a key is pressed; it, unless it only ends the pause."""
+        self._say(f"step {step}: paused, nothing is sent; p or Enter goes on, any other key does what it does")
+        while not self._stop.asked and not (keys := self._keys.read(wait_s=LOOK_S)):
+            pass
+        if self._stop.asked:
+            return []
+        self._robot.resume()
+        acting.begin()
+        return [key for key in keys if key not in (Key.PAUSE, Key.START)]
 
     def _intervene(self, acting: _Acting, step: int) -> _Acting:
         if self._teleoperator is None:
@@ -147,17 +170,30 @@ def play(setup: RecordingSetup, number: int, *, keys: Keys, stop: StopSignals, s
     robot, policy, task = setup.robot, setup.policy, setup.task.spec
     player = None
     if policy is not None:
-        channels = len(robot.spec.action_names)
-        player = ChunkPlayer(policy, task, channels=channels, noise_seed=setup.noise_seed, number=number)
+        player = AsyncChunkPlayer(
+            policy,
+            rate_hz=task.rate_hz,
+            channels=len(robot.spec.action_names),
+            hold=robot.present_command,
+            noise_seed=setup.noise_seed,
+            number=number,
+            blend_steps=round(robot.setup.blend_s * task.rate_hz),
+            late_steps=round(robot.setup.late_s * task.rate_hz),
+        )
     recorder, operator = Recorder(), Operator(setup, player, keys=keys, stop=stop, say=say)
     try:
-        attempt(robot, operator.actors(), recorder, number, say=say)
+        with before_others():
+            attempt(robot, operator.actors(), recorder, number, say=say)
         verdict = operator.verdict
         assert verdict is not None, "the actors end with one"
     # An attempt is kept whatever ends it: the session raises what is not the operator's to deal with.
     except Exception as error:
         note = str(error).splitlines()[0] if str(error) else type(error).__name__
-        verdict = Verdict(outcome=Outcome.ABORTED, note=note, error=error)
+        by_policy = isinstance(error, ActionRefused) and operator.acting is player
+        verdict = Verdict(outcome=Outcome.ABORTED, note=note, error=error, by_policy=by_policy)
+    finally:
+        if player is not None:
+            player.close()
     return Played(
         verdict=verdict,
         draft=recorder.draft(task, robot, number, policy_id=None if policy is None else policy.policy_id),

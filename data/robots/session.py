@@ -6,23 +6,25 @@ attempt in flight. Owns what the verdicts do; an attempt itself is `recording.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from data.annotation import LabelBook
 from data.describe import changed_steps, stale_steps
 from data.episodes import EpisodeStore
 from data.robots.keyboard import HELP, Key
 from data.robots.pace import NO_PACE, PaceReport
-from data.robots.recording import VERDICTS, Keys, Played, RecordingSetup, play
+from data.robots.recording import LOOK_S, VERDICTS, Keys, Played, RecordingSetup, play
 from data.robots.signals import StopSignals
 from data.verify import discard
 from recap import faults
 from recap.errors import ActionRefused
+from recap.protocols import PolicyClient
 from recap.types import Annotation, EpisodeDraft, Outcome
 
-_LOOK_S = 0.1
-"""How long a wait for a key lasts before a wish to stop is looked at."""
+JUDGED = (Outcome.SUCCESS, Outcome.FAILURE)
+"""Outcomes with which an attempt counts."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -46,8 +48,64 @@ class Kept:
     changed_steps: int
     """Steps in which the robot sent something else than it was asked."""
     pace: PaceReport
+    inference_s: float = 0.0
+    """Seconds of inference beyond the control period."""
+    slot: str = ""
+    """What it is an attempt for, as its `Turn` says."""
     undone: bool = False
     """The verdict was taken back and no other was given yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """The attempt to be made next."""
+
+    policy: PolicyClient | None
+    """Who acts; None: a person demonstrates."""
+    number: int
+    """The policy's noise depends on it."""
+    slot: str = ""
+    """What the attempt is for, kept with it."""
+    remark: str = ""
+    """What the operator is told; "": who acts."""
+    stopped: Outcome = Outcome.ABORTED
+    """What the attempt is if an action of the policy is refused or comes too late."""
+
+
+class Plan(Protocol):
+    """What the attempts of a session are for."""
+
+    def progress(self, kept: Sequence[Kept]) -> tuple[int, int]:
+        """How many attempts are there, and how many are wanted. `kept`: those of this session."""
+        ...
+
+    def next(self, kept: Sequence[Kept]) -> Turn | None:
+        """The attempt to be made now; None: all are there."""
+        ...
+
+    def note(self, one: Kept, episode_id: str, outcome: Outcome) -> None:
+        """Told before the attempt is stored as that episode, and its label after it."""
+        ...
+
+
+class Count:
+    """A plan of so many attempts, all alike, judged success or failure."""
+
+    def __init__(self, wanted: int, policy: PolicyClient | None) -> None:
+        """`policy` acts in each; None: a person."""
+        self._wanted, self._policy = wanted, policy
+
+    def progress(self, kept: Sequence[Kept]) -> tuple[int, int]:
+        """As `Plan.progress`."""
+        return sum(one.outcome in JUDGED for one in kept), self._wanted
+
+    def next(self, kept: Sequence[Kept]) -> Turn | None:
+        """As `Plan.next`."""
+        done, wanted = self.progress(kept)
+        return None if done >= wanted else Turn(policy=self._policy, number=len(kept))
+
+    def note(self, one: Kept, episode_id: str, outcome: Outcome) -> None:
+        """Nothing: the episode and its label say it all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +126,7 @@ class RecordingSummary:
     @property
     def judged(self) -> int:
         """Episodes stored as success or failure."""
-        return sum(one.outcome in (Outcome.SUCCESS, Outcome.FAILURE) for one in self.kept)
+        return sum(one.outcome in JUDGED for one in self.kept)
 
     @property
     def unlabelled(self) -> int:
@@ -77,11 +135,12 @@ class RecordingSummary:
 
 
 class RecordingSession:
-    """Records until `episodes` attempts are judged success or failure, or the operator ends it.
+    """Records until the plan has all its attempts, or the operator ends it.
 
     Example:
         with connected(robot.device, teleoperator.device), TerminalKeys() as keys, StopSignals() as stop:
-            session = RecordingSession(setup, store, book, by="ada", episodes=20, keys=keys, stop=stop, say=print)
+            plan = Count(20, setup.policy)
+            session = RecordingSession(setup, store, book, plan, by="ada", keys=keys, stop=stop, say=print)
             session.run()
     """
 
@@ -90,15 +149,15 @@ class RecordingSession:
         setup: RecordingSetup,
         store: EpisodeStore,
         book: LabelBook,
+        plan: Plan,
         *,
         by: str,
-        episodes: int,
         keys: Keys,
         stop: StopSignals,
         say: Callable[[str], None],
     ) -> None:
         self._setup, self._store, self._book = setup, store, book
-        self._by, self._wanted = by, episodes
+        self._by, self._plan = by, plan
         self._keys, self._stop, self._say = keys, stop, say
         self._kept: list[Kept] = []
         self._pace, self._inference_s = NO_PACE, 0.0
@@ -113,14 +172,14 @@ class RecordingSession:
             RecapError: the policy failed, the same.
         """
         self._say(HELP)
-        while self._wait():
+        while self._wait() and (turn := self._plan.next(self._kept)) is not None:
             if self._kept:
                 self._kept[-1].draft = None
-            self._say(
-                f"attempt {len(self._kept) + 1}: {'you act' if self._setup.policy is None else 'the policy acts'}"
-            )
-            played = play(self._setup, len(self._kept), keys=self._keys, stop=self._stop, say=self._say)
-            self._keep(played)
+            who = turn.remark or ("you act" if turn.policy is None else "the policy acts")
+            self._say(f"attempt {len(self._kept) + 1}: {who}")
+            setup = replace(self._setup, policy=turn.policy)
+            played = play(setup, turn.number, keys=self._keys, stop=self._stop, say=self._say)
+            self._keep(played, turn)
             if played.verdict.error is not None and not isinstance(played.verdict.error, ActionRefused):
                 raise played.verdict.error
             if played.verdict.leave:
@@ -139,20 +198,20 @@ class RecordingSession:
     def _wait(self) -> bool:
         """Between two attempts: True once the operator starts another."""
         self._keys.forget()
-        judged = self.summary().judged
-        enough = judged >= self._wanted
+        judged, wanted = self._plan.progress(self._kept)
+        enough = judged >= wanted
         self._say(
-            f"{judged} of {self._wanted} recorded. "
+            f"{judged} of {wanted} recorded. "
             + ("Enter ends (u takes the last verdict back)" if enough else "Reset the scene, then Enter starts")
         )
         driving = False
         while not self._stop.asked:
-            for key in self._keys.read(wait_s=0.0 if driving else _LOOK_S):
+            for key in self._keys.read(wait_s=0.0 if driving else LOOK_S):
                 if key is Key.QUIT:
                     return False
                 if key is Key.START and self._settled():
                     # Asked again: a verdict may have been changed meanwhile.
-                    return self.summary().judged < self._wanted
+                    return self._plan.next(self._kept) is not None
                 if key is Key.UNDO:
                     self._undo()
                 elif key in VERDICTS:
@@ -190,7 +249,7 @@ class RecordingSession:
             return False
         return True
 
-    def _keep(self, played: Played) -> None:
+    def _keep(self, played: Played, turn: Turn) -> None:
         """Stores an attempt that is over, then its label."""
         self._pace += played.pace
         self._inference_s += played.inference_s
@@ -207,6 +266,8 @@ class RecordingSession:
             stale_steps=() if draft is None else stale_steps(draft),
             changed_steps=0 if draft is None else changed_steps(draft),
             pace=played.pace,
+            inference_s=played.inference_s,
+            slot=turn.slot,
         )
         self._kept.append(one)
         if not self._setup.robot.reports and not self._told:
@@ -217,13 +278,16 @@ class RecordingSession:
         if draft is None:
             self._say(f"attempt {len(self._kept)} ended before its first step: nothing to keep. {one.note}".rstrip())
             return
-        if played.verdict.outcome is not None:
-            self._label(one, played.verdict.outcome)
+        outcome = turn.stopped if played.verdict.by_policy else played.verdict.outcome
+        if outcome is not None:
+            self._label(one, outcome)
         self._tell(one)
 
     def _label(self, one: Kept, outcome: Outcome) -> None:
         if not one.episode_id:
             assert one.draft is not None, "the draft of the last attempt is kept"
+            self._plan.note(one, self._store.id_of(one.draft), outcome)
+            faults.point("record.before_episode")
             one.episode_id = self._store.commit(one.draft)
         faults.point("record.before_label")
         late = f"{one.pace.late} of {one.pace.steps} steps late" if one.pace.late else ""

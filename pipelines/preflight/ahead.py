@@ -32,7 +32,7 @@ def check_settings(config: RunConfig) -> None:
     check_models(config, told=prompts, prompts=prompts)
     for task in tasks if config.iterations and config.advantage.label.positive_fraction is None else ():
         check_share(task.spec.positive_fraction)
-    if not config.offline:
+    if config.simulated:
         config.checkpoint_selection.refuse_untried()
         _check_acting(config)
         _check_probe(config)
@@ -127,6 +127,8 @@ def _check_around(config: RunConfig, root: Path) -> None:
         from pipelines.preflight.recorded import check_recordings
 
         check_recordings(config, root)
+    elif config.on_robot:
+        _check_robot(config)
     else:
         _check_machine(config, root)
     check_runtime(config)
@@ -183,6 +185,20 @@ def _no_compiler(device: str) -> str:
     return (
         "" if any(map(shutil.which, compilers)) else "torch compiles for the CPU with g++ or clang++, neither is here"
     )
+
+
+def _check_robot(config: RunConfig) -> None:
+    """What its operator would be refused for after hours of training; connects nothing."""
+    from data.robots.env_file import read_env_file
+    from data.task_list import tasks_of
+
+    files = read_env_file(Path(config.robot_from))
+    if files.teleoperator is None:
+        raise ConfigError(
+            f"--env {config.robot_from}: no teleoperator, and {config.demos.episodes} demonstrations to be made",
+            hint="name it there: teleoperator: FILE   (docs/robots.md)",
+        )
+    files.make(tasks_of(config.tasks)[0])
 
 
 def _check_machine(config: RunConfig, root: Path) -> None:

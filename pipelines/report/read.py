@@ -63,7 +63,7 @@ _UNFINISHED = {
     NodeState.FAILED: "failed",
     NodeState.INTERRUPTED: "interrupted",
     NodeState.KILLED: "killed before it was done",
-    NodeState.WAITING: "waiting for labels",
+    NodeState.WAITING: "waiting for a person",
 }
 
 

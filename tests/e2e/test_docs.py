@@ -327,6 +327,29 @@ def recorded(reader: Reader, block: Block) -> None:
         assert json.loads(told)["episodes"] == {f"{source}/success": 1}
 
 
+def on_a_robot(reader: Reader, block: Block) -> None:
+    """One demonstration, asked for and made."""
+    reader.environment["PYTHONPATH"] = f"{install(reader.folder / 'arms')}:{ROOT}"
+    robot_file(reader.folder, "robot.yaml", announce=[6])
+    leader_file(reader.folder).rename(reader.folder / "leader.yaml")
+    (reader.folder / "env.yaml").write_text("robot: robot.yaml\nteleoperator: leader.yaml\n")
+    run, robot = (
+        shlex.split(filled(line, {**PLACEHOLDERS, "T": "bench_folding", "W": "on-a-robot"})) for line in block.commands
+    )
+    waiting = subprocess.run(
+        [*run, "--preset", "micro", "--set", "demos.episodes=1"],
+        cwd=reader.folder,
+        env=reader.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert waiting.returncode == 6, waiting.stderr
+    assert "next: recap robot" in waiting.stderr
+    told = json.loads(at_a_terminal(reader, [*robot, "--json"]))
+    assert (told["done"], told["wanted"]) == (1, 1)
+
+
 def at_a_terminal(reader: Reader, words: list[str]) -> str:
     keys = {"recorded. Reset": b"\r", "bench: step 6": b"s", "Enter ends": b"\r"}
     heard = []
@@ -446,6 +469,7 @@ HANDLERS: dict[str, dict[str, Handler]] = {
     "docs/offline.md": {"recap run": offline, "recap schedule add": lines(MICRO)},
     "docs/robots.md": {
         "recap data record": recorded,
+        "recap run --task T --env": on_a_robot,
         "type: so101_follower": robot_yaml,
         "TASKS.add(": a_task_in_a_package,
     },

@@ -13,7 +13,7 @@ from data.robots.keyboard import TerminalKeys
 from data.robots.lerobot_config import load_robot, load_teleoperator
 from data.robots.lerobot_robot import LeRobotRobot, Teleoperator
 from data.robots.recording import RecordingSetup
-from data.robots.session import RecordingSession
+from data.robots.session import Count, RecordingSession
 from data.robots.signals import StopSignals
 from data.tasks import TASKS
 from policy.client import LocalClient
@@ -127,8 +127,8 @@ class Recording:
                 self.setup,
                 self.store,
                 self.book,
+                Count(episodes, self.setup.policy),
                 by="ada",
-                episodes=episodes,
                 keys=keys,
                 stop=self.stop,
                 say=self.operator.say,

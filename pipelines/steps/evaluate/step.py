@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipelines.attempts import pin_renderer
 from pipelines.facts import ACTING, ActingFacts, task_context
 from pipelines.ledger import Ledger
+from pipelines.operator import ALONE, CAMERAS, attempts_on_robot, slot_of
 from pipelines.steps.evaluate.outputs import (
     AttemptTiming,
     EvaluatedAttempt,
@@ -46,6 +48,7 @@ class EvaluateConfig:
     config=EvaluateConfig,
     facts=ActingFacts,
     inputs=("policy",),
+    optional=("robot",),
     outputs=("evaluation", "timing"),
     libraries=("mujoco", "numpy", "torch"),
     context=task_context(*ACTING, "reset_s", robot=True),
@@ -53,22 +56,35 @@ class EvaluateConfig:
 def evaluate(
     ctx: StepContext, config: EvaluateConfig, facts: ActingFacts, inputs: Mapping[str, Artifact]
 ) -> Mapping[str, JsonOutput]:
-    """Attempts every start once; outputs the attempts and their summary (Evaluation, Timing)."""
+    """Attempts every start once; outputs the attempts and their summary (Evaluation, Timing).
+
+    With `robot` its operator makes the attempts, and starts are numbers only.
+
+    Raises:
+        WaitingForOperator: attempts on the robot are still to be made.
+    """
     from data.tasks import TASKS
     from pipelines.steps.evaluate.worker import play_policies
 
     task = facts.tasks[0]
     seeds = start_seeds(Split[config.split.upper()], config.attempts, offset=facts.first_seed)
     filmed = set(seeds[: config.films])
-    renderer = pin_renderer(ctx, facts)
-    policy = str(inputs["policy"].path)
-    played = play_policies(
-        ctx,
-        facts,
-        Ledger(ctx.scratch / "attempts.jsonl", key="key"),
-        {seed: (seed, policy, (task, seed), seed in filmed) for seed in seeds},
-        renderer,
-    )
+    if "robot" in inputs:
+        renderer = CAMERAS
+        slots = [slot_of(ctx.workspace, str(seed), seed, ALONE, inputs["policy"]) for seed in seeds]
+        played: dict[Any, dict[str, Any]] = dict(
+            attempts_on_robot(ctx, inputs["robot"], task, slots, noise_seed=facts.noise_seed)
+        )
+    else:
+        renderer = pin_renderer(ctx, facts)
+        policy = str(inputs["policy"].path)
+        played = play_policies(
+            ctx,
+            facts,
+            Ledger(ctx.scratch / "attempts.jsonl", key="key"),
+            {seed: (seed, policy, (task, seed), seed in filmed) for seed in seeds},
+            renderer,
+        )
     rows = list(played.values())
     attempts = [attempt_of(row) for row in rows]
     success, throughput = success_summary(attempts), throughput_summary(attempts, TASKS.get(task).spec)
@@ -92,7 +108,8 @@ def evaluate(
         films=tuple(
             Film(start_seed=one.start_seed, episode_id=row["episode_id"], outcome=one.outcome)
             for one, row in zip(attempts, rows, strict=True)
-            if row["episode_id"] is not None
+            # On a robot every attempt is an episode.
+            if row["episode_id"] is not None and one.start_seed in filmed
         ),
         summary=success,
     )

@@ -12,13 +12,13 @@ from typing import Any
 from pipelines.attempts import link_tree, pin_renderer, starts_of
 from pipelines.facts import ACTING, ActingFacts, task_context
 from pipelines.ledger import Ledger
+from pipelines.operator import CAMERAS
 from pipelines.steps.gate.outputs import GateAttempt, GateResult, TaskPairs
+from pipelines.steps.gate.robot import PLAYERS, play_on_robot
 from recap.gate import GateConfig
 from recap.specs import Split, start_seeds
 from recap.step import Artifact, DirOutput, JsonOutput, Output, StepContext, step
 from recap.types import Outcome
-
-_PLAYERS = ("champion", "challenger")
 
 
 @step(
@@ -26,7 +26,8 @@ _PLAYERS = ("champion", "challenger")
     version=1,
     config=GateConfig,
     facts=ActingFacts,
-    inputs=_PLAYERS,
+    inputs=PLAYERS,
+    optional=("robot",),
     outputs=("champion", "decision"),
     libraries=("mujoco", "numpy", "torch"),
     context=task_context(*ACTING, robot=True),
@@ -34,7 +35,13 @@ _PLAYERS = ("champion", "challenger")
 def gate(
     ctx: StepContext, config: GateConfig, facts: ActingFacts, inputs: Mapping[str, Artifact]
 ) -> Mapping[str, Output]:
-    """Outputs the champion from now on, and the decision (GateResult)."""
+    """Outputs the champion from now on, and the decision (GateResult).
+
+    With `robot` its operator makes the attempts of both, in an order that he is not told (robot.py).
+
+    Raises:
+        WaitingForOperator: attempts on the robot are still to be made.
+    """
     from pipelines.steps.evaluate.summary import attempt_of
     from pipelines.steps.evaluate.worker import play_policies
     from recap.gate import decide, next_block
@@ -43,24 +50,28 @@ def gate(
     # Tasks take turns, so that every look of the test sees them alike.
     starts = starts_of(facts.tasks, start_seeds(Split.GATE, config.cap, offset=facts.first_seed))
     pairs = list(starts)[: config.cap]
-    renderer = pin_renderer(ctx, facts)
+    on_robot = "robot" in inputs
+    renderer = CAMERAS if on_robot else pin_renderer(ctx, facts)
     ledger = Ledger(ctx.scratch / "attempts.jsonl", key="key")
     rows: dict[str, dict[str, Any]] = {}
     begun: list[str] = []
-    won: dict[str, list[bool]] = {name: [] for name in _PLAYERS}
+    won: dict[str, list[bool]] = {name: [] for name in PLAYERS}
     decision = decide([], [], config)
     while (block := next_block(decision)) is not None:
         begun = pairs[: block.stop]
-        # Start by start and not player by player: a kill leaves whole pairs behind.
-        jobs = {
-            f"{name}/{key}": (f"{name}/{key}", str(inputs[name].path), starts[key], False)
-            for key in begun
-            for name in _PLAYERS
-        }
-        rows = play_policies(ctx, facts, ledger, jobs, renderer)
-        won = {name: [is_success(attempt_of(rows[f"{name}/{key}"])) for key in begun] for name in _PLAYERS}
-        aborted = [any(rows[f"{name}/{key}"]["outcome"] == Outcome.ABORTED for name in _PLAYERS) for key in begun]
-        decision = decide(won["champion"], won["challenger"], config, aborted=aborted)
+        if on_robot:
+            rows = play_on_robot(ctx, facts, inputs, pairs, begun)
+        else:
+            # Start by start and not player by player: a kill leaves whole pairs behind.
+            jobs = {
+                f"{name}/{key}": (f"{name}/{key}", str(inputs[name].path), starts[key], False)
+                for key in begun
+                for name in PLAYERS
+            }
+            rows = play_policies(ctx, facts, ledger, jobs, renderer)
+        won = {name: [is_success(attempt_of(rows[f"{name}/{key}"])) for key in begun] for name in PLAYERS}
+        aborted = [any(rows[f"{name}/{key}"]["outcome"] == Outcome.ABORTED for name in PLAYERS) for key in begun]
+        decision = decide(won["champion"], won["challenger"], config, aborted=aborted, paired=not on_robot)
     chosen = "challenger" if decision.promoted else "champion"
     out = ctx.out / "champion"
     link_tree(inputs[chosen].path, out)
@@ -69,7 +80,7 @@ def gate(
         figures["difference"] = decision.difference.value
     ctx.journal.metrics(figures, step=0)
     played = list(rows.values())
-    ids = {name: next(row["policy_id"] for row in played if row["key"].startswith(f"{name}/")) for name in _PLAYERS}
+    ids = {name: next(row["policy_id"] for row in played if row["key"].startswith(f"{name}/")) for name in PLAYERS}
     result = GateResult(
         decision=decision,
         renderer=renderer,

@@ -77,6 +77,19 @@ class ImportedConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OnRobotConfig:
+    """Attempts on a real robot, made by its operator."""
+
+    attempts: int = setting(minimum=0, maximum=1_000_000, help="by a person alone (demos), or by a policy alone")
+    corrections: int = setting(0, minimum=0, maximum=1_000_000, help="further attempts that a person corrects")
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.attempts + self.corrections < 1:
+            raise ConfigError("OnRobotConfig: attempts and corrections are both 0: nothing to record")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RecordFacts(ActingFacts):
     """What the graph says of a recording."""
 
@@ -125,9 +138,9 @@ def _context(facts: RecordFacts) -> Mapping[str, Any]:
 @step(
     name="record",
     version=2,
-    config=DemosConfig | RolloutsConfig | ImportedConfig,
+    config=DemosConfig | RolloutsConfig | ImportedConfig | OnRobotConfig,
     facts=RecordFacts,
-    optional=("policy", "source"),
+    optional=("policy", "source", "robot"),
     outputs=("episodes", "summary"),
     libraries=("mujoco", "numpy"),
     check=_no_longer_holds,
@@ -135,23 +148,28 @@ def _context(facts: RecordFacts) -> Mapping[str, Any]:
 )
 def record(
     ctx: StepContext,
-    config: DemosConfig | RolloutsConfig | ImportedConfig,
+    config: DemosConfig | RolloutsConfig | ImportedConfig | OnRobotConfig,
     facts: RecordFacts,
     inputs: Mapping[str, Artifact],
 ) -> Mapping[str, JsonOutput]:
     """Outputs the EpisodeSet of what may be learned from, and how every attempt ended.
 
-    `policy` makes the attempts of RolloutsConfig; `source` says what lies in the folder of ImportedConfig.
+    `policy` makes the attempts of RolloutsConfig; `source` says what lies in the folder of ImportedConfig, and
+    `robot` what OnRobotConfig is attempted on.
 
     Raises:
         ConfigError: every attempt was aborted, or recorded episodes that are not meant here; all named.
         EpisodeCorrupt: recorded episodes that cannot be read; all named.
+        WaitingForOperator: attempts on the robot are still to be made.
     """
     from pipelines.steps.record.imported import import_episodes
+    from pipelines.steps.record.robot import record_on_robot
     from pipelines.steps.record.worker import Collector, RolloutCollector
 
     if isinstance(config, ImportedConfig):
         recording = import_episodes(ctx, config, facts, inputs["source"].json())
+    elif isinstance(config, OnRobotConfig):
+        recording = record_on_robot(ctx, config, facts, inputs)
     else:
         seeds = start_seeds(Split.TRAIN, config.starts, offset=facts.first_seed)
         scene = (facts.task, pin_renderer(ctx, facts), facts.env.image_size)

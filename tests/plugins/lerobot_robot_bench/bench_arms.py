@@ -1,4 +1,5 @@
 import sys
+import time
 
 import numpy as np
 from lerobot.robots import Robot
@@ -36,6 +37,7 @@ class BenchArms(Robot):
         """What a person does between two attempts."""
         self.seed += 1
         self.bench.reset(self.seed)
+        self.moved = time.monotonic()
         self.reads = self.failed = 0
 
     @property
@@ -79,6 +81,8 @@ class BenchArms(Robot):
 
     def get_observation(self):
         assert self._connected
+        if 0 < self.config.reset_pause_s < time.monotonic() - self.moved:
+            self.reset_scene()
         step = self.reads
         if step in self.config.announce:
             print(f"bench: step {step}", file=sys.stderr, flush=True)
@@ -95,6 +99,7 @@ class BenchArms(Robot):
         assert self._connected
         command = np.array([action[f"{name}.pos"] for name in self.bench.spec.action_names], dtype=np.float32)
         self.asked.append(command)
+        self.moved = time.monotonic()
         if self.config.clip:
             now = self.bench.observe(draw=False).state
             command = now + np.clip(command - now, -self.config.clip, self.config.clip)

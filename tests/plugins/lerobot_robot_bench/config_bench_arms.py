@@ -19,6 +19,8 @@ class BenchArmsConfig(RobotConfig):
     """From the first failing read on it takes itself for not connected, as LeRobot's do when a camera is gone."""
     reports: bool = True
     """It says what it sent."""
+    reset_pause_s: float = 0.0
+    """After so long without a command a person has put the scene right; 0: a test does."""
     break_connect: bool = False
     break_disconnect: bool = False
     clip: float = 0.0

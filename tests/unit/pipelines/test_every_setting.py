@@ -35,6 +35,7 @@ FREE = {
     "workers",
     "demos_from",
     "rollouts_from",
+    "robot_from",
     "value_label.shard_episodes",
     "policy.model.fit.checkpoint_every",
     "policy.model.fit.log_every",

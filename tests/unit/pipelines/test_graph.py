@@ -101,7 +101,7 @@ def test_demonstrations_that_would_repeat_a_rollouts_start_are_refused() -> None
 
     assert pipelines.graph.ROLLOUTS_FROM == 1_000_000, "what the limit of the setting is, too"
     with pytest.raises(ConfigError, match="rollouts begin at 50") as refused:
-        pipelines.graph._check_starts(pipelines.graph.Split.TRAIN, 51, 0, "demos.episodes", limit=50)
+        pipelines.graph.check_starts(pipelines.graph.Split.TRAIN, 51, 0, "demos.episodes", limit=50)
     assert refused.value.hint.startswith("a lower demos.episodes")
 
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from recap.types import Outcome, Source
 
 
 class Spoiled(HoldStill):
-    """Holds still, and gives one bad number at the chunk asked for at `step`."""
+    """Holds still, and gives bad numbers from the `step`-th chunk on."""
 
     execute = 1
 
@@ -24,8 +26,8 @@ class Spoiled(HoldStill):
 
     def act(self, observation, *, noise_seed):
         chunk = super().act(observation, noise_seed=noise_seed)
-        if self.asked == self.step:
-            chunk[0, 4] = self.value
+        if self.asked >= self.step:
+            chunk[:, 4] = self.value
         self.asked += 1
         return chunk
 
@@ -172,16 +174,24 @@ def test_space_and_q_stop_the_robot_and_count_for_nothing(tmp_path):
 
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "nan"), (np.inf, "inf"), (9.0, "9")])
 def test_a_bad_action_of_the_policy_is_never_sent(tmp_path, value, said):
-    recording = Recording(tmp_path, policy=Spoiled(4, value))
-    recording.run(between=[b"\r", b"\r", b"q"], during=[{}, {2: b"f"}])
+    policy = Spoiled(4, value)
+    recording = Recording(tmp_path, policy=policy)
+
+    def mended():
+        policy.step = 10**9
+
+    recording.run(between=[b"\r", b"\r", b"q"], during=[{}, {0: mended, 2: b"f"}])
     received = np.stack(recording.device.received)
     assert np.isfinite(received).all()
     assert np.abs(received).max() < 3.2
-    by_length = {recording.store.info(i).length: recording.label(i) for i in recording.store.ids()}
-    assert set(by_length) == {4, 3}, "the session went on after the refused action"
-    assert by_length[4].outcome is Outcome.ABORTED
-    assert "step 4, the policy: action refused, nothing was sent: left_" in by_length[4].note
-    assert f"= {said} (limits -3.2..3.2)" in by_length[4].note
+    labels = {
+        recording.label(name).outcome: (recording.store.info(name), recording.label(name))
+        for name in recording.store.ids()
+    }
+    assert set(labels) == {Outcome.ABORTED, Outcome.FAILURE}, "the session went on after the refused action"
+    info, label = labels[Outcome.ABORTED]
+    assert f"step {info.length}, the policy: action refused, nothing was sent: left_" in label.note
+    assert f"= {said} (limits -3.2..3.2)" in label.note
 
 
 def test_a_bad_action_of_the_person_is_never_sent(tmp_path):
@@ -298,19 +308,71 @@ def test_driving_between_attempts_moves_the_robot_and_records_nothing(tmp_path):
 
 
 def test_late_steps_are_counted_and_noted(tmp_path):
+    recording = Recording(tmp_path)
+    real = recording.leader.device.get_action
+
+    def get_action():
+        time.sleep(0.03)
+        return real()
+
+    recording.leader.device.get_action = get_action
+    summary = recording.run(between=[b"\r", b"q"], during=[{9: b"f"}])
+    assert summary.pace.late == summary.pace.missed == 10
+    assert summary.pace.worst_s > 0.02
+    assert summary.pace.rate_hz < 40
+    assert recording.label(recording.only().id).note == "10 of 10 steps late"
+
+
+def test_a_policy_slower_than_the_period_does_not_make_the_robot_wait(tmp_path):
     class Slow(HoldStill):
         execute = 1
 
         def act(self, observation, *, noise_seed):
-            import time
-
-            time.sleep(0.03)
-            return super().act(observation, noise_seed=noise_seed)
+            time.sleep(0.05)
+            return np.repeat(observation.state[None], 40, axis=0)
 
     recording = Recording(tmp_path, policy=Slow())
-    summary = recording.run(between=[b"\r", b"q"], during=[{9: b"f"}])
-    assert summary.pace.late == 10
-    assert summary.pace.worst_s > 0.02
-    assert summary.pace.rate_hz < 40
-    assert summary.inference_s > 0.15
-    assert recording.label(recording.only().id).note == "10 of 10 steps late"
+    summary = recording.run(between=[b"\r", b"q"], during=[{60: b"f"}])
+    assert summary.pace.late < 30, "each of some ten inferences takes five periods"
+    assert summary.inference_s > 0.03, "the first chunk was waited for, standing still"
+
+
+def test_a_policy_that_gives_nothing_for_too_long_ends_the_attempt_and_the_session_goes_on(tmp_path):
+    class Stuck(HoldStill):
+        def act(self, observation, *, noise_seed):
+            time.sleep(0.4)
+            return super().act(observation, noise_seed=noise_seed)
+
+    recording = Recording(tmp_path, policy=Stuck(), setup={"late_s": 0.1})
+    recording.run(between=[b"\r", b"q"])
+    label = recording.label(recording.only().id)
+    assert label.outcome is Outcome.ABORTED
+    assert "gave no action for 10 steps (recap.late_s)" in label.note
+
+
+def test_a_command_that_changes_faster_than_a_speed_allows_is_never_sent(tmp_path):
+    recording = Recording(tmp_path, setup={"speeds": {"left_waist": 1.0}, "handover_s": 0.0})
+    arms = recording.device
+    recording.leader.device.spoil = lambda action: (
+        action | {"left_waist.pos": arms.bench.observe(draw=False).state[0] + (0.5 if len(arms.received) >= 3 else 0.0)}
+    )
+    recording.run(between=[b"\r", b"q"])
+    assert len(arms.received) == 3
+    note = recording.label(recording.only().id).note
+    assert "the teleoperator: action too fast, nothing was sent: left_waist by 0.5 in one step" in note
+    assert "(speeds: 1 a second, 0.01 a step)" in note
+
+
+def test_a_pause_sends_and_records_nothing_and_goes_on(tmp_path):
+    recording = Recording(tmp_path)
+
+    def pause():
+        os.write(recording.operator.master, b"p")
+        threading.Timer(0.5, lambda: os.write(recording.operator.master, b"p")).start()
+
+    began = time.monotonic()
+    summary = recording.run(between=[b"\r", b"q"], during=[{3: pause, 9: b"f"}])
+    assert time.monotonic() - began > 0.5
+    assert recording.only().length == 10
+    assert summary.pace.seconds < 0.5, "a pause is no step that came late"
+    assert any("paused, nothing is sent" in text for text in recording.operator.heard)
