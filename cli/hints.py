@@ -14,8 +14,8 @@ from cli.options import DEFAULT_WORKSPACE, chosen_workspace
 
 # Not `recap schedule list`: it looks at all workspaces where none is named.
 _COMMAND = re.compile(
-    r"(?<![\w/.'-])recap (?:run|resume|status|list|explain|verify|report|gc|annotate|compare|doctor|lineage|rollback|robot"
-    r"|night|serve|export|evaluate|schedule (?:add|remove|history|run-now)|study run"
+    r"(?<![\w/.'-])recap (?:run|resume|status|list|explain|verify|report|gc|annotate|compare|doctor|lineage|rollback"
+    r"|robot|night|serve|export|evaluate|schedule (?:add|remove|history|run-now)|study run"
     r"|data (?:record|verify|repair|show|stats|import|export))(?![\w-])"
 )
 
