@@ -191,10 +191,10 @@ def test_starting_weights_of_another_network_are_refused_before_the_first_step(t
     config = override(_micro("shirt_folding"), {"values.viva.start": str(tmp_path)})
     build_graph(config)
     with pytest.raises(ConfigError, match=r"does not hold the weights of viva at these sizes: \d+ tensors, missing"):
-        check_ahead(config, tmp_path / "w")
+        check_ahead(config, tmp_path / "w", print)
     (tmp_path / WEIGHTS).unlink()
     with pytest.raises(ConfigError, match="holds no weights"):
-        check_ahead(config, tmp_path / "w")
+        check_ahead(config, tmp_path / "w", print)
 
 
 def test_a_vlm_on_published_weights_is_checked_before_the_first_step(tmp_path):
@@ -204,10 +204,10 @@ def test_a_vlm_on_published_weights_is_checked_before_the_first_step(tmp_path):
     settings = {f"values.vlm.{name}": value for name, value in {**files, **chosen, "image_size": "32"}.items()}
     config = override(_micro("shirt_folding", value="vlm"), settings)
     build_graph(config)
-    check_ahead(config, tmp_path / "w")
+    check_ahead(config, tmp_path / "w", print)
     swapped = override(config, {"values.vlm.vision_start": vlm.text_start})
     with pytest.raises(ConfigError, match=r"does not hold the weights of vlm \(vision_start\)"):
-        check_ahead(swapped, tmp_path / "w")
+        check_ahead(swapped, tmp_path / "w", print)
 
 
 def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
@@ -222,14 +222,14 @@ def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
 
     monkeypatch.setattr("data.sim.bimanual_task.choose_renderer", works)
     config = _micro("shirt_folding")
-    check_ahead(config, tmp_path / "w")
+    check_ahead(config, tmp_path / "w", print)
     assert asked == ["auto"]
     (tmp_path / "w" / "renderers").mkdir(parents=True)
     (tmp_path / "w" / "renderers" / TASKS.get("shirt_folding").robot.id).write_text("egl")
     with pytest.raises(ConfigError, match="drawn by 'egl', which does not work here") as refused:
-        check_ahead(config, tmp_path / "w")
+        check_ahead(config, tmp_path / "w", print)
     assert "--set env.renderer=ray" in refused.value.hint
-    check_ahead(override(config, {"env.renderer": "ray"}), tmp_path / "w")
+    check_ahead(override(config, {"env.renderer": "ray"}), tmp_path / "w", print)
 
 
 @pytest.mark.parametrize(
@@ -245,25 +245,25 @@ def test_demonstrations_and_rollouts_are_drawn_alike(tmp_path, monkeypatch):
 def test_what_several_processes_lack_is_refused_before_the_first_step(tmp_path, settings, message):
     given = {"executor.name": "ray", "runtime.processes": "2"}
     config = _micro("shirt_folding")
-    check_ahead(override(config, given), tmp_path / "w")
+    check_ahead(override(config, given), tmp_path / "w", print)
     with pytest.raises(ConfigError, match=message):
-        check_ahead(override(config, given | settings), tmp_path / "w")
+        check_ahead(override(config, given | settings), tmp_path / "w", print)
 
 
 def test_a_compiler_that_is_not_there_is_missed_before_the_first_step(tmp_path, monkeypatch):
     given = {"executor.name": "ray", "runtime.compile": "true", "runtime.processes": "2"}
     config = override(_micro("shirt_folding"), given)
     monkeypatch.setattr("shutil.which", lambda name: "/opt/g++" if name == "g++" else None)
-    check_ahead(config, tmp_path / "w")
+    check_ahead(config, tmp_path / "w", print)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match="neither is here"):
-        check_ahead(config, tmp_path / "w")
+        check_ahead(config, tmp_path / "w", print)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("pipelines.preflight.ahead.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="with triton, which is not installed"):
-        check_ahead(override(config, {"runtime.device": "cuda"}), tmp_path / "w")
-    check_ahead(override(config, {"executor.address": "ray://127.0.0.1:1"}), tmp_path / "w")
+        check_ahead(override(config, {"runtime.device": "cuda"}), tmp_path / "w", print)
+    check_ahead(override(config, {"executor.address": "ray://127.0.0.1:1"}), tmp_path / "w", print)
 
 
 def test_more_processes_than_cards_are_refused_before_the_first_step(tmp_path, monkeypatch):
@@ -271,12 +271,12 @@ def test_more_processes_than_cards_are_refused_before_the_first_step(tmp_path, m
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     given = {"executor.name": "ray", "runtime.device": "cuda", "runtime.processes": "2"}
     with pytest.raises(ConfigError, match=r"runtime.processes = 2, each on its own device: torch sees 1 of cuda"):
-        check_ahead(override(_micro("shirt_folding"), given), tmp_path / "w")
+        check_ahead(override(_micro("shirt_folding"), given), tmp_path / "w", print)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    check_ahead(override(_micro("shirt_folding"), given), tmp_path / "w")
+    check_ahead(override(_micro("shirt_folding"), given), tmp_path / "w", print)
     sixteen = {"runtime.processes": "16", "policy.model.batch_size": "16", "values.viva.batch_size": "16"}
     elsewhere = {"executor.address": "ray://127.0.0.1:1"}
-    check_ahead(override(_micro("shirt_folding"), given | sixteen | elsewhere), tmp_path / "w")
+    check_ahead(override(_micro("shirt_folding"), given | sixteen | elsewhere), tmp_path / "w", print)
 
 
 def test_a_renderer_that_is_not_here_is_refused_before_the_first_step(tmp_path, monkeypatch):
@@ -284,13 +284,13 @@ def test_a_renderer_that_is_not_here_is_refused_before_the_first_step(tmp_path, 
     monkeypatch.setattr("data.sim.backend.gl_backend", lambda: None)
     config = override(_micro("shirt_folding"), {"env.renderer": "osmesa"})
     with pytest.raises(ConfigError, match="renderer 'osmesa' does not work on this machine"):
-        check_ahead(config, tmp_path / "w")
+        check_ahead(config, tmp_path / "w", print)
     assert not (tmp_path / "w").exists()
 
 
 def test_a_world_whose_package_is_missing_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(ConfigError, match="needs the package 'gym_aloha'") as refused:
-        check_ahead(_micro("gym_aloha"), tmp_path / "w")
+        check_ahead(_micro("gym_aloha"), tmp_path / "w", print)
     assert "make env-aloha" in refused.value.hint
 
 
@@ -299,10 +299,10 @@ def test_a_world_without_progress_has_no_oracle(tmp_path, monkeypatch):
     monkeypatch.setattr(type(blind), "require_package", lambda self: None)
     monkeypatch.setitem(TASKS._items, "gym_pusht", blind)
     config = override(_micro("gym_pusht"), {"rollouts.corrections": "0"})
-    check_ahead(config, tmp_path / "w")
+    check_ahead(config, tmp_path / "w", print)
     oracle = override(_micro("gym_pusht", value="oracle"), {"rollouts.corrections": "0"})
     with pytest.raises(ConfigError, match="--value oracle: the world of task 'gym_pusht' has no measure"):
-        check_ahead(oracle, tmp_path / "w")
+        check_ahead(oracle, tmp_path / "w", print)
 
 
 def test_imitation_alone_asks_no_value_model():
@@ -326,13 +326,13 @@ def test_rollouts_longer_than_any_demonstration_are_refused_before_any_step(take
     build_graph(config)
     path = tmp_path / "w" / "tasks" / "cubes.yaml"
     with pytest.raises(ConfigError, match="2 of 5 episodes are longer than max_steps 6") as refused:
-        check_ahead(config, tmp_path / "w")
+        check_ahead(config, tmp_path / "w", print)
     wanted = re.search(rf"set max_steps in {path} to (\d+) or more", refused.value.hint)
     assert wanted
-    check_ahead(override(config, {"returns.kind": "viva"}), tmp_path / "w")
+    check_ahead(override(config, {"returns.kind": "viva"}), tmp_path / "w", print)
     path.write_text(path.read_text().replace("max_steps: 6", f"max_steps: {wanted[1]}"))
     assert TASKS.get("cubes").spec.max_steps == 9
-    check_ahead(config, tmp_path / "w")
+    check_ahead(config, tmp_path / "w", print)
 
 
 def test_a_control_that_reads_the_simulator_is_refused_for_real_recordings(take, tmp_path):
@@ -341,14 +341,14 @@ def test_a_control_that_reads_the_simulator_is_refused_for_real_recordings(take,
     config = _offline(tmp_path / "w")
     oracle = _offline(tmp_path / "w", models={"value": "oracle"})
     with pytest.raises(ConfigError, match="--value oracle: 5 of 5 episodes hold no simulator truth"):
-        check_ahead(oracle, tmp_path / "w")
-    check_ahead(config, tmp_path / "w")
+        check_ahead(oracle, tmp_path / "w", print)
+    check_ahead(config, tmp_path / "w", print)
 
 
 def test_imitation_takes_episodes_of_any_length(take, tmp_path):
     take("d", lengths=(6, 4))
     take("e", lengths=(9,), seed=1)
-    check_ahead(replace(_micro("cubes"), iterations=0, demos_from=str(tmp_path / "w")), tmp_path / "w")
+    check_ahead(replace(_micro("cubes"), iterations=0, demos_from=str(tmp_path / "w")), tmp_path / "w", print)
 
 
 def test_a_wording_that_the_policy_cannot_hear_is_refused(take, tmp_path):
@@ -357,8 +357,8 @@ def test_a_wording_that_the_policy_cannot_hear_is_refused(take, tmp_path):
     config = _offline(tmp_path / "w")
     build_graph(config)
     with pytest.raises(ConfigError, match="pi05: the prompt 'xxx") as refused:
-        check_ahead(config, tmp_path / "w")
-    check_ahead(_helped(config, refused.value.hint), tmp_path / "w")
+        check_ahead(config, tmp_path / "w", print)
+    check_ahead(_helped(config, refused.value.hint), tmp_path / "w", print)
 
 
 # Recorded episodes of a built-in task
@@ -396,7 +396,7 @@ class Recorded:
         )
         before = {path: path.stat().st_mtime_ns for path in self.root.rglob("*")}
         try:
-            check_ahead(override(config, settings), self.workspace)
+            check_ahead(override(config, settings), self.workspace, print)
         finally:
             assert {path: path.stat().st_mtime_ns for path in self.root.rglob("*")} == before, "nothing is written"
 
@@ -485,9 +485,9 @@ def test_the_oracle_needs_the_truth_of_what_it_learns_from(recorded):
     folders = {"demos_from": str(recorded.demos.root), "rollouts_from": str(recorded.rollouts.root)}
     config = replace(_micro("shirt_folding", beside=("oracle",)), **folders)
     with pytest.raises(ConfigError, match="1 of 8 episodes hold no simulator truth"):
-        check_ahead(config, recorded.workspace)
+        check_ahead(config, recorded.workspace, print)
     recorded.say(blind, Outcome.ABORTED)
-    check_ahead(config, recorded.workspace)
+    check_ahead(config, recorded.workspace, print)
 
 
 def test_a_mark_past_the_end_of_its_episode_is_refused_before_any_step(recorded):

@@ -126,7 +126,7 @@ def test_a_role_that_no_worker_has_is_refused() -> None:
 def test_a_device_that_is_not_there_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
     made = Invocation.of(preset="micro", settings=["runtime.device=cuda:9"]).config()
     with pytest.raises(ConfigError, match=r"runtime\.device = cuda:9"):
-        check_ahead(made, tmp_path / "w")
+        check_ahead(made, tmp_path / "w", print)
 
 
 def test_the_gates_settings_may_be_given_as_one() -> None:
