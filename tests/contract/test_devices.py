@@ -105,7 +105,7 @@ def test_policies_train_and_act(kind: type[FlowNetwork], size: str) -> None:
     actor = FlowActor(network, info, GPU)
     noise = torch.nn.functional.pad(chunk_noise(0, 10, len(NAMES)), (0, sizes.action_dim - len(NAMES)))
     state = info.stats.state.apply(batch["state"][:1])
-    sampled = actor._sample(torch.from_numpy(batch["images"][:1]), TASK, state, noise[None])
+    sampled = actor._sample(torch.from_numpy(batch["images"][:1]), [TASK], state, noise[None])
     assert (sampled.device.type, tuple(sampled.shape)) == ("cuda", (1, 10, sizes.action_dim))
 
 

@@ -31,7 +31,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(install(folder / "site"))}
     command = (
         f"run --preset micro --task shirt_folding,quick_pants --policy ridge --value neighbours --values viva "
-        f"--name {RUN} --workspace {folder / 'w'}"
+        # Neighbours of so few frames tie, how many of them differs from one processor to another.
+        f"--set advantage.health.tolerance=0.2 --name {RUN} --workspace {folder / 'w'}"
     )
     done = subprocess.run(
         [sys.executable, "-m", "cli", *command.split()],

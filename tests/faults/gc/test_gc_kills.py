@@ -149,4 +149,5 @@ def test_a_disk_that_refuses_leaves_the_old_champion(tmp_path: Path) -> None:
     with write_fails(name_contains=TMP_PREFIX), pytest.raises(OSError, match="No space"):
         write_champion(workspace, second)
     assert read_champion(workspace, "r") == first
-    assert [path.name for path in folder.iterdir()] == ["r.json"]
+    # The history may hold the champion of today already; whoever reads it leaves that out.
+    assert sorted(path.name for path in folder.iterdir()) == ["r.json", "r.jsonl"]

@@ -63,5 +63,5 @@ def test_a_run_says_which_it_does_not_use(tmp_path: Path, monkeypatch: pytest.Mo
         invocation = Invocation.of(task="shirt_folding", preset="micro", executor=executor, tracker=tracker)
         config = invocation.config()
         run._executor(config, invocation.name, lambda event: None, said.append)
-        run._tracker(workspace, config, invocation.name, {}, said.append)
+        run.tracker_of(workspace, config, invocation.name, {}, said.append)
     assert [line.partition("=")[0] for line in said] == [*OF_RAY, *OF_MLFLOW]
