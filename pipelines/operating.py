@@ -128,6 +128,7 @@ class Missing:
         slot = self._made.slots[one.slot]
         self._made.ledger.append(
             {
+                "attempt": f"{one.slot}@{episode_id}",
                 "episode_id": episode_id,
                 "slot": one.slot,
                 "key": one.slot,

@@ -124,7 +124,8 @@ class Attempts:
         self.slots = {slot.key: slot for slot in request.slots}
         self.store, self.book = EpisodeStore(workspace.episodes), LabelBook(workspace.root / "labels")
         folder = workspace.run_dir(request.run) / "robot"
-        self.ledger = Ledger(folder / f"{request.node.replace('/', '-')}.jsonl", key="episode_id")
+        # Not by the episode alone: a simulated robot may record the same twice, and each was an attempt.
+        self.ledger = Ledger(folder / f"{request.node.replace('/', '-')}.jsonl", key="attempt")
 
     def filled(self) -> dict[str, dict[str, Any]]:
         """{slot: row}, with what people say of the episode now as its outcome; the latest attempt of a slot counts."""

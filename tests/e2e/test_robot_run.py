@@ -64,15 +64,15 @@ def _each_attempt_was_made_once(workspace: Path) -> None:
     present = set(EpisodeStore(workspace / "episodes").ids())
     labels = LabelBook(workspace / "labels").annotations()
     assert present == set(labels), "every episode has its verdict, the one that a kill left out too"
-    # A simulated robot may record twice what a kill kept from being stored: the latest line of an episode is its own.
-    slot_of = {
-        row["episode_id"]: (log.stem, row["slot"])
+    # What a kill kept from being stored may be recorded anew with the same content: one attempt, two lines.
+    attempts = {
+        (log.stem, row["slot"], row["episode_id"])
         for log in (workspace / "runs" / RUN / "robot").glob("*.jsonl")
         for row in map(json.loads, log.read_text().splitlines())
     }
     judged = Counter(
-        slot
-        for episode, slot in slot_of.items()
+        (node, slot)
+        for node, slot, episode in attempts
         if episode in present and labels[episode].outcome is not Outcome.ABORTED
     )
     assert set(judged.values()) == {1}, "a finished attempt was made again"

@@ -38,11 +38,12 @@ class Bench:
         self.plan = Missing(self.made, lambda slot: None)
         self.seed = 0
 
-    def attempt(self, outcome: Outcome, *, episode: bool = True, label: bool = True) -> str:
+    def attempt(self, outcome: Outcome, *, episode: bool = True, label: bool = True, again: bool = False) -> str:
+        """Makes the next; `again`: it looks exactly like the one before."""
         turn = self.plan.next(())
         assert turn is not None
+        self.seed += not again
         draft = synthetic_draft(self.seed, length=4, source=Source.DEMO)
-        self.seed += 1
         one = Kept(
             draft=draft,
             episode_id="",
@@ -76,6 +77,13 @@ def test_a_slot_is_filled_by_a_judged_attempt_and_an_aborted_one_is_made_again(w
     filled = bench.made.filled()
     assert {slot: row["episode_id"] for slot, row in filled.items()} == {"alone/0": first, "alone/1": second}
     assert [row["slot"] for row in bench.made.aborted()] == ["alone/0"]
+
+
+def test_two_attempts_that_look_exactly_alike_are_two(workspace: Workspace) -> None:
+    bench = Bench(workspace, _request())
+    first = bench.attempt(Outcome.FAILURE)
+    assert bench.attempt(Outcome.FAILURE, again=True) == first
+    assert bench.made.filled().keys() == {"alone/0", "alone/1"}
 
 
 def test_what_people_say_later_is_what_counts(workspace: Workspace) -> None:
