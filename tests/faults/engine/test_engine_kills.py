@@ -48,7 +48,11 @@ def check_resumed(workspace: Workspace, undisturbed: dict[str, dict[str, str]]) 
 
 
 @pytest.mark.parametrize(
-    ("point", "passing"), [(point, n) for point in FAULT_POINTS for n in (2, PASSES.get(point, STEPS + 1))]
+    ("point", "passing"),
+    [
+        *((point, 2) for point in FAULT_POINTS),
+        *(pytest.param(point, PASSES.get(point, STEPS + 1), marks=pytest.mark.slow) for point in FAULT_POINTS),
+    ],
 )
 def test_a_killed_run_goes_on_to_the_same_result(
     tmp_path: Path, undisturbed: dict[str, dict[str, str]], point: str, passing: int
