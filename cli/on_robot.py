@@ -50,8 +50,7 @@ def robot(
             opened, request, keyboard, by or workspaces.user_name(), dry=dry, replay_error=replay_error
         )
     done, wanted = attempts.progress(())
-    here = [] if opened.root == Path("runs").absolute() else ["--workspace", str(opened.root)]
-    _show(request, done, wanted, here, as_json=as_json)
+    _show(request, done, wanted, as_json=as_json)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -116,12 +115,12 @@ def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _show(request: Request, done: int, wanted: int, here: list[str], *, as_json: bool) -> None:
-    import shlex
+def _show(request: Request, done: int, wanted: int, *, as_json: bool) -> None:
+    from cli.hints import typed_here
 
-    command = ["recap", "resume" if done >= wanted else "robot", request.run, *here]
+    command = typed_here(f"recap resume {request.run}" if done >= wanted else f"recap robot {request.run}")
     value = {"run": request.run, "node": request.node, "done": done, "wanted": wanted}
     if as_json:
-        typer.echo(json.dumps({**value, "next_command": shlex.join(command)}))
+        typer.echo(json.dumps({**value, "next_command": command}))
         return
-    typer.echo(f"{request.node}: {done} of {wanted} attempts are there\nnext: {shlex.join(command)}")
+    typer.echo(f"{request.node}: {done} of {wanted} attempts are there\nnext: {command}")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli.options import DEFAULT_WORKSPACE, AsJson, Workspace, with_options
 from pipelines.policies.request import EvaluationRequest
-
-if TYPE_CHECKING:
-    from pipelines.policies.evaluate import EvaluatedPolicy
 
 _POLICY = "Run (its champion), bundle or exported folder; by default the latest run."
 
@@ -47,6 +44,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Have a policy attempt a simulated task: success and throughput with intervals. Re-issue it to go on."""
+    from cli.views import show_figures
     from pipelines.policies.evaluate import evaluate_policies
 
     asked = EvaluationRequest.of(policy=policy, against=against, **typed)
@@ -58,7 +56,8 @@ def evaluate(
     typer.echo(f"{found.task}, {found.starts} starts  (simulated)")
     for one in (found.policy, found.against):
         if one is not None:
-            _show(one)
+            typer.echo(f"{one.policy}  {one.policy_id[:12]}")
+            show_figures(one.success, one.throughput)
     success, throughput = found.success_difference, found.throughput_difference
     if success is not None and throughput is not None:
         typer.echo(f"first minus second on the same {success.starts} starts")
@@ -72,16 +71,3 @@ def evaluate(
         )
     typer.echo(f"steps run {len(found.executed)}, cached {len(found.cached)}, in {found.seconds:.1f} s")
     typer.echo(f"again   {found.command}")
-
-
-def _show(one: EvaluatedPolicy) -> None:
-    success, throughput = one.success, one.throughput
-    typer.echo(f"{one.policy}  {one.policy_id[:12]}")
-    typer.echo(
-        f"  success     {success.successes}/{success.attempts} = {success.success:.1%}"
-        f"   95 % interval {success.success_low:.1%} .. {success.success_high:.1%}"
-    )
-    typer.echo(
-        f"  throughput  {throughput.throughput_per_hour:.1f}/h"
-        f"   95 % interval {throughput.throughput_low:.1f} .. {throughput.throughput_high:.1f}"
-    )

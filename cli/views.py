@@ -18,6 +18,7 @@ from recap.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.datasets.request import ImportRequest
+    from pipelines.steps.evaluate.outputs import SuccessSummary, ThroughputSummary
     from pipelines.steps.open_loop_eval.outputs import OpenLoopEval
     from recap.explain import NodePlan
 
@@ -38,16 +39,9 @@ def run_and_show(
         return
     typer.echo("")
     for node, found in result.evaluations.items():
-        success, throughput, paired = found.success, found.throughput, found.to_imitation
+        paired = found.to_imitation
         typer.echo(f"{node}  (simulated)")
-        typer.echo(
-            f"  success     {success.successes}/{success.attempts} = {success.success:.1%}"
-            f"   95 % interval {success.success_low:.1%} .. {success.success_high:.1%}"
-        )
-        typer.echo(
-            f"  throughput  {throughput.throughput_per_hour:.1f}/h"
-            f"   95 % interval {throughput.throughput_low:.1f} .. {throughput.throughput_high:.1f}"
-        )
+        show_figures(found.success, found.throughput)
         if paired is not None:
             typer.echo(
                 f"  minus imitation on the same {paired.starts} starts  {100 * paired.difference:+.1f} points"
@@ -67,6 +61,18 @@ def run_and_show(
     if result.tracking_uri is not None:
         typer.echo(f"mlflow  {_browse(result.tracking_uri)}")
     typer.echo(f"again   {result.command}")
+
+
+def show_figures(success: SuccessSummary, throughput: ThroughputSummary) -> None:
+    """The two lines of how a policy did."""
+    typer.echo(
+        f"  success     {success.successes}/{success.attempts} = {success.success:.1%}"
+        f"   95 % interval {success.success_low:.1%} .. {success.success_high:.1%}"
+    )
+    typer.echo(
+        f"  throughput  {throughput.throughput_per_hour:.1f}/h"
+        f"   95 % interval {throughput.throughput_low:.1f} .. {throughput.throughput_high:.1f}"
+    )
 
 
 def _show_open_loop(node: str, found: OpenLoopEval) -> None:

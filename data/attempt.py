@@ -57,6 +57,24 @@ class ExpertActor:
         return self._expert.act()
 
 
+def ask_chunk(client: PolicyClient, observation: Observation, *, seed: int, channels: int) -> tuple[FloatArray, float]:
+    """[H, A] actions of a policy for one observation, and the seconds that they took.
+
+    Raises:
+        RecapError: fewer actions than the policy wants executed, or not of `channels` channels.
+    """
+    began = time.perf_counter()
+    (chunk,) = client.infer([observation], [seed])
+    seconds = time.perf_counter() - began
+    if chunk.ndim != 2 or chunk.shape[1] != channels or chunk.shape[0] < client.execute:
+        raise RecapError(
+            f"policy {client.policy_id}: action chunk has shape {chunk.shape}, "
+            f"expected at least ({client.execute}, {channels})",
+            hint=f"execute at most the chunk length of the policy (got execute={client.execute})",
+        )
+    return chunk, seconds
+
+
 class ChunkPlayer:
     """A policy at the controls: plays its chunks, one action per step, and asks for the next when one is used up."""
 
@@ -92,17 +110,13 @@ class ChunkPlayer:
             RecapError: the policy gives too few actions or the wrong shape.
         """
         if self.looks:
-            seed = derive("chunk", self._noise_seed, self._number, step)
-            began = time.perf_counter()
-            (chunk,) = self._client.infer([observation], [seed])
-            self.late_s += max(0.0, time.perf_counter() - began - self._period_s)
-            execute = self._client.execute
-            if chunk.ndim != 2 or chunk.shape[1] != self._channels or chunk.shape[0] < execute:
-                raise RecapError(
-                    f"policy {self._client.policy_id}: action chunk has shape {chunk.shape}, "
-                    f"expected at least ({execute}, {self._channels})",
-                    hint=f"execute at most the chunk length of the policy (got execute={execute})",
-                )
+            chunk, seconds = ask_chunk(
+                self._client,
+                observation,
+                seed=derive("chunk", self._noise_seed, self._number, step),
+                channels=self._channels,
+            )
+            self.late_s += max(0.0, seconds - self._period_s)
             self._chunk, self._at = chunk, 0
         action = np.asarray(self._chunk[self._at], dtype=np.float32)
         self._at += 1

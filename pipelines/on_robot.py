@@ -18,7 +18,7 @@ from pipelines.facts import ActingFacts, EnvConfig
 from pipelines.steps.checkpoint_selection.step import SelectionFacts
 from pipelines.steps.evaluate.step import EvaluateConfig
 from pipelines.steps.record.step import OnRobotConfig, RecordFacts
-from pipelines.wiring import add_imitation, add_training, foreign_policy, join
+from pipelines.wiring import acting, add_imitation, add_training, join
 from recap.graph import Graph, NodeHandle, NodeName, OutputRef
 
 
@@ -102,11 +102,5 @@ def _select(graph: Graph, config: RunConfig, k: int, policy: NodeHandle) -> Outp
 
 
 def _acting(config: RunConfig) -> ActingFacts:
-    return ActingFacts(
-        tasks=config.tasks,
-        env=EnvConfig(),
-        noise_seed=config.noise_seed,
-        workers=config.workers,
-        runtime=config.runtime,
-        policy=foreign_policy(config),
-    )
+    # What a simulator is set to says nothing of a robot.
+    return ActingFacts(tasks=config.tasks, **{**acting(config), "env": EnvConfig()})

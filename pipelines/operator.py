@@ -10,24 +10,21 @@ same weights. What counts is what people say of the episode now. Who makes the a
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.ledger import Ledger
 from recap.errors import WaitingForOperator
 from recap.files import write_atomic
 from recap.step import Artifact, StepContext
-from recap.types import Annotation, Outcome
+from recap.types import JUDGED, Annotation, Outcome
 from recap.workspace import Workspace
 
 NOTE = "operator.json"
 CAMERAS = "camera"
 """What steps on a robot name as their image backend."""
 ALONE = "the policy acts alone; with any help it is no success"
-JUDGED = (Outcome.SUCCESS, Outcome.FAILURE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +90,7 @@ def attempts_on_robot(
         raise WaitingForOperator(
             f"{ctx.node}: {len(slots) - len(rows)} of {len(slots)} attempts on the robot are still to be made"
             + attempts.left_out(),
-            hint=robot_command(ctx.run_name, ctx.workspace.root),
+            hint=f"recap robot {ctx.run_name}",
         )
     note.unlink(missing_ok=True)
     return {slot.key: rows[slot.key] for slot in slots}
@@ -105,12 +102,6 @@ def aborted_on_robot(ctx: StepContext, robot: Artifact, task: str, slots: Sequen
         run=ctx.run_name, node=ctx.node, task=task, devices=robot.identity, noise_seed=0, slots=tuple(slots)
     )
     return Attempts(ctx.workspace, request).aborted()
-
-
-def robot_command(run: str, root: Path) -> str:
-    """The command line with which an operator makes the attempts."""
-    here = [] if root.absolute() == Path("runs").absolute() else ["--workspace", str(root)]
-    return shlex.join(["recap", "robot", run, *here])
 
 
 class Attempts:

@@ -8,7 +8,7 @@ Letters: n starts, G training seeds, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -87,19 +87,11 @@ def paired_success_difference(first: ArrayLike, second: ArrayLike, *, confidence
     both, only_a = int(np.sum((a == 1) & (b == 1))), int(np.sum((a == 1) & (b == 0)))
     only_b = int(np.sum((a == 0) & (b == 1)))
     neither = n - both - only_a - only_b
-    rate_a, rate_b = (both + only_a) / n, (both + only_b) / n
-    interval_a = wilson_interval(both + only_a, n, confidence=confidence)
-    interval_b = wilson_interval(both + only_b, n, confidence=confidence)
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     cross = both * neither - only_a * only_b
     # Newcombe's method 10: continuity correction of a positive correlation only.
     phi = (max(cross - n / 2, 0.0) if cross > 0 else float(cross)) / margins**0.5 if margins else 0.0
-    down_a, up_a = rate_a - interval_a.low, interval_a.high - rate_a
-    down_b, up_b = rate_b - interval_b.low, interval_b.high - rate_b
-    below = (down_a**2 - 2 * phi * down_a * up_b + up_b**2) ** 0.5
-    above = (up_a**2 - 2 * phi * up_a * down_b + down_b**2) ** 0.5
-    difference = rate_a - rate_b
-    return Estimate(value=difference, low=difference - below, high=difference + above)
+    return _newcombe((both + only_a, n), (both + only_b, n), phi=phi, confidence=confidence)
 
 
 def success_difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Estimate:
@@ -118,12 +110,19 @@ def success_difference(first: ArrayLike, second: ArrayLike, *, confidence: float
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.ndim != 1 or b.ndim != 1 or not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
         raise ConfigError(f"successes of shapes {a.shape} and {b.shape}: expected one 0 or 1 per attempt")
-    interval_a = wilson_interval(int(a.sum()), a.size, confidence=confidence)
-    interval_b = wilson_interval(int(b.sum()), b.size, confidence=confidence)
-    rate_a, rate_b = float(a.mean()), float(b.mean())
-    below = ((rate_a - interval_a.low) ** 2 + (interval_b.high - rate_b) ** 2) ** 0.5
-    above = ((interval_a.high - rate_a) ** 2 + (rate_b - interval_b.low) ** 2) ** 0.5
-    return Estimate(value=rate_a - rate_b, low=rate_a - rate_b - below, high=rate_a - rate_b + above)
+    return _newcombe((int(a.sum()), a.size), (int(b.sum()), b.size), phi=0.0, confidence=confidence)
+
+
+def _newcombe(first: tuple[int, int], second: tuple[int, int], *, phi: float, confidence: float) -> Estimate:
+    """Difference of two rates, each (successes, attempts), from their score intervals; `phi` is their correlation."""
+    interval_a, interval_b = (wilson_interval(*counts, confidence=confidence) for counts in (first, second))
+    rate_a, rate_b = (successes / attempts for successes, attempts in (first, second))
+    down_a, up_a = rate_a - interval_a.low, interval_a.high - rate_a
+    down_b, up_b = rate_b - interval_b.low, interval_b.high - rate_b
+    below = (down_a**2 - 2 * phi * down_a * up_b + up_b**2) ** 0.5
+    above = (up_a**2 - 2 * phi * up_a * down_b + down_b**2) ** 0.5
+    difference = rate_a - rate_b
+    return Estimate(value=difference, low=difference - below, high=difference + above)
 
 
 def is_success(attempt: Attempt) -> bool:
@@ -162,15 +161,8 @@ def throughput_estimate(
 ) -> Estimate:
     """`throughput_per_hour` with a percentile bootstrap interval over attempts."""
     won, hours = won_and_hours(attempts, max_steps=max_steps, rate_hz=rate_hz, reset_s=reset_s)
-    rng = np.random.default_rng(seed)
-    n = won.size
-    drawn = np.empty(resamples)
-    piece = max(_CELLS_AT_ONCE // n, 1)
-    for begin in range(0, resamples, piece):
-        count = min(piece, resamples - begin)
-        weight_rn = rng.multinomial(n, np.full(n, 1 / n), size=count)
-        drawn[begin : begin + count] = (weight_rn @ won) / (weight_rn @ hours)
-    return _percentiles(float(won.sum() / hours.sum()), drawn, confidence)
+    value = float(won.sum() / hours.sum())
+    return _bootstrap(value, lambda weight: (weight @ won) / (weight @ hours), won.size, seed, confidence, resamples)
 
 
 def paired_throughput_difference(
@@ -193,15 +185,33 @@ def paired_throughput_difference(
         raise ConfigError("paired_throughput_difference: expected the same starts in the same order")
     spec: dict[str, Any] = {"max_steps": max_steps, "rate_hz": rate_hz, "reset_s": reset_s}
     (won_a, hours_a), (won_b, hours_b) = won_and_hours(first, **spec), won_and_hours(second, **spec)
-    rng, n = np.random.default_rng(seed), won_a.size
+    value = float(won_a.sum() / hours_a.sum() - won_b.sum() / hours_b.sum())
+    return _bootstrap(
+        value,
+        lambda weight: (weight @ won_a) / (weight @ hours_a) - (weight @ won_b) / (weight @ hours_b),
+        won_a.size,
+        seed,
+        confidence,
+        resamples,
+    )
+
+
+def _bootstrap(
+    value: float,
+    figure: Callable[[NDArray[Any]], NDArray[np.float64]],
+    n: int,
+    seed: int,
+    confidence: float,
+    resamples: int,
+) -> Estimate:
+    """A value of n attempts with its interval, from figure([k, n] how often each attempt is drawn) -> [k]."""
+    rng = np.random.default_rng(seed)
     drawn = np.empty(resamples)
     piece = max(_CELLS_AT_ONCE // n, 1)
     for begin in range(0, resamples, piece):
         count = min(piece, resamples - begin)
-        weight = rng.multinomial(n, np.full(n, 1 / n), size=count)
-        drawn[begin : begin + count] = (weight @ won_a) / (weight @ hours_a) - (weight @ won_b) / (weight @ hours_b)
-    value = won_a.sum() / hours_a.sum() - won_b.sum() / hours_b.sum()
-    return _percentiles(float(value), drawn, confidence)
+        drawn[begin : begin + count] = figure(rng.multinomial(n, np.full(n, 1 / n), size=count))
+    return _percentiles(value, drawn, confidence)
 
 
 def won_and_hours(

@@ -124,6 +124,10 @@ class KeyFrame:
     text: str = ""
 
 
+JUDGED = (Outcome.SUCCESS, Outcome.FAILURE)
+"""Outcomes with which an attempt counts: it has a return."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
     """What a person (or an importer, or the task detector) says of an episode. Absent is absent, never assumed."""

@@ -14,15 +14,15 @@ attempt is over.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
 
+from data.attempt import ask_chunk
 from data.sim.seeds import derive
-from recap.errors import ActionRefused, ConfigError, RecapError
+from recap.errors import ActionRefused, ConfigError
 from recap.protocols import PolicyClient
 from recap.types import FloatArray, Observation
 
@@ -168,15 +168,7 @@ class AsyncChunkPlayer:
         return self._hold()
 
     def _infer(self, observation: Observation, step: int) -> FloatArray:
-        began = time.perf_counter()
         seed = derive("chunk", self._noise_seed, self._number, step)
-        (chunk,) = self._client.infer([observation], [seed])
-        execute = self._client.execute
-        if chunk.ndim != 2 or chunk.shape[1] != self._channels or chunk.shape[0] < execute:
-            raise RecapError(
-                f"policy {self._client.policy_id}: action chunk has shape {chunk.shape}, "
-                f"expected at least ({execute}, {self._channels})",
-                hint=f"execute at most the chunk length of the policy (got execute={execute})",
-            )
-        self._longest_s = max(self._longest_s, time.perf_counter() - began)
+        chunk, seconds = ask_chunk(self._client, observation, seed=seed, channels=self._channels)
+        self._longest_s = max(self._longest_s, seconds)
         return chunk

@@ -21,10 +21,7 @@ from data.verify import discard
 from recap import faults
 from recap.errors import ActionRefused
 from recap.protocols import PolicyClient
-from recap.types import Annotation, EpisodeDraft, Outcome
-
-JUDGED = (Outcome.SUCCESS, Outcome.FAILURE)
-"""Outcomes with which an attempt counts."""
+from recap.types import JUDGED, Annotation, EpisodeDraft, Outcome
 
 
 @dataclass(kw_only=True, slots=True)

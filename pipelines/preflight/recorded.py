@@ -14,7 +14,7 @@ from pipelines.config import RunConfig
 from pipelines.offline import import_facts
 from pipelines.steps.record.folder import ROLES, contents, open_recorded
 from recap.errors import ConfigError
-from recap.types import Outcome, Source
+from recap.types import JUDGED, Outcome, Source
 
 if TYPE_CHECKING:
     from data.episodes import EpisodeStore
@@ -35,7 +35,7 @@ class _Seen:
     @property
     def judged(self) -> bool:
         """It has a return."""
-        return self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+        return self.outcome in JUDGED
 
 
 def check_recordings(config: RunConfig, root: Path) -> None:

@@ -88,7 +88,6 @@ def name_challenger(workspace: Workspace, run: str, evaluations: Mapping[str, Op
         earlier = read_challenger(workspace, run)
     except ArtifactCorrupt:
         earlier = None
-    same = earlier is not None and earlier.identity == made.identity
     challenger = Challenger(
         run=run,
         node=name,
@@ -97,7 +96,7 @@ def name_challenger(workspace: Workspace, run: str, evaluations: Mapping[str, Op
         output="policy",
         identity=made.identity,
         path=str(made.path),
-        since=earlier.since if same and earlier is not None else time.time(),
+        since=earlier.since if earlier is not None and earlier.identity == made.identity else time.time(),
         problems=health_problems(evaluations, task),
     )
     write_atomic(_path(workspace, run), json.dumps({"format": FORMAT, **asdict(challenger)}, indent=1).encode())

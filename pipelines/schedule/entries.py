@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,10 +67,34 @@ def entry_text(job: Job, *, argv: list[str], directory: Path) -> str:
     """
     minutes = check_time(job.at).split(":")[1]
     line = f"(cd {shlex.quote(str(directory))} && {shlex.join(argv)}) >> {shlex.quote(job.log)} 2>&1"
-    for text in (line, *asdict(job).values()):
-        if any(ord(character) < 32 or ord(character) == 127 for character in text):
-            raise ConfigError(f"a crontab entry cannot hold a line break or control character, got {text!r}")
+    check_texts("a crontab entry", (line, *asdict(job).values()))
     return f"{_BEGIN}{json.dumps(asdict(job), sort_keys=True)}\n{int(minutes)} * * * * {_cron(line)}\n{_END}\n"
+
+
+def check_texts(holder: str, texts: Iterable[str]) -> None:
+    """ConfigError for a text that a line cannot hold; `holder`: whose line, in words."""
+    for text in texts:
+        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+            raise ConfigError(f"{holder} cannot hold a line break or control character, got {text!r}")
+
+
+def job_named(jobs: Sequence[Job], name: str) -> Job:
+    """The job of that name.
+
+    Raises:
+        UnknownName: no such job.
+        ConfigError: more than one workspace has it.
+    """
+    named = [job for job in jobs if job.name == name]
+    if not named:
+        raise UnknownName.among("scheduled run", name, [job.name for job in jobs], hint="recap schedule list")
+    places = list(dict.fromkeys(job.workspace for job in named))
+    if len(places) > 1:
+        raise ConfigError(
+            f"'{name}' is scheduled in {', '.join(places)}",
+            hint=f"recap schedule list   (then the same command again with --workspace {shlex.quote(places[0])})",
+        )
+    return named[0]
 
 
 def jobs_in(crontab: str) -> list[Job]:
@@ -105,18 +130,10 @@ def without_entry(crontab: str, name: str, workspace: str | None) -> tuple[str, 
         ConfigError: more than one workspace has it.
     """
     lines = _lines(crontab)
-    blocks = _blocks(lines)
-    named = [block for block in blocks if block.job.name == name and workspace in (None, block.job.workspace)]
-    if not named:
-        known = [block.job.name for block in blocks if workspace in (None, block.job.workspace)]
-        raise UnknownName.among("scheduled run", name, known, hint="recap schedule list")
-    if len(named) > 1:
-        places = ", ".join(block.job.workspace for block in named)
-        raise ConfigError(
-            f"'{name}' is scheduled in {places}", hint=f"recap schedule remove {name} --workspace DIRECTORY"
-        )
-    first = named[0].first
-    return "".join(lines[:first] + lines[first + 3 :]), named[0].job
+    blocks = [block for block in _blocks(lines) if workspace in (None, block.job.workspace)]
+    job = job_named([block.job for block in blocks], name)
+    first = next(block.first for block in blocks if block.job == job)
+    return "".join(lines[:first] + lines[first + 3 :]), job
 
 
 def _lines(crontab: str) -> list[str]:

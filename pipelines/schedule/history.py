@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,7 @@ class History:
 
     def end(self, night: Night) -> None:
         """Notes how a night ended."""
-        facts = {name: getattr(night, name) for name in Night.__dataclass_fields__}
-        self._append("ended", **facts)
+        self._append("ended", **asdict(night))
 
     def nights(self, *, at_work: bool) -> list[Night]:
         """Every night, in order of its beginning.
@@ -119,28 +118,27 @@ class History:
             if row["kind"] == "began":
                 found[row["began"]] = Night(slot=row["slot"], began=row["began"], state="killed")
             elif row["kind"] == "ended":
-                found[row["began"]] = Night(**{name: row[name] for name in Night.__dataclass_fields__})
+                found[row["began"]] = Night(**{item.name: row[item.name] for item in fields(Night)})
         nights = [found[began] for began in sorted(found)]
         if at_work and nights and nights[-1].ended is None:
-            last = nights[-1]
-            nights[-1] = Night(slot=last.slot, began=last.began, state="running")
+            nights[-1] = replace(nights[-1], state="running")
         return nights
 
     def since(self) -> float | None:
         """UTC seconds of when nights were last scheduled; None if never."""
         return max((row["t"] for row in self._rows() if row["kind"] == "scheduled"), default=None)
 
-    def _append(self, kind: str, **fields: Any) -> None:
-        self._log.append(json.dumps({"kind": kind, "t": time.time(), **fields}, sort_keys=True).encode())
+    def _append(self, kind: str, **facts: Any) -> None:
+        self._log.append(json.dumps({"kind": kind, "t": time.time(), **facts}, sort_keys=True).encode())
 
     def _rows(self) -> list[dict[str, Any]]:
         lines, _ = self._log.lines()
         try:
-            rows = [json.loads(line) for line in lines]
-            known = [(row["kind"], row["t"]) for row in rows]
+            rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            for row in rows:
+                row["kind"], row["t"]
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"{self._log.path} is not a history of nights: {error!r}") from error
-        assert len(known) == len(rows)
         return rows
 
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.invocation import Invocation
 from pipelines.schedule.clock import check_time
 from pipelines.schedule.crontab import has_crontab, install_crontab, read_crontab
-from pipelines.schedule.entries import Job, entry_text, jobs_in, with_entry, without_entry
+from pipelines.schedule.entries import Job, entry_text, job_named, jobs_in, with_entry, without_entry
 from pipelines.schedule.history import History
 from pipelines.schedule.request import NightRequest
 from pipelines.schedule.timers import has_systemd, install_timer, remove_timer, timer_jobs, unit_texts
-from recap.errors import ConfigError, UnknownName
+from recap.errors import ConfigError
 from recap.workspace import Workspace
 
 BY = ("cron", "systemd")
@@ -109,17 +108,7 @@ def find_job(name: str, root: Path | None) -> Job:
         UnknownName: no such job.
         ConfigError: more than one workspace has it and none was named.
     """
-    jobs = list_jobs(root)
-    named = [job for job in jobs if job.name == name]
-    if not named:
-        raise UnknownName.among("scheduled run", name, [job.name for job in jobs], hint="recap schedule list")
-    places: Sequence[str] = sorted({job.workspace for job in named})
-    if len(places) > 1:
-        raise ConfigError(
-            f"'{name}' is scheduled in {', '.join(places)}",
-            hint=f"recap schedule list   (then the same command again with --workspace {shlex.quote(places[0])})",
-        )
-    return named[0]
+    return job_named(list_jobs(root), name)
 
 
 def remove_job(name: str, root: Path | None) -> Job:

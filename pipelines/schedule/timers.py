@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipelines.schedule.clock import check_time
-from pipelines.schedule.entries import Job
+from pipelines.schedule.entries import Job, check_texts
 from recap.errors import ConfigError, RecapError
 from recap.files import write_atomic
 from recap.hashing import sha256_hex
@@ -53,9 +53,7 @@ def unit_texts(job: Job, argv: list[str]) -> dict[str, str]:
     Raises:
         ConfigError: not a time of day, or a line break, which a unit cannot hold.
     """
-    for text in (*argv, *asdict(job).values()):
-        if any(ord(character) < 32 or ord(character) == 127 for character in text):
-            raise ConfigError(f"a systemd unit cannot hold a line break or control character, got {text!r}")
+    check_texts("a systemd unit", (*argv, *asdict(job).values()))
     minutes = check_time(job.at).split(":")[1]
     name = unit_name(job)
     service = (

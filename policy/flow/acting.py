@@ -20,7 +20,7 @@ from torch import Tensor
 from data.resize import letterbox
 from policy.conditioning import TEXTS, Condition, code_of
 from policy.flow.bundle import read_bundle
-from policy.flow.info import PROMPT_SEPARATOR, BundleInfo
+from policy.flow.info import BundleInfo
 from policy.flow.learner import float_images
 from policy.flow.network import EulerModulations, FlowNetwork, Prefix
 from policy.flow.prompt import PromptForm
@@ -61,12 +61,12 @@ class FlowActor:
     @property
     def facts(self) -> PolicyFacts:
         """What it sees and does. Trained without conditions it can be told none."""
-        info = self.info
+        info, trained = self.info, self.info.trained_for
         return PolicyFacts(
-            prompts=tuple(info.task.split(PROMPT_SEPARATOR)),
-            cameras=info.cameras,
-            state_names=info.state_names,
-            action_names=info.action_names,
+            prompts=trained.prompts,
+            cameras=trained.cameras,
+            state_names=trained.state_names,
+            action_names=trained.action_names,
             chunk=info.chunk,
             conditions=TEXTS if info.condition else ("",),
             condition=info.condition,
