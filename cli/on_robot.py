@@ -50,7 +50,7 @@ def robot(
             opened, request, keyboard, by or workspaces.user_name(), dry=dry, replay_error=replay_error
         )
     done, wanted = attempts.progress(())
-    _show(request, done, wanted, as_json=as_json)
+    _show(request, done, wanted, opened.root, as_json=as_json)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -115,10 +115,12 @@ def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _show(request: Request, done: int, wanted: int, *, as_json: bool) -> None:
-    from cli.hints import typed_here
+def _show(request: Request, done: int, wanted: int, root: Path, *, as_json: bool) -> None:
+    import shlex
 
-    command = typed_here(f"recap resume {request.run}" if done >= wanted else f"recap robot {request.run}")
+    from recap.workspace import workspace_option
+
+    command = shlex.join(["recap", "resume" if done >= wanted else "robot", request.run, *workspace_option(root)])
     value = {"run": request.run, "node": request.node, "done": done, "wanted": wanted}
     if as_json:
         typer.echo(json.dumps({**value, "next_command": command}))

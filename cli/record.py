@@ -98,7 +98,9 @@ def _setup(
 
 def _next(summary: RecordingSummary, opened: Any, task: str, wanted: int, *, demos_here: bool) -> str:
     """What to type now: label what has no label, record what is missing, or learn from it."""
-    here = [] if opened.root == Path("runs").absolute() else ["--workspace", str(opened.root)]
+    from recap.workspace import workspace_option
+
+    here = workspace_option(opened.root)
     if summary.unlabelled:
         return shlex.join(["recap", "annotate", "--all", *here])
     if summary.judged < wanted:

@@ -10,8 +10,10 @@ same weights. What counts is what people say of the episode now. Who makes the a
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines.ledger import Ledger
@@ -19,7 +21,7 @@ from recap.errors import WaitingForOperator
 from recap.files import write_atomic
 from recap.step import Artifact, StepContext
 from recap.types import JUDGED, Annotation, Outcome
-from recap.workspace import Workspace
+from recap.workspace import Workspace, workspace_option
 
 NOTE = "operator.json"
 CAMERAS = "camera"
@@ -90,7 +92,7 @@ def attempts_on_robot(
         raise WaitingForOperator(
             f"{ctx.node}: {len(slots) - len(rows)} of {len(slots)} attempts on the robot are still to be made"
             + attempts.left_out(),
-            hint=f"recap robot {ctx.run_name}",
+            hint=robot_command(ctx.run_name, ctx.workspace.root),
         )
     note.unlink(missing_ok=True)
     return {slot.key: rows[slot.key] for slot in slots}
@@ -102,6 +104,11 @@ def aborted_on_robot(ctx: StepContext, robot: Artifact, task: str, slots: Sequen
         run=ctx.run_name, node=ctx.node, task=task, devices=robot.identity, noise_seed=0, slots=tuple(slots)
     )
     return Attempts(ctx.workspace, request).aborted()
+
+
+def robot_command(run: str, root: Path) -> str:
+    """The command line with which an operator makes the attempts."""
+    return shlex.join(["recap", "robot", run, *workspace_option(root)])
 
 
 class Attempts:

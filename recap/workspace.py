@@ -39,6 +39,11 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
+def workspace_option(root: Path) -> list[str]:
+    """What a command line must say to mean the workspace at `root`; nothing for `runs` of the working directory."""
+    return [] if root.absolute() == Path("runs").absolute() else ["--workspace", str(root)]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
     """Who holds, or last held, the lock."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from data.episode_set import EpisodeSet
 from recap.errors import ConfigError
 from recap.files import write_atomic
+from recap.workspace import workspace_option
 
 _FILE = "waiting.json"
 
@@ -68,7 +69,4 @@ def clear_waiting(run_dir: Path) -> None:
 
 def annotate_command(run: str, workspace: Path) -> str:
     """The command line with which a person answers."""
-    parts = ["recap", "annotate", run]
-    if workspace.absolute() != Path("runs").absolute():
-        parts += ["--workspace", str(workspace)]
-    return shlex.join(parts)
+    return shlex.join(["recap", "annotate", run, *workspace_option(workspace)])

@@ -21,7 +21,7 @@ from pipelines.report.model import Command, DataFacts, Provenance, ReportData
 from pipelines.trackers import sqlite_uri
 from recap.provenance import RunStatus, read_run
 from recap.types import Source
-from recap.workspace import Workspace
+from recap.workspace import Workspace, workspace_option
 
 
 def gather(workspace: Workspace, run_name: str, *, only: str | None = None) -> ReportData:
@@ -120,7 +120,7 @@ def _commit(git: Mapping[str, Any] | None) -> str:
 
 
 def _commands(workspace: Workspace, run_name: str) -> tuple[Command, ...]:
-    where = [] if workspace.root == Path("runs").absolute() else ["--workspace", str(workspace.root)]
+    where = workspace_option(workspace.root)
     lines = [
         ("Go on with this run", ["recap", "resume", run_name, *where]),
         ("See where it stands", ["recap", "status", run_name, *where]),
