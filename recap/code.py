@@ -15,7 +15,7 @@ import ast
 import importlib.util
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -57,12 +57,14 @@ class Code:
         own = self._fingerprint(spec.function.__module__)
         parts = [] if accepted == {"version": spec.version, "fingerprint": own} else [own]
         packages = {module.partition(".")[0] for module in (*_plugins(config), *_plugins(facts))}
-        parts += [self._fingerprint(module) for package in sorted(packages) for module in _whole(package)]
+        parts += [self._fingerprint(f"{package}.*") for package in sorted(packages)]
         return sha256_hex("\n".join(parts).encode()) if parts else ""
 
     def _fingerprint(self, module: str) -> str:
+        """Of a module, or with `.*` behind it of a whole package."""
         if module not in _known:
-            stamp = _stamp(module.partition(".")[0])
+            package = module.partition(".")[0]
+            stamp = _stamp(package)
             try:
                 remembered: dict[str, Any] = json.loads(self._file.read_bytes())
             except (FileNotFoundError, ValueError):
@@ -70,7 +72,8 @@ class Code:
                 remembered = {}
             entry = remembered.get(module)
             if entry is None or entry["stamp"] != stamp:
-                entry = {"stamp": stamp, "fingerprint": code_fingerprint(module)}
+                modules = _files(package) if module.endswith(".*") else (module,)
+                entry = {"stamp": stamp, "fingerprint": code_fingerprint(*modules)}
                 if self._remember:
                     write_atomic(self._file, json.dumps({**remembered, module: entry}).encode(), durable=False)
             _known[module] = entry["fingerprint"]
@@ -81,20 +84,16 @@ _known: dict[str, str] = {}
 """{module: fingerprint}: a process runs what it has imported, whatever is changed on disk meanwhile."""
 
 
-def code_fingerprint(module: str) -> str:
-    """sha256 (hex) over the normalised source of a module and of every module that it rests on.
-
-    Raises:
-        ConfigError: a module imports one of our packages' modules that does not exist.
-    """
-    return sha256_hex("\n".join(f"{name}\n{_source(name)[0]}" for name in sorted(code_of(module))).encode())
+def code_fingerprint(*modules: str) -> str:
+    """sha256 (hex) over the normalised source of modules and of every module that they rest on."""
+    return sha256_hex("\n".join(f"{name}\n{_source(name)[0]}" for name in sorted(code_of(*modules))).encode())
 
 
-def code_of(module: str) -> set[str]:
-    """Names of the modules that `module` rests on, itself among them."""
-    roots = {*ROOTS, module.partition(".")[0]}
+def code_of(*modules: str) -> set[str]:
+    """Names of the modules that `modules` rest on, themselves among them."""
+    roots = {*ROOTS, *(module.partition(".")[0] for module in modules)}
     found: set[str] = set()
-    waiting = [module]
+    waiting = [*modules]
     while waiting:
         name = waiting.pop()
         if name in found or name.partition(".")[0] not in roots or _is_engine(name) or _path(name) is None:
@@ -112,7 +111,7 @@ def _is_engine(name: str) -> bool:
 
 def normalised_source(source: str) -> str:
     """The syntax tree as text, without docstrings, comments, positions; equal for equal programs on any Python."""
-    return _spelled(_without_text(ast.parse(source)))
+    return _spelled(ast.parse(source))
 
 
 def golden_of(registry: Registry[StepSpec] = STEPS) -> dict[str, dict[str, Any]]:
@@ -183,21 +182,25 @@ def _plugins(config: Any) -> Iterator[str]:
 
 def _path(name: str) -> Path | None:
     """The file of a module or package; None if it has none (a namespace, a builtin)."""
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if loaded is not None:
-        return Path(loaded)
-    top, *rest = name.split(".")
-    top_file = getattr(sys.modules.get(top), "__file__", None)
-    if top_file is None:
-        found = importlib.util.find_spec(top)
-        top_file = None if found is None else found.origin
-    if top_file is None:
-        return None
-    place = Path(top_file).parent.joinpath(*rest)
-    for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
-        if path.is_file():
-            return path
-    return None
+    return _files(name.partition(".")[0]).get(name)
+
+
+@cache
+def _files(top: str) -> dict[str, Path]:
+    """{module: its file} of everything in the package `top`, or of `top` alone if it is one module."""
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    found = None if loaded is not None else importlib.util.find_spec(top)
+    file = loaded if found is None else found.origin
+    if file is not None and Path(file).name != "__init__.py":
+        return {top: Path(file)}
+    folders = [Path(file).parent] if file is not None else [*(found and found.submodule_search_locations or ())]
+    files: dict[str, Path] = {}
+    for folder in map(Path, folders):
+        # Sorted, a package stands before a module of its name, as it does for Python.
+        for path in sorted(folder.rglob("*.py")):
+            parts = (top, *path.relative_to(folder).with_suffix("").parts)
+            files.setdefault(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path)
+    return files
 
 
 @cache
@@ -207,28 +210,30 @@ def _source(name: str) -> tuple[str, tuple[str, ...]]:
     assert path is not None, "asked for modules that are there"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return _spelled(_without_text(tree)), tuple(dict.fromkeys(_imports(tree, package)))
+    return _spelled(tree), tuple(dict.fromkeys(_imports(tree, package)))
 
 
-def _imports(node: ast.AST, package: str) -> Iterator[str]:
+def _imports(tree: ast.AST, package: str) -> Iterator[str]:
     """Modules that a syntax tree imports when it runs, with those that a registry in it discovers."""
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-        return
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield from _with_parents(alias.name)
-    elif isinstance(node, ast.ImportFrom):
-        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-        base = ".".join([*above, *([node.module] if node.module else [])])
-        yield from _with_parents(base)
-        # `from a import b` may name a module.
-        yield from (f"{base}.{alias.name}" for alias in node.names)
-    elif isinstance(node, ast.keyword) and node.arg == "packages" and isinstance(node.value, ast.Tuple):
-        for item in node.value.elts:
-            if isinstance(item, ast.Constant) and isinstance(item.value, str):
-                yield from _members(item.value)
-    for child in ast.iter_child_nodes(node):
-        yield from _imports(child, package)
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from _with_parents(base)
+            # `from a import b` may name a module.
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.keyword) and node.arg == "packages" and isinstance(node.value, ast.Tuple):
+            for item in node.value.elts:
+                if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                    yield from _members(item.value)
+        waiting += ast.iter_child_nodes(node)
 
 
 def _with_parents(name: str) -> Iterator[str]:
@@ -238,24 +243,11 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _members(package: str) -> Iterator[str]:
-    path = _path(package)
-    if path is None:
-        return
-    yield package
-    for member in sorted(path.parent.iterdir()):
-        if (member / "__init__.py").is_file() or (member.suffix == ".py" and member.stem != "__init__"):
-            yield f"{package}.{member.stem}"
-
-
-def _whole(package: str) -> Iterator[str]:
-    """Every module of a package; of a module that is none, itself."""
-    path = _path(package)
-    if path is None or path.name != "__init__.py":
-        yield package
-        return
-    for file in sorted(path.parent.rglob("*.py")):
-        parts = file.relative_to(path.parent.parent).with_suffix("").parts
-        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    """A package and the modules and packages right in it."""
+    inside = f"{package}."
+    for name in _files(package.partition(".")[0]):
+        if name == package or (name.startswith(inside) and "." not in name.removeprefix(inside)):
+            yield name
 
 
 @cache
@@ -263,38 +255,31 @@ def _stamp(top: str) -> str:
     """Names, sizes and times of every file that a module of the package `top` could rest on."""
     seen = []
     for name in sorted({*ROOTS, top}):
-        path = _path(name)
-        files: Iterable[Path] = (
-            [] if path is None else path.parent.rglob("*.py") if path.name == "__init__.py" else [path]
-        )
-        for file in sorted(files):
+        for file in _files(name).values():
             stat = file.stat()
             seen.append([str(file), stat.st_size, stat.st_mtime_ns])
     return sha256_hex(canonical_json(seen))
 
 
-def _without_text(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            # A string that stands alone does nothing, wherever it stands: field docstrings included.
-            node.body = [child for child in node.body if not _is_text(child)]
-    return tree
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
 def _spelled(node: Any) -> str:
-    """Like ast.dump, but empty fields are left out on every version of Python."""
-    if isinstance(node, ast.AST):
-        inner = ",".join(
-            f"{name}={_spelled(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []
-        )
-        return f"{type(node).__name__}({inner})"
+    """Like ast.dump without docstrings; empty fields are left out on every version of Python."""
     if isinstance(node, list):
-        return "[" + ",".join(map(_spelled, node)) + "]"
-    return repr(node)
+        return "[" + ",".join([_spelled(item) for item in node]) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    inner = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if name == "body" and isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            # A string that stands alone does nothing, wherever it stands: field docstrings included.
+            value = [item for item in value if not (type(item) is ast.Expr and _is_text(item))]
+        if value is not None and value != []:
+            inner.append(f"{name}={_spelled(value)}")
+    return f"{type(node).__name__}({','.join(inner)})"
+
+
+def _is_text(node: ast.Expr) -> bool:
+    return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def _forget() -> None:
     """As another process begins: nothing of the code is remembered in memory."""
     recap.code._known.clear()
     recap.code._source.cache_clear()
+    recap.code._files.cache_clear()
     recap.code._stamp.cache_clear()
     recap.code._accepted.cache_clear()
 
@@ -230,7 +231,7 @@ def test_fingerprints_are_remembered_until_a_file_changes_and_readers_write_noth
     first = Code(workspace).unaccepted(_toy(), None)
     assert memory.exists()
     _forget()
-    monkeypatch.setattr(recap.code, "code_fingerprint", lambda module: pytest.fail("read again"))
+    monkeypatch.setattr(recap.code, "code_fingerprint", lambda *modules: pytest.fail("read again"))
     assert Code(workspace).unaccepted(_toy(), None) == first
     monkeypatch.undo()
     memory.write_text("torn {")
