@@ -193,7 +193,7 @@ def _files(top: str) -> dict[str, Path]:
     file = loaded if found is None else found.origin
     if file is not None and Path(file).name != "__init__.py":
         return {top: Path(file)}
-    folders = [Path(file).parent] if file is not None else [*(found and found.submodule_search_locations or ())]
+    folders = [Path(file).parent] if file is not None else [*((found and found.submodule_search_locations) or ())]
     files: dict[str, Path] = {}
     for folder in map(Path, folders):
         # Sorted, a package stands before a module of its name, as it does for Python.
