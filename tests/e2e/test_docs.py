@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from bench_recording import install, leader_file, robot_file, terminal
 from docs_pages import PAGES, ROOT, Block, blocks, fault, filled, required, spoken
+from docs_reader import PLACEHOLDERS, RUN, Handler, Reader, lines
+from docs_robots import (
+    a_task_in_a_package,
+    an_afternoon,
+    env_yaml,
+    leader_yaml,
+    on_a_robot,
+    recorded,
+    robot_yaml,
+    task_yaml,
+)
 from tests.support.serving import Robot
 from tests.support.synthetic_lerobot import synthetic_dataset
 
 from data.annotation import write_waiting
-from data.episodes import EpisodeStore
 from data.lerobot_io.folder import open_folder
 from data.task_file import read_task_file
 from recap.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(600)
-RUN = "shirt_folding-micro"
 MICRO = "--preset micro --tracker none"
 ONE_STEP = "--set pretrain.steps=1 --set policy.model.fit.steps=1 --set values.viva.fit.steps=1"
 
@@ -63,90 +66,8 @@ NOTATION = {
 }
 """{page: beginnings of blocks that hold formulas, layouts and node names}: nothing to type."""
 
-PLACEHOLDERS = {
-    "T": "shirt_folding",
-    "T,U,V": "shirt_folding,box_assembly,toilet_paper_organization",
-    "DIR": "somewhere",
-    "NAME": RUN,
-    "RUN": RUN,
-    "R": RUN,
-    "ID": "0123",
-    "FILE": "some.yaml",
-    "BUNDLE": "some",
-    "POLICY": RUN,
-    "AGAINST": RUN,
-    "W": "runs",
-    "P": "micro",
-    "K": "2",
-    "N": "1",
-    "...": "workers=1",
-}
 OF_PAGE = {"docs/annotation.md": {"P": "0"}}
 """{page: {placeholder: what it stands for there}}, where that is something else."""
-CRONTAB = """#!/bin/sh
-table=$(dirname "$0")/table
-case "$1" in
-  -l) if [ -e "$table" ]; then cat "$table"; else echo "no crontab for tester" >&2; exit 1; fi ;;
-  -) cat > "$table" ;;
-esac
-"""
-
-
-@dataclass
-class Reader:
-    """Somebody who follows a page in a folder: `recap` is on the path, and so is a crontab of their own."""
-
-    folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.bin = self.folder / "bin"
-        self.bin.mkdir(parents=True)
-        (self.bin / "crontab").write_text(CRONTAB)
-        (self.bin / "crontab").chmod(0o755)
-        path = os.pathsep.join([str(self.bin), str(Path(sys.executable).parent), os.environ["PATH"]])
-        self.environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "RECAP_TASKS": ""}
-
-    def types(self, line: str, *, expect: int = 0) -> str:
-        """What a line answers."""
-        done = subprocess.run(
-            ["sh", "-c", line],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == expect, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
-    def python(self, source: str) -> str:
-        """What a program prints."""
-        (self.folder / "example.py").write_text(source)
-        self.environment["PYTHONPATH"] = str(ROOT)
-        return self.types(f"{sys.executable} -W ignore example.py")
-
-    def needs_a_run(self, finished: Path) -> None:
-        shutil.copytree(finished, self.folder / "runs", symlinks=True)
-
-    @property
-    def store(self) -> EpisodeStore:
-        return EpisodeStore(self.folder / "runs" / "episodes")
-
-
-Handler = Callable[[Reader, Block], None]
-
-
-def lines(*extra: str, values: dict[str, str] | None = None) -> Handler:
-    """Types every line of a block, all that is optional included; `extra` is added to the lines in turn."""
-
-    def handler(reader: Reader, block: Block) -> None:
-        assert len(extra) in (0, len(block.commands))
-        for line, more in zip(block.commands, extra or ("",) * len(block.commands), strict=True):
-            reader.types(f"{filled(line, {**PLACEHOLDERS, **(values or {})})} {more}")
-
-    return handler
 
 
 def read_only(reader: Reader, block: Block) -> None:
@@ -305,107 +226,6 @@ def an_entry(reader: Reader, block: Block) -> None:
     """Compared above with what was installed."""
 
 
-# docs/robots.md
-
-
-def recorded(reader: Reader, block: Block) -> None:
-    """The bench behind LeRobot's interface, and a person at a terminal who presses Enter and s."""
-    from bench_recording import PLUGINS
-
-    site = install(reader.folder / "site")
-    reader.environment["PYTHONPATH"] = f"{site}:{ROOT}"
-    robot_file(reader.folder, "robot.yaml", announce=[6])
-    leader_file(reader.folder).rename(reader.folder / "leader.yaml")
-    bundle = reader.folder / "held"
-    bundle.mkdir()
-    (bundle / "recap.json").write_text('{"family": "hold_still"}')
-    assert PLUGINS.is_dir()
-    for line, source in zip(block.commands, ("demo", "rollout"), strict=True):
-        words = shlex.split(filled(line, {**PLACEHOLDERS, "T": "bench_folding", "BUNDLE": "held"}))
-        words[words.index("--episodes") + 1] = "1"
-        told = at_a_terminal(reader, [*words, "--json"])
-        assert json.loads(told)["episodes"] == {f"{source}/success": 1}
-
-
-def on_a_robot(reader: Reader, block: Block) -> None:
-    """One demonstration, asked for and made."""
-    reader.environment["PYTHONPATH"] = f"{install(reader.folder / 'arms')}:{ROOT}"
-    robot_file(reader.folder, "robot.yaml", announce=[6])
-    leader_file(reader.folder).rename(reader.folder / "leader.yaml")
-    (reader.folder / "env.yaml").write_text("robot: robot.yaml\nteleoperator: leader.yaml\n")
-    run, robot = (
-        shlex.split(filled(line, {**PLACEHOLDERS, "T": "bench_folding", "W": "on-a-robot"})) for line in block.commands
-    )
-    waiting = subprocess.run(
-        [*run, "--preset", "micro", "--set", "demos.episodes=1"],
-        cwd=reader.folder,
-        env=reader.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert waiting.returncode == 6, waiting.stderr
-    assert "next: recap robot" in waiting.stderr
-    told = json.loads(at_a_terminal(reader, [*robot, "--json"]))
-    assert (told["done"], told["wanted"]) == (1, 1)
-
-
-def at_a_terminal(reader: Reader, words: list[str]) -> str:
-    keys = {"recorded. Reset": b"\r", "bench: step 6": b"s", "Enter ends": b"\r"}
-    heard = []
-    with terminal() as (master, slave):
-        process = subprocess.Popen(
-            words,
-            stdin=slave,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=reader.folder,
-            env=reader.environment,
-        )
-        try:
-            assert process.stderr is not None
-            assert process.stdout is not None
-            for line in process.stderr:
-                heard.append(line)
-                for text in [text for text in keys if text in line]:
-                    os.write(master, keys.pop(text))
-            told = process.stdout.read()
-            assert process.wait(timeout=60) == 0, "".join(heard)
-            return told
-        finally:
-            process.kill()
-            process.wait()
-            for stream in (process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
-
-
-def robot_yaml(reader: Reader, block: Block) -> None:
-    """LeRobot reads its part and recap its own; without motors the device itself cannot be made."""
-    path = reader.folder / "kitchen.yaml"
-    path.write_text(block.text)
-    reader.python(
-        "import draccus\nfrom pathlib import Path\nfrom lerobot.robots import RobotConfig\n"
-        "import lerobot.robots as package\nfrom data.robots import lerobot_config as ours\n"
-        f"path = Path({str(path)!r})\nvalues = ours._read(path, '--robot-config')\n"
-        "setup = ours._setup(values.pop('recap'), path)\nassert setup.limits['gripper'] == (0, 100)\n"
-        "ours._discover(package, None, path)\nconfig = draccus.decode(RobotConfig, values)\n"
-        "assert config.cameras['front'].width == 640\n"
-    )
-
-
-def a_task_in_a_package(reader: Reader, block: Block) -> None:
-    source = block.text.replace('tidy the desk", ...', 'tidy the desk", **SPEC').replace("RobotSpec(...)", "ROBOT")
-    assert "..." not in source
-    reader.python(
-        "from dataclasses import asdict\nfrom data.task_file import RecordedTask\nfrom data.tasks import TASKS\n"
-        "from recap.specs import RobotSpec, TaskSpec\nbuilt_in = TASKS.get('shirt_folding')\nROBOT = built_in.robot\n"
-        "SPEC = {n: v for n, v in asdict(built_in.spec).items() if n not in ('id', 'prompt')}\n"
-        f"{source}\nassert TASKS.get('tidy_desk').spec.prompt == 'tidy the desk'\n"
-    )
-
-
 # docs/serve.md
 
 
@@ -453,6 +273,15 @@ def mlflow_ui(reader: Reader, block: Block) -> None:
 
 
 HANDLERS: dict[str, dict[str, Handler]] = {
+    "docs/afternoon.md": {
+        "id: tidy_desk": task_yaml,
+        "type: so101_follower": robot_yaml,
+        "type: so101_leader": leader_yaml,
+        "robot: robot.yaml": env_yaml,
+        "recap run": an_afternoon,
+        "recap robot": an_afternoon,
+        "recap report": lines(),
+    },
     "README.md": {"recap run": lines(MICRO), "make run": read_only},
     "CONTRIBUTING.md": {"make setup": read_only},
     "docs/annotation.md": {
@@ -485,9 +314,10 @@ HANDLERS: dict[str, dict[str, Handler]] = {
     "docs/tracking.md": {"mlflow ui": mlflow_ui},
 }
 """{page: {beginning of a block: who does it}}."""
-OWN_WORKSPACE = ("docs/datasets.md", "docs/robots.md", "docs/tasks.md", "docs/tracking.md")
+OWN_WORKSPACE = ("docs/afternoon.md", "docs/datasets.md", "docs/robots.md", "docs/tasks.md", "docs/tracking.md")
 """Pages that begin with nothing."""
 SLOW = (
+    "docs/afternoon.md",
     "docs/annotation.md",
     "docs/datasets.md",
     "docs/export.md",
@@ -538,7 +368,7 @@ def spoken_fault(line: str, page: str) -> str:
 def _followed(page: str) -> object:
     """A page with its marks: those that begin with a finished run wait for one worker to make it."""
     group = pytest.mark.xdist_group("e2e-docs" if page in OWN_WORKSPACE else "e2e-micro")
-    return pytest.param(page, marks=[group, *([pytest.mark.slow] if page in SLOW else [])])
+    return pytest.param(page, marks=[group, *([pytest.mark.slow, pytest.mark.timeout(1800)] if page in SLOW else [])])
 
 
 @pytest.mark.parametrize("page", [_followed(page) for page in PAGES if page in HANDLERS])

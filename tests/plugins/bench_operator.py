@@ -36,13 +36,14 @@ def env_file(folder: Path, *, setup: dict | None = None, **robot) -> Path:
 class Operated:
     """What `recap robot` said, its exit code and its JSON."""
 
-    def __init__(self, site, *options, workspace, fault="", reactions=REACTIONS, timeout_s=280):
+    def __init__(self, site, *options, workspace=None, cwd=None, fault="", reactions=REACTIONS, timeout_s=280):
         environment = {**os.environ, "PYTHONPATH": f"{site}:{os.getcwd()}", "OMP_NUM_THREADS": "1"}
         environment["RECAP_FAULT"] = fault
         self.heard = []
         with terminal() as (master, slave):
             process = subprocess.Popen(
-                [*COMMAND, *options, "--workspace", str(workspace), "--json"],
+                [*COMMAND, *options, *([] if workspace is None else ["--workspace", str(workspace)]), "--json"],
+                cwd=cwd,
                 stdin=slave,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

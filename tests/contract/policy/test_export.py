@@ -1,4 +1,4 @@
-"""What is exported acts in LeRobot as in recap: GigaBrain-0 by its type, pi0.5 by LeRobot's own."""
+"""What is exported acts in LeRobot, and served, as in recap: either family by its type, pi0.5 by LeRobot's own too."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.support.policies import CAMERAS, last_candidate, make_observation, train_synthetic
 from tests.support.published import published_config
+from tests.support.serving import Robot, fields_of, running
 
 from policy.conditioning import POSITIVE
 from policy.flow.acting import chunk_noise
@@ -27,23 +28,31 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 OBSERVATIONS = [make_observation(seed, image_size=90) for seed in range(3)]
 
 
-@pytest.mark.parametrize("vision", ["conv", "published"])
-def test_gigabrain0_acts_in_lerobot_as_in_recap(vision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "published"), [("pi05", False), ("gigabrain0", False), ("gigabrain0", True)], ids=str
+)
+def test_exported_it_acts_in_lerobot_and_served_as_in_recap(family: str, *, published: bool, tmp_path: Path) -> None:
     """Guided, from less noise, relative to the state, from pictures of another size; with a tokenizer file too."""
-    if vision == "published":
-        config, _ = published_config("gigabrain0", tmp_path / "start", steps=2)
+    if published:
+        config, _ = published_config(family, tmp_path / "start", steps=2)
     else:
-        config = POLICIES.get("gigabrain0").presets["tiny"](steps=4, fine=False)
-    train_synthetic("gigabrain0", replace(config, relative_actions=True), tmp_path, condition=POSITIVE)
+        config = POLICIES.get(family).presets["tiny"](steps=4, fine=False)
+    train_synthetic(family, replace(config, relative_actions=True), tmp_path, condition=POSITIVE)
     with_acting(last_candidate(tmp_path), tmp_path / "guided", Acting(guidance=2.0, noise_scale=0.3))
-    export = POLICIES.get("gigabrain0").export
+    export = POLICIES.get(family).export
     assert export is not None
+    # The difference is that of a fresh process with LeRobot's own loader.
     made = export(tmp_path / "guided", tmp_path / "out", tmp_path / "out", OBSERVATIONS)
-    assert (made.type, made.note) == ("recap_gigabrain0", "")
+    assert made.type == f"recap_{family}"
     assert made.difference < 1e-5
     before, after = (load_policy(tmp_path / name) for name in ("guided", "out"))
-    for seed, seen in enumerate(OBSERVATIONS):
-        np.testing.assert_array_equal(after.act(seen, noise_seed=seed), before.act(seen, noise_seed=seed))
+    for policy in (before, after):
+        with running(policy) as (_, address), Robot(address) as robot:
+            for seed, seen in enumerate(OBSERVATIONS):
+                expected = before.act(seen, noise_seed=seed)
+                np.testing.assert_array_equal(policy.act(seen, noise_seed=seed), expected)
+                answered = robot.infer(fields_of(seen, noise_seed=seed))["actions"]
+                np.testing.assert_allclose(answered, expected, atol=1e-5)
 
 
 def test_lerobots_own_pi05_acts_as_recap_and_needs_nothing_of_it(tmp_path: Path) -> None:
