@@ -23,6 +23,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("gpu")
 
 
+@pytest.mark.slow
 def test_one_part_alone_ends_in_one_line_of_json() -> None:
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--part", "memory_vs_estimate"]
     no_card = os.environ | {"CUDA_VISIBLE_DEVICES": ""}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from runs import TASK, imitation, micro, recap
 
 RUN = f"{TASK}-micro-outcome"
 STAGES = ("advantage", "policy", "checkpoint_selection")
 
 
+@pytest.mark.slow
 def test_arms_without_a_value_model_are_trained_evaluated_and_probed_after_a_kill(tmp_path: Path) -> None:
     small = ("condition_probe.attempts=1", "condition_probe.frames=2", "policy.model.fit.steps=2", "pretrain.steps=2")
     short = ("checkpoint_selection.attempts=0", "evaluate.attempts=1", "gated=false")

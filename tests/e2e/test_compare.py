@@ -15,6 +15,7 @@ CAN = Path(__file__).parents[3] / "shared" / "datasets" / "g1_yellow_can_v30"
 pytestmark = [pytest.mark.xdist_group("e2e-micro"), pytest.mark.timeout(600)]
 
 
+@pytest.mark.slow
 def test_it_shares_the_steps_of_a_run_and_shows_every_model(finished_micro: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "w"
     shutil.copytree(finished_micro, workspace)

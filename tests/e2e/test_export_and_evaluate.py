@@ -13,6 +13,7 @@ RUN = f"{TASK}-micro"
 pytestmark = [pytest.mark.xdist_group("e2e-micro"), pytest.mark.timeout(600)]
 
 
+@pytest.mark.slow
 def test_a_champion_is_exported_and_evaluated_outside_of_its_run(finished_micro: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "w"
     shutil.copytree(finished_micro, workspace)

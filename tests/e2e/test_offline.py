@@ -115,6 +115,7 @@ KILLS = (
 )
 
 
+@pytest.mark.slow
 def test_killed_while_it_takes_over_nothing_is_lost_and_it_ends_with_equal_digests(
     finished: Path, recorded: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_killed_while_it_takes_over_nothing_is_lost_and_it_ends_with_equal_diges
     assert identities(workspace, RUN) == identities(finished, RUN)
 
 
+@pytest.mark.slow
 def test_it_waits_for_labels_that_are_missing_or_goes_on_without_those_episodes(
     copy: Path, recorded: Path, tmp_path: Path
 ) -> None:

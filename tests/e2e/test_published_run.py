@@ -92,6 +92,7 @@ def taken_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "w"
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_the_cost_and_what_is_missing(taken_in: Path, tmp_path: Path) -> None:
     before = sorted(path for path in taken_in.rglob("*"))
     done = issue(taken_in, "cubes", [], "--dry-run")

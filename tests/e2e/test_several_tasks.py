@@ -20,7 +20,7 @@ from recap.workspace import Workspace
 TASKS = ("shirt_folding", "toilet_paper_organization")
 _GATE = ("--set", "gate.cap=2", "--set", "gate.block=2")
 RUN = "shirt_folding-and-toilet_paper_organization-micro"
-pytestmark = pytest.mark.xdist_group("e2e-several")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e-several")]
 
 
 def run(workspace: Path, *more: str, fault: str = "") -> tuple[int, str]:

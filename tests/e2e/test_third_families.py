@@ -18,7 +18,7 @@ from recap.workspace import Workspace
 
 FAMILIES = Path(__file__).parents[1] / "families"
 RUN = "third"
-pytestmark = pytest.mark.xdist_group("e2e-third")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e-third")]
 
 
 @pytest.fixture(scope="module")

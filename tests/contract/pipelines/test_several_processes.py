@@ -27,6 +27,7 @@ def run(executor: Any, function: Any, *args: Any) -> Any:
     return trained(executor, "trainer", function, args, journal=MemoryJournal(), settings=TWO)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(ray_executor: Any, tmp_path: Path) -> None:
     whole = run(ray_executor, jobs.train, tmp_path / "whole", 0)
     assert (whole["first"], whole["rank"], whole["world_size"]) == (1, 0, 2)
@@ -48,6 +49,7 @@ def test_what_goes_wrong_in_one_rank_ends_all_and_is_the_error(ray_executor: Any
     assert not {"trainer-0", "trainer-1"} & set(ray_executor.pids())
 
 
+@pytest.mark.slow
 def test_a_trainer_that_died_while_idle_is_replaced(ray_executor: Any) -> None:
     first = run(ray_executor, jobs.listening)
     pid = ray_executor.pids()["trainer-0"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.policies import last_candidate, moved, train_synthetic
@@ -13,7 +14,11 @@ from policy.models.pi05.config import tiny_config
 from policy.models.pi05.sizes import tiny
 
 
-@pytest.fixture(scope="session", params=["text", "embedding", "both", "published", "lora"])
+def _slow(kind: str) -> Any:
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", params=["text", _slow("embedding"), _slow("both"), "published", _slow("lora")])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pi05 bundle after four gradient steps with advantage conditions, in words or as an embedding.
 

@@ -31,9 +31,10 @@ def _train(folder: Path, experience: Path, shift: int, fault: str = "") -> subpr
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "fault"),
-    [(1, "train.step:7:kill"), pytest.param(0, "train.before_rename:2:kill", marks=pytest.mark.slow)],
+    [(1, "train.step:7:kill"), (0, "train.before_rename:2:kill")],
 )
 def test_killed_training_ends_with_the_same_bits(tmp_path: Path, shift: int, fault: str) -> None:
     whole = _train(tmp_path / "whole", tmp_path / "data", shift)

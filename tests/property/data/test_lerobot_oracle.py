@@ -42,7 +42,7 @@ def _agree(seeds, scratch, oracle):
     assert min(totals[kind] for kind in (*CODECS, "pictures", "v2.0", "v2.1", "v3.0")) >= 5, totals
 
 
-@pytest.mark.parametrize("first", range(0, QUICK, SHARD))
+@pytest.mark.parametrize("first", [0, *(pytest.param(it, marks=pytest.mark.slow) for it in range(SHARD, QUICK, SHARD))])
 def test_an_import_stores_what_lerobot_gives(tmp_path, oracle, first):
     _agree(range(first, first + SHARD), tmp_path, oracle)
 

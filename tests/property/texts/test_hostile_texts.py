@@ -115,7 +115,7 @@ def _take(root, workspace, **asked):
     return import_dataset(workspace, request, lambda line: None)
 
 
-@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+@pytest.mark.parametrize("version", [pytest.param("v2.1", marks=pytest.mark.slow), "v3.0"])
 def test_instructions_of_a_dataset_are_kept_as_they_are(tmp_path, version):
     shape = {**SMALL, "lengths": (1,) * len(TEXTS)}
     root = synthetic_dataset(tmp_path / "d", version=version, instructions=TEXTS, **shape)
@@ -140,7 +140,7 @@ def _info(root: Path, change) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
 
-@pytest.mark.parametrize("role", ["words", "column", "camera"])
+@pytest.mark.parametrize("role", [pytest.param("words", marks=pytest.mark.slow), "column", "camera"])
 def test_names_of_a_dataset_are_kept_or_refused(tmp_path, role):
     whole = synthetic_dataset(tmp_path / "whole", version="v2.1", **SMALL)
     kept = 0

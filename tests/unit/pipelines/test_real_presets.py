@@ -37,7 +37,7 @@ def test_each_has_its_own_policy_at_the_published_size(family: str) -> None:
         PRESETS.get(f"real-{family}")(TASK, Models(policy=other))
 
 
-@pytest.mark.parametrize("family", ["pi05", "gigabrain0"])
+@pytest.mark.parametrize("family", [pytest.param("pi05", marks=pytest.mark.slow), "gigabrain0"])
 def test_with_adapters_the_same_policy_fits_one_card_of_24_gb(family: str) -> None:
     config, real = (PRESETS.get(f"{size}-{family}")(TASK, Models()) for size in ("lora", "real"))
     policy: Any = config.policy.model

@@ -215,6 +215,7 @@ compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The 
 
 
 @compiles
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_layers_share_a_graph_and_keep_the_gradients(recompute: bool) -> None:
     module, rows = Deep(), {"x": torch.randn(8, 4, generator=torch.Generator().manual_seed(0))}
