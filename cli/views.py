@@ -40,7 +40,7 @@ def run_and_show(
     typer.echo("")
     for node, found in result.evaluations.items():
         paired = found.to_imitation
-        typer.echo(f"{node}  (simulated)")
+        typer.echo(f"{node}  (on the robot)" if invocation.env else f"{node}  (simulated)")
         show_figures(found.success, found.throughput)
         if paired is not None:
             typer.echo(

@@ -269,7 +269,7 @@ def _spelled(node: Any) -> str:
         return repr(node)
     inner = []
     for name in node._fields:
-        value = getattr(node, name, None)
+        value: Any = getattr(node, name, None)
         if name == "body" and isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             # A string that stands alone does nothing, wherever it stands: field docstrings included.
             value = [item for item in value if not (type(item) is ast.Expr and _is_text(item))]

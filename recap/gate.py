@@ -183,10 +183,10 @@ def decide(
         results = [champion[i] for i in pairs], [challenger[i] for i in pairs]
         verdict, difference = _verdict(looks[-1], *results, config, paired=paired)
         if verdict is not Verdict.UNDECIDED or starts == config.cap:
-            return _decision(verdict, difference, looks, config, final=True)
+            return _decision(verdict, difference, looks, config, final=True, paired=paired)
     if not looks:
-        return _decision(Verdict.UNDECIDED, None, looks, config, final=False)
-    return _decision(verdict, difference, looks, config, final=False)
+        return _decision(Verdict.UNDECIDED, None, looks, config, final=False, paired=paired)
+    return _decision(verdict, difference, looks, config, final=False, paired=paired)
 
 
 def next_block(decision: GateDecision) -> range | None:
@@ -288,7 +288,7 @@ def _verdict(
 
 
 def _decision(
-    verdict: Verdict, difference: Estimate | None, looks: list[Look], config: GateConfig, *, final: bool
+    verdict: Verdict, difference: Estimate | None, looks: list[Look], config: GateConfig, *, final: bool, paired: bool
 ) -> GateDecision:
     last = looks[-1] if looks else None
     starts = last.starts if last else 0
@@ -296,7 +296,7 @@ def _decision(
     return GateDecision(
         verdict=verdict,
         final=final,
-        reason=_reason(verdict, difference, looks, config, final=final),
+        reason=_reason(verdict, difference, looks, config, final=final, paired=paired),
         difference=difference,
         starts=starts,
         pairs=last.pairs if last else 0,
@@ -309,23 +309,24 @@ def _decision(
 
 
 def _reason(
-    verdict: Verdict, difference: Estimate | None, looks: list[Look], config: GateConfig, *, final: bool
+    verdict: Verdict, difference: Estimate | None, looks: list[Look], config: GateConfig, *, final: bool, paired: bool
 ) -> str:
+    # A robot has no start twice: there it is attempts that are counted.
+    played, compared = ("starts", "starts") if paired else ("attempts of each", "pairs")
     if not looks:
-        return f"no start played yet of at most {config.cap}"
+        return f"nothing played yet of at most {config.cap} {played}"
     look = looks[-1]
-    at = f"look {len(looks)} of {len(config.looks)}, {look.starts} starts"
+    at = f"look {len(looks)} of {len(config.looks)}, {look.starts} {played}"
+    rest = f"the cap of {config.cap} {played} is reached, the champion stays" if final else f"more {played} are needed"
     if look.starts > look.pairs:
         at += f", {look.starts - look.pairs} left out as aborted"
     if difference is None or look.pairs < config.min_pairs:
-        return f"undecided ({at}): {look.pairs} usable pairs, {config.min_pairs} needed" + _tail_words(
-            config, final=final
-        )
+        return f"undecided ({at}): {look.pairs} usable pairs, {config.min_pairs} needed; {rest}"
     discordant = look.challenger_only + look.champion_only
     facts = (
         f"challenger minus champion {100 * difference.value:+.0f} points "
-        f"[{100 * difference.low:+.0f}, {100 * difference.high:+.0f}]; of {discordant} starts where they differ the "
-        f"challenger won {look.challenger_only}"
+        f"[{100 * difference.low:+.0f}, {100 * difference.high:+.0f}]; of {discordant} {compared} where they differ "
+        f"the challenger won {look.challenger_only}"
     )
     overall = f"one-sided alpha {config.alpha:g} over all looks"
     if verdict is Verdict.PROMOTED:
@@ -340,11 +341,7 @@ def _reason(
         why = (
             f"p {look.p_better:.2g} for better and {look.p_worse:.2g} for worse, needed <= {look.level:.2g} ({overall})"
         )
-    return f"undecided ({at}): {facts}; {why}" + _tail_words(config, final=final)
-
-
-def _tail_words(config: GateConfig, *, final: bool) -> str:
-    return f"; the cap of {config.cap} starts is reached, the champion stays" if final else "; more starts are needed"
+    return f"undecided ({at}): {facts}; {why}; {rest}"
 
 
 def _truths(name: str, values: ArrayLike) -> list[bool]:

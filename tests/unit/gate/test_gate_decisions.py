@@ -246,3 +246,11 @@ def test_settings_survive_json() -> None:
 def test_a_decision_is_written_and_read_back_as_it_was() -> None:
     for decision in (judged(both=2, challenger=12, neither=6), decide([], [], GateConfig())):
         assert from_json(GateDecision, json.loads(json.dumps(to_json(decision)))) == decision
+
+
+def test_on_a_robot_it_counts_attempts_and_pairs_and_not_starts() -> None:
+    config = GateConfig(cap=20, block=10)
+    decision = decide([False] * 10, [True] * 10, config, paired=False)
+    assert "10 attempts of each" in decision.reason
+    assert "of 10 pairs where they differ" in decision.reason
+    assert "start" not in decision.reason + decide([], [], config, paired=False).reason
