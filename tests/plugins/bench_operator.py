@@ -17,19 +17,19 @@ REACTIONS = {
     "bench: success": b"s",
     "correct it": b"i",
 }
-"""{what is said: what is typed then}. An attempt of which nobody says anything ends at the time limit."""
+"""{what is said: what is typed then, or a function that says it}. Of whom nobody says anything, time runs out."""
 _PUTS_RIGHT_S = 0.3
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()", "robot")
 
 
-def env_file(folder: Path, *, setup: dict | None = None, **robot) -> Path:
+def env_file(folder: Path, *, setup: dict | None = None, leader: dict | None = None, **robot) -> Path:
     """The file of --env, with those of both devices beside it."""
     folder.mkdir(exist_ok=True)
     # A policy of a few steps asks for anything.
     limits = {name: [-100, 100] for name in TASKS.get("shirt_folding").robot.action_names}
     arms = robot_file(folder, setup={"limits": limits, "late_s": 30} | (setup or {}), reset_pause_s=0.25, **robot)
     path = folder / "env.yaml"
-    path.write_text(f"robot: {arms.name}\nteleoperator: {leader_file(folder).name}\n")
+    path.write_text(f"robot: {arms.name}\nteleoperator: {leader_file(folder, **(leader or {})).name}\n")
     return path
 
 
@@ -56,7 +56,7 @@ class Operated:
                     for text, keys in reactions.items():
                         if text in line:
                             time.sleep(_PUTS_RIGHT_S if keys == b"\r" else 0)
-                            os.write(master, keys)
+                            os.write(master, keys() if callable(keys) else keys)
                 out = process.stdout.read()
                 self.code = process.wait(timeout=timeout_s)
             finally:

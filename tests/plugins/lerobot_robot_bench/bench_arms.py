@@ -1,15 +1,19 @@
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from lerobot.robots import Robot
 from lerobot.utils.decorators import check_if_not_connected
 
+from data.corrections import CorrectionConfig, Supervisor
 from data.tasks import TASKS
 
 from .config_bench_arms import BenchArmsConfig
 
 BENCHES = {}
+WATCHED = CorrectionConfig()
+"""When the person beside it takes over and lets go, as the simulated supervisor does."""
 
 
 def bench_of(name):
@@ -25,7 +29,7 @@ class BenchArms(Robot):
         super().__init__(config)
         self.config = config
         self.task = TASKS.get("shirt_folding")
-        self.bench = self.task.make_env("ray", config.image_size)
+        self.bench = self.task.make_env(config.renderer, config.image_size)
         self.calls, self.log = [], []
         self.asked, self.received = [], []
         self.on_step = lambda step: None
@@ -35,10 +39,30 @@ class BenchArms(Robot):
 
     def reset_scene(self):
         """What a person does between two attempts."""
-        self.seed += 1
+        if self.config.scenes:
+            told = Path(self.config.scenes)
+            self.seed = int(told.read_text()) if told.exists() else 0
+            told.write_text(str(self.seed + 1))
+        else:
+            self.seed += 1
         self.bench.reset(self.seed)
+        self._supervisor = Supervisor(WATCHED)
+        self.takeovers, self._alarmed = 0, False
+        self.goes_again()
         self.moved = time.monotonic()
         self.reads = self.failed = 0
+
+    def goes_again(self):
+        """What happened so far is forgiven."""
+        self._alarmed = False
+        self._supervisor.start(self.bench.truth())
+
+    def _watch(self):
+        if not self.config.watched or self._alarmed or self.takeovers >= WATCHED.max_takeovers:
+            return
+        if self._supervisor.watch(self.bench.truth()) is not None:
+            self._alarmed = True
+            print("bench: goes wrong", file=sys.stderr, flush=True)
 
     @property
     def observation_features(self):
@@ -108,6 +132,7 @@ class BenchArms(Robot):
             raise ConnectionError("no answer to the command")
         if not self.bench.finished:
             self.bench.step(command)
+            self._watch()
             if self.bench.finished:
                 print(f"bench: {self.bench.truth().outcome.value}", file=sys.stderr, flush=True)
         sent = {f"{name}.pos": float(v) for name, v in zip(self.bench.spec.action_names, command, strict=True)}

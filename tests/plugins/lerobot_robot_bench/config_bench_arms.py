@@ -7,6 +7,7 @@ from lerobot.robots import RobotConfig
 @dataclass(kw_only=True)
 class BenchArmsConfig(RobotConfig):
     image_size: int = 16
+    renderer: str = "ray"
     announce: list[int] = field(default_factory=list)
     """Steps since the scene was reset that are said on stderr."""
     break_at: int = -1
@@ -25,3 +26,7 @@ class BenchArmsConfig(RobotConfig):
     break_disconnect: bool = False
     clip: float = 0.0
     """The robot itself moves no joint by more than this per step; 0: it does what it is told."""
+    scenes: str = ""
+    """File that holds the number of the next scene, also for the next process; "": scenes 0, 1, ... of this one."""
+    watched: bool = False
+    """It says when the policy goes wrong, as a person beside it would see."""

@@ -9,3 +9,5 @@ class BenchLeaderConfig(TeleoperatorConfig):
     robot: str
     """Id of the bench robot that it moves."""
     break_connect: bool = False
+    novice: bool = False
+    """It demonstrates with the flaws of the task's demonstrators; it corrects without."""
