@@ -208,16 +208,19 @@ def _source(name: str) -> tuple[str, tuple[str, ...]]:
     """(normalised source, modules that it may import) of a module."""
     path = _path(name)
     assert path is not None, "asked for modules that are there"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return _spelled(tree), tuple(dict.fromkeys(_imports(tree, package)))
+    return _spelled(tree), tuple(dict.fromkeys(_imports(tree, package, discovers="packages" in text)))
 
 
-def _imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Modules that a syntax tree imports when it runs, with those that a registry in it discovers."""
+def _imports(tree: ast.AST, package: str, *, discovers: bool) -> Iterator[str]:
+    """Modules that a syntax tree imports when it runs, with those that a registry in it discovers, if one does."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
+        if isinstance(node, ast.expr) and not discovers:
+            continue  # nine nodes of ten, and imports are statements
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         if isinstance(node, ast.Import):

@@ -319,11 +319,13 @@ OWN_WORKSPACE = ("docs/afternoon.md", "docs/datasets.md", "docs/robots.md", "doc
 SLOW = (
     "docs/afternoon.md",
     "docs/annotation.md",
+    "docs/compare.md",
     "docs/datasets.md",
     "docs/export.md",
     "docs/offline.md",
     "docs/robots.md",
     "docs/serve.md",
+    "docs/study.md",
 )
 
 

@@ -30,6 +30,7 @@ def _collect(root: Path, executor: str) -> tuple[dict[str, str], list[str]]:
     return {name: artifact.identity for name, artifact in outputs[str(node)].items()}, store.ids()
 
 
+@pytest.mark.slow
 def test_ray_and_local_record_equal_episodes(tmp_path: Path) -> None:
     local, local_ids = _collect(tmp_path / "local", "local")
     ray, ray_ids = _collect(tmp_path / "ray", "ray")

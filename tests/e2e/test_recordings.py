@@ -43,7 +43,9 @@ def _import(dataset: Path, workspace: Path, *more: str) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize(("dataset", "episode", "length"), [(V21, "2", 278), (V30, "0", 290)])
+@pytest.mark.parametrize(
+    ("dataset", "episode", "length"), [pytest.param(V21, "2", 278, marks=pytest.mark.slow), (V30, "0", 290)]
+)
 def test_an_episode_is_taken_in_checked_and_shown(tmp_path: Path, dataset: Path, episode: str, length: int) -> None:
     workspace = tmp_path / "w"
     result = _import(dataset, workspace, "--episodes", episode, "--image-size", "48x64")

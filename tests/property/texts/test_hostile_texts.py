@@ -140,7 +140,7 @@ def _info(root: Path, change) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
 
-@pytest.mark.parametrize("role", [pytest.param("words", marks=pytest.mark.slow), "column", "camera"])
+@pytest.mark.parametrize("role", [*(pytest.param(it, marks=pytest.mark.slow) for it in ("words", "column")), "camera"])
 def test_names_of_a_dataset_are_kept_or_refused(tmp_path, role):
     whole = synthetic_dataset(tmp_path / "whole", version="v2.1", **SMALL)
     kept = 0

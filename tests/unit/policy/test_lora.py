@@ -188,7 +188,9 @@ class Killed(MemoryJournal):
         super().progress(done, total, unit)
 
 
-@pytest.mark.parametrize(("family", "runtime"), [("pi05", BFLOAT16), ("gigabrain0", CPU)])
+@pytest.mark.parametrize(
+    ("family", "runtime"), [("pi05", BFLOAT16), pytest.param("gigabrain0", CPU, marks=pytest.mark.slow)]
+)
 def test_a_killed_training_ends_with_the_same_bundle(family: str, runtime: Runtime, tmp_path: Path) -> None:
     config, _ = published_lora(family, tmp_path / "published")
     config = replace(config, candidates=2, fit=replace(config.fit, log_every=1))

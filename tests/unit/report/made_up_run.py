@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def wilson(successes: int, attempts: int) -> tuple[float, float]:
     return (centre - spread) / (1 + z * z / attempts), (centre + spread) / (1 + z * z / attempts)
 
 
+@cache
 def moving_disc(length: int, side: int, hue: int) -> FrameArray:
     """[T, side, side, 3]: a cloth-coloured square and a gripper-like disc that crosses it."""
     ys, xs = np.mgrid[0:side, 0:side] / side
@@ -47,6 +49,7 @@ def moving_disc(length: int, side: int, hue: int) -> FrameArray:
         table[cloth] = (60 + hue, 110, 200 - hue)
         table[(xs - x) ** 2 + (ys - y) ** 2 < 0.008] = (30, 30, 34)
         frames[t] = table.astype(np.uint8)
+    frames.flags.writeable = False
     return frames
 
 

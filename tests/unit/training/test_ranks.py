@@ -55,7 +55,7 @@ def run_ranks(job: str, folder: Path, world_size: int = 2) -> None:
         pytest.param("pi05+lora", marks=pytest.mark.slow),
         "gigabrain0",
         pytest.param("viva+recompute", marks=pytest.mark.slow),
-        "viva",
+        pytest.param("viva", marks=pytest.mark.slow),
         pytest.param("steam", marks=pytest.mark.slow),
         pytest.param("vlm", marks=pytest.mark.slow),
         pytest.param("vlm+recompute", marks=pytest.mark.slow),
@@ -79,16 +79,23 @@ def test_gradients_of_two_ranks_are_those_of_one_process(family: str, tmp_path: 
             torch.testing.assert_close(found[name], value, rtol=1e-5, atol=max(1e-6, rounding * largest))
 
 
-def test_two_ranks_train_and_resume_with_the_same_bits(tmp_path: Path) -> None:
-    run_ranks("train_twice", tmp_path)
-    whole, cut = (last_candidate(tmp_path / name) for name in ("whole", "cut"))
+@pytest.fixture(scope="module")
+def trained_twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two ranks have trained: without a break in whole/, with one in cut/."""
+    folder = tmp_path_factory.mktemp("twice")
+    run_ranks("train_twice", folder)
+    return folder
+
+
+def test_two_ranks_train_and_resume_with_the_same_bits(trained_twice: Path, tmp_path: Path) -> None:
+    whole, cut = (last_candidate(trained_twice / name) for name in ("whole", "cut"))
     assert digest_tree(whole) == digest_tree(cut)  # a resume goes on with the same bits
     fit = FitConfig(steps=8, checkpoint_every=3)
     train_pi05(tmp_path / "one", Runtime(), tmp_path, fit)
-    alone, together = (load_file(last_candidate(tmp_path / n) / "model.safetensors") for n in ("one", "whole"))
+    alone, together = (load_file(one / "model.safetensors") for one in (last_candidate(tmp_path / "one"), whole))
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-4)
-    (place,) = (tmp_path / "whole" / "scratch" / "checkpoints").iterdir()
+    (place,) = (trained_twice / "whole" / "scratch" / "checkpoints").iterdir()
     parts = [load_file(place / f"model-{rank}-of-2.safetensors") for rank in range(2)]
     for name, value in alone.items():
         own = [part[f"network.{name.removeprefix('model.')}"] for part in parts]
@@ -96,6 +103,7 @@ def test_two_ranks_train_and_resume_with_the_same_bits(tmp_path: Path) -> None:
         assert len(own[0]) - len(own[1]) in (0, 1)
 
 
+@pytest.mark.slow
 def test_a_training_of_two_goes_on_with_one_process_and_with_three(tmp_path: Path) -> None:
     run_ranks("train_part", tmp_path)
     fit = FitConfig(steps=8, checkpoint_every=3)
@@ -114,8 +122,8 @@ def test_a_training_of_two_goes_on_with_one_process_and_with_three(tmp_path: Pat
     assert len(json.loads((place / "manifest.json").read_bytes())["shards"]) == 3
 
 
-def test_a_checkpoint_divided_in_another_way_is_refused(tmp_path: Path) -> None:
-    run_ranks("train_part", tmp_path)
+def test_a_checkpoint_divided_in_another_way_is_refused(trained_twice: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_twice / "whole", tmp_path / "cut")
     (place,) = (tmp_path / "cut" / "scratch" / "checkpoints").iterdir()
     manifest = json.loads((place / "manifest.json").read_bytes())
     del manifest["divided"]

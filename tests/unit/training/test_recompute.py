@@ -232,6 +232,7 @@ def test_compiled_layers_share_a_graph_and_keep_the_gradients(recompute: bool) -
 
 
 @compiles
+@pytest.mark.slow
 def test_a_compiled_training_that_died_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Batches:
         def batch(self, step: int) -> dict[str, Any]:
