@@ -89,7 +89,7 @@ def make_policy(kind: type[FlowNetwork], sizes: NetworkSizes, guidance: float) -
     return network, info
 
 
-@pytest.mark.parametrize("size", ["full", "tiny"])
+@pytest.mark.parametrize("size", [pytest.param("full", marks=pytest.mark.slow), "tiny"])
 @pytest.mark.parametrize("kind", [Pi05Network, GigaBrain0Network])
 @pytest.mark.usefixtures("pretended")
 def test_policies_train_and_act(kind: type[FlowNetwork], size: str) -> None:
@@ -119,7 +119,7 @@ def small_encoder() -> Encoder:
     return LinearEncoder(torch.zeros(4, 192), torch.zeros(4), patch_pixels=8)
 
 
-@pytest.mark.parametrize("size", ["full", "tiny"])
+@pytest.mark.parametrize("size", [pytest.param("full", marks=pytest.mark.slow), "tiny"])
 @pytest.mark.usefixtures("pretended")
 def test_viva_trains_encodes_and_labels(size: str) -> None:
     whole = size == "full"

@@ -153,6 +153,7 @@ def test_a_workspace_that_a_live_run_writes_is_refused(copy: Path) -> None:
     assert files(copy / "artifacts") == before
 
 
+@pytest.mark.slow
 def test_a_corrupted_episode_is_named_set_aside_and_recorded_again(copy: Path) -> None:
     store = EpisodeStore(copy / "episodes")
     victim = next(row.id for row in store.rows() if row.source == "demo")

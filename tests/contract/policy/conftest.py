@@ -18,7 +18,7 @@ def _slow(kind: str) -> Any:
     return pytest.param(kind, marks=pytest.mark.slow)
 
 
-@pytest.fixture(scope="session", params=["text", _slow("embedding"), _slow("both"), "published", _slow("lora")])
+@pytest.fixture(scope="session", params=["text", *map(_slow, ("embedding", "both", "published", "lora"))])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pi05 bundle after four gradient steps with advantage conditions, in words or as an embedding.
 

@@ -137,6 +137,7 @@ def test_on_a_device_that_is_not_there_nothing_is_tried(tmp_path: Path) -> None:
     assert not {"memory", "speed"} & set(found)
 
 
+@pytest.mark.slow
 def test_the_command_tells_all_and_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     command = ["doctor", "--preset", "micro", "--policy", "gigabrain0", "--checkpoint", str(tmp_path / "weights")]

@@ -253,7 +253,7 @@ def test_a_scale_without_adapters_is_refused_and_none_leaves_the_key_alone() -> 
     assert semantic_dict(Pi05Config(lora=LoraConfig(rank=2)))["lora"] == {"rank": 2, "alpha": 0.0}
 
 
-@FAMILIES
+@pytest.mark.parametrize("family", ["pi05", pytest.param("gigabrain0", marks=pytest.mark.slow)])
 def test_what_it_needs_is_counted_of_what_is_trained(family: str, tmp_path: Path) -> None:
     config, weights = published_lora(family, tmp_path / "published")
     found = POLICIES.get(family).needs

@@ -81,6 +81,7 @@ def test_the_computed_activations_are_those_of_a_real_pass(family: str, runtime:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_published_size_is_computed_without_its_memory() -> None:
     config = Pi05Config(network=full(), chunk=50, execute=50, draws=1, shift_pixels=0)
     batch = SyntheticBatches(batch_size=1, chunk=50, image_size=224).batch(0)

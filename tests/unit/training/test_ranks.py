@@ -53,7 +53,7 @@ def run_ranks(job: str, folder: Path, world_size: int = 2) -> None:
     [
         "pi05",
         pytest.param("pi05+lora", marks=pytest.mark.slow),
-        "gigabrain0",
+        pytest.param("gigabrain0", marks=pytest.mark.slow),
         pytest.param("viva+recompute", marks=pytest.mark.slow),
         pytest.param("viva", marks=pytest.mark.slow),
         pytest.param("steam", marks=pytest.mark.slow),

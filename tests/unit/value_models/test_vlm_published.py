@@ -67,6 +67,7 @@ def test_both_models_compute_what_transformers_computes(original: VlmConfig) -> 
     assert len([word for word in words if word]) > 4
 
 
+@pytest.mark.slow
 def test_the_bundle_needs_none_of_the_files_here_or_in_a_fresh_process(
     config: VlmConfig, data: ValueData, tmp_path: Path
 ) -> None:
