@@ -34,6 +34,7 @@ _SETUP = "recap"
 _COUNTS = {"read_retries": 10, "stale_steps": 1000}
 """{setting: highest}"""
 _SECONDS = ("handover_s", "blend_s", "late_s")
+_BUTTONS = "buttons"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,8 @@ class RobotSetup:
     """Seconds in which a policy's new chunk takes over from the last one; 0: at once."""
     late_s: float = 1.0
     """Seconds on end for which the last command is held when a policy has no action yet; then the attempt is over."""
+    buttons: bool = False
+    """The teleoperator's own buttons do what the operator's keys do."""
 
 
 def load_robot(path: Path) -> tuple[Any, RobotSetup]:
@@ -180,6 +183,9 @@ def _setup(values: Any, path: Path) -> RobotSetup:
         if name in _COUNTS:
             if type(value) is not int or not 0 <= value <= _COUNTS[name]:
                 raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected a whole number, 0..{_COUNTS[name]}")
+        elif name == _BUTTONS:
+            if not isinstance(value, bool):
+                raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected true or false")
         elif name not in _SECONDS and not isinstance(value, dict):
             raise ConfigError(f"{path}: {_SETUP}.{name} is {value!r}, expected {{name: ...}}")
     for name in _SECONDS:
@@ -199,6 +205,7 @@ def _setup(values: Any, path: Path) -> RobotSetup:
     return RobotSetup(
         limits={str(name): _limit(name, value, path) for name, value in values["limits"].items()},
         speeds={str(name): float(speed) for name, speed in speeds.items()},
+        buttons=values.get(_BUTTONS, False),
         **maps,
         **numbers,
     )

@@ -13,6 +13,7 @@ from typing import Protocol
 from data.annotation import LabelBook
 from data.describe import changed_steps, stale_steps
 from data.episodes import EpisodeStore
+from data.robots.buttons import with_buttons
 from data.robots.keyboard import HELP, Key
 from data.robots.pace import NO_PACE, PaceReport
 from data.robots.recording import LOOK_S, VERDICTS, Keys, Played, RecordingSetup, play
@@ -155,7 +156,7 @@ class RecordingSession:
     ) -> None:
         self._setup, self._store, self._book = setup, store, book
         self._by, self._plan = by, plan
-        self._keys, self._stop, self._say = keys, stop, say
+        self._keys, self._stop, self._say = with_buttons(keys, setup), stop, say
         self._kept: list[Kept] = []
         self._pace, self._inference_s = NO_PACE, 0.0
         self._told = False

@@ -24,6 +24,7 @@ class BenchLeader(Teleoperator):
         self._at = self._milestones = self._idle = 0
         self._helps = self._said = False
         self.spoil = lambda action: action
+        self.events = {}
 
     @property
     def action_features(self):
@@ -56,6 +57,10 @@ class BenchLeader(Teleoperator):
 
     def configure(self):
         pass
+
+    def get_teleop_events(self):
+        assert self._connected
+        return self.events
 
     def get_action(self):
         assert self._connected

@@ -87,6 +87,7 @@ def test_a_package_named_in_the_file_is_imported(tmp_path, monkeypatch):
         ({"recap": {"limits": {"a": [0, float("nan")]}}}, "recap.limits.a"),
         ({"recap": {"limits": {}, "handover_s": -1}}, "handover_s is -1"),
         ({"recap": {"limits": {}, "cameras": {"cam_high": 1}}}, "recap.cameras is"),
+        ({"recap": {"limits": {}, "buttons": "yes"}}, "recap.buttons is 'yes', expected true or false"),
         ({"recap": {"limits": {}, "read_retries": 11}}, "recap.read_retries is 11, expected a whole number, 0..10"),
         ({"recap": {"limits": {}, "stale_steps": 2.0}}, "recap.stale_steps is 2.0, expected a whole number, 0..1000"),
         ({"recap": {"limits": {}, "stale_steps": True}}, "recap.stale_steps is True"),
