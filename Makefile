@@ -36,8 +36,8 @@ test-all: setup  ## Everything, slow tests included
 gpu: setup  ## The tests that need a GPU (all are skipped where torch.cuda sees none)
 	$(PY) -m pytest -m gpu -rs tests/gpu
 
-bench: setup  ## Every benchmark but the study of experts; each ends in one line of JSON
-	@for b in $(filter-out benchmarks/checkout.py benchmarks/experts.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(PY) $$b || exit 1; done
+bench: setup  ## Every benchmark but the study of experts and the loop on a robot (an hour); each ends in one line of JSON
+	@for b in $(filter-out benchmarks/checkout.py benchmarks/experts.py benchmarks/robot_loop.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(PY) $$b || exit 1; done
 
 env-pusht: setup  ## Build .envs/pusht for the task gym_pusht: .envs/pusht/bin/recap run --task gym_pusht
 	@sh scripts/env.sh pusht
