@@ -1,14 +1,15 @@
 """A policy at the controls of a robot that does not wait: it computes in a thread while its last chunk plays.
 
-The rule. A chunk asked for at step s says what to send at s, s + 1, ... At step t its action number t - s is sent, so
+The rule. A chunk asked for at time s says what to send at s, s + 1, ... At time t its action number t - s is sent, so
 the d actions that were in the past when it arrived are dropped. A new chunk takes over at the step it arrives; with
 `blend_steps` its share grows from then on over so many steps, as long as the old one still has actions. The next is
 asked for once `execute` actions of the last have been due, or earlier where it would come too late: when no more are
 left than the longest inference so far took, and one.
 
 Where there is no action (before the first chunk, or when one is late) the command sent last is held; when one is late,
-and only then, a quarter of the period is waited for it. The watchdog counts: after `late_steps` such steps in a row the
-attempt is over.
+and only then, a quarter of the period is waited for it. Time is counted in actions sent: while a command is held it
+stands still, as the robot does, which would otherwise leap over what the chunk meant for those steps. The watchdog
+counts: after `late_steps` such steps in a row the attempt is over.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ _GRACE = 0.25
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Chunk:
-    """Actions for the steps from `first` on."""
+    """Actions for the times from `first` on."""
 
     first: int
     actions: FloatArray
     """[H, A]"""
 
-    def at(self, step: int) -> FloatArray | None:
-        """[A] for that step; None past its end."""
-        place = step - self.first
+    def at(self, time: int) -> FloatArray | None:
+        """[A] for that time; None past its end."""
+        place = time - self.first
         return self.actions[place] if 0 <= place < len(self.actions) else None
 
 
@@ -48,7 +49,7 @@ class _Chunk:
 class _Asked:
     """An inference under way."""
 
-    step: int
+    time: int
     turn: int
     """Of whose turn at the controls it is: one from before a take-over is of no use after it."""
     answer: Future[FloatArray]
@@ -99,7 +100,7 @@ class AsyncChunkPlayer:
         self._playing: _Chunk | None = None
         self._before: _Chunk | None = None
         self._asked: _Asked | None = None
-        self._arrived = self._turn = self._held = 0
+        self._time = self._arrived = self._turn = self._held = 0
         self._longest_s = 0.0
         self.late_s = 0.0
         """Seconds in which the last command was held for want of an action."""
@@ -121,41 +122,43 @@ class AsyncChunkPlayer:
             RecapError: the policy failed, or gives too few actions or the wrong shape.
             ActionRefused: no action for `late_steps` steps in a row.
         """
-        self._take(step)
-        if self._asked is None and self._due(step):
-            self._asked = _Asked(step=step, turn=self._turn, answer=self._thread.submit(self._infer, observation, step))
-        action = self._action(step)
+        self._take()
+        if self._asked is None and self._due():
+            answer = self._thread.submit(self._infer, observation, step)
+            self._asked = _Asked(time=self._time, turn=self._turn, answer=answer)
+        action = self._action()
         if action is None and self._playing is not None and self._asked is not None:
             wait([self._asked.answer], timeout=_GRACE * self._period_s)
-            self._take(step)
-            action = self._action(step)
+            self._take()
+            action = self._action()
         if action is None:
             return self._wait(step)
         self._held = 0
-        old = None if self._before is None else self._before.at(step)
-        share = (step - self._arrived + 1) / (self._blend_steps + 1)
+        old = None if self._before is None else self._before.at(self._time)
+        share = (self._time - self._arrived + 1) / (self._blend_steps + 1)
+        self._time += 1
         if old is not None and share < 1.0:
             action = old + np.float32(share) * (action - old)
         return np.asarray(action, dtype=np.float32)
 
-    def _action(self, step: int) -> FloatArray | None:
-        return None if self._playing is None else self._playing.at(step)
+    def _action(self) -> FloatArray | None:
+        return None if self._playing is None else self._playing.at(self._time)
 
-    def _due(self, step: int) -> bool:
+    def _due(self) -> bool:
         if self._playing is None:
             return True
-        place, length = step - self._playing.first, len(self._playing.actions)
+        place, length = self._time - self._playing.first, len(self._playing.actions)
         needed = math.ceil(self._longest_s / self._period_s) + 1
         return place >= min(self._client.execute, max(length - needed, 1))
 
-    def _take(self, step: int) -> None:
+    def _take(self) -> None:
         """Lets a chunk that has arrived take over."""
         if self._asked is None or not self._asked.answer.done():
             return
         asked, self._asked = self._asked, None
-        chunk = _Chunk(first=asked.step, actions=asked.answer.result())
+        chunk = _Chunk(first=asked.time, actions=asked.answer.result())
         if asked.turn == self._turn:
-            self._before, self._playing, self._arrived = self._playing, chunk, step
+            self._before, self._playing, self._arrived = self._playing, chunk, self._time
 
     def _wait(self, step: int) -> FloatArray:
         self._held += 1

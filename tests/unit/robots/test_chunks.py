@@ -67,10 +67,10 @@ def loop():
     made.close()
 
 
-def test_it_holds_until_the_first_chunk_and_drops_the_actions_that_are_past(loop):
+def test_it_holds_until_the_first_chunk_which_then_begins_where_the_robot_is(loop):
     assert [loop.step() for _ in range(3)] == [-1.0] * 3
     loop.answer()
-    assert [loop.step(), loop.step()] == [3.0, 4.0], "asked for at step 0: its first three actions were in the past"
+    assert [loop.step(), loop.step()] == [0.0, 1.0], "it stood still meanwhile: nothing of the chunk is past"
     assert loop.player.late_s == pytest.approx(3e-3)
 
 
@@ -78,19 +78,29 @@ def test_the_next_chunk_is_asked_for_while_the_last_one_plays_and_takes_over_whe
     loop.step()
     loop.answer()
     sent = [loop.step() for _ in range(6)]
-    assert sent == [1, 2, 3, 4, 5, 6], "asked at step 4 (execute), still computing: the last one goes on"
+    assert sent == [0, 1, 2, 3, 4, 5], "asked at step 5 (execute: action 4), still computing: the last one goes on"
     loop.answer()
-    assert [loop.step(), loop.step()] == [403, 404]
+    assert [loop.step(), loop.step()] == [502, 503]
+
+
+def test_a_chunk_that_comes_late_goes_on_where_the_robot_stopped():
+    loop = Loop(Slow(execute=4, length=6), late_steps=50)
+    loop.step()
+    loop.answer()
+    assert [loop.step() for _ in range(8)] == [0, 1, 2, 3, 4, 5, -1, -1], "asked at step 5 (action 4)"
+    loop.answer()
+    assert [loop.step(), loop.step()] == [502, 503], "two actions of the last were sent since it was asked, not four"
+    loop.close()
 
 
 def test_blending_mixes_the_two_over_the_steps_asked_for():
     loop = Loop(Slow(), blend_steps=1, late_steps=50)
     loop.step()
     loop.answer()
-    for _ in range(4):
+    for _ in range(5):
         loop.step()
     loop.answer()
-    assert [loop.step(), loop.step()] == [(5 + 401) / 2, 402]
+    assert [loop.step(), loop.step()] == [(5 + 501) / 2, 502]
     loop.close()
 
 
@@ -100,7 +110,7 @@ def test_an_answer_from_before_a_take_over_is_of_no_use_after_it(loop):
     loop.answer()
     assert loop.step() == -1.0
     loop.answer()
-    assert loop.step() == 102.0 - 1
+    assert loop.step() == 100.0
 
 
 def test_the_watchdog_ends_the_attempt_when_no_action_comes():
@@ -125,12 +135,13 @@ def test_a_policy_that_fails_or_gives_another_shape_is_heard_of():
 
 
 @given(waits=st.lists(st.integers(0, 9), min_size=1, max_size=12), execute=st.integers(1, 10))
-def test_whatever_inference_takes_each_action_sent_was_meant_for_that_step(waits, execute):
-    loop = Loop(Slow(execute=execute), late_steps=10_000)
+def test_whatever_inference_takes_each_action_sent_was_meant_for_that_time(waits, execute):
+    loop, times = Loop(Slow(execute=execute), late_steps=10_000), [0]
     for steps in waits:
         for _ in range(steps):
-            sent, at = loop.step(), loop.at - 1
-            assert sent == -1.0 or sent % 100 + sent // 100 == at
+            sent = loop.step()
+            assert sent == -1.0 or sent % 100 + times[int(sent // 100)] == times[-1]
+            times.append(times[-1] + (sent != -1.0))
         if loop.player._asked is not None:
             loop.answer()
     loop.close()
