@@ -61,6 +61,7 @@ def _session(
     """Plays until all attempts are there or the operator ends it; them, and the signal that ended it, or ""."""
     from data.annotation import LabelBook
     from data.episodes import EpisodeStore
+    from data.robots.buttons import with_buttons
     from data.robots.device import connected
     from data.robots.dry import DryRobot
     from data.robots.env_file import read_env_file
@@ -77,7 +78,14 @@ def _session(
         raise ConfigError(f"run '{request.run}' has no --env", hint=f"recap resume {request.run}")
     task = TASKS.get(request.task)
     around: Any = (lambda device: DryRobot(device, _say)) if dry else (lambda device: device)
-    arms, teleoperator = read_env_file(Path(invocation.env)).make(task, around=around)
+    files = read_env_file(Path(invocation.env))
+    if files.identity != request.named:
+        raise ConfigError(
+            f"--env {invocation.env} names {json.dumps(files.identity)}, "
+            f"and run '{request.run}' waits for attempts of {json.dumps(request.named)}",
+            hint=f"recap resume {request.run}",
+        )
+    arms, teleoperator = files.make(task, around=around)
     clients = policies_of(opened, request, invocation.config().runtime)
     for found in replayed(opened, clients, task, arms.setup, most=replay_error):
         _say(
@@ -101,11 +109,12 @@ def _session(
     )
     devices = [part.device for part in (arms, teleoperator) if part is not None]
     # Connecting may ask for a calibration, line by line: the terminal changes its mode after it.
-    with connected(*devices, say=_say), keyboard, stop:
+    with stop, connected(*devices, say=_say, stop=stop), keyboard:
         if not dry:
             session.run()
         elif (turn := attempts.next(())) is not None:
-            played = play(replace(setup, policy=turn.policy), turn.number, keys=keyboard, stop=stop, say=_say)
+            keys = with_buttons(keyboard, setup)
+            played = play(replace(setup, policy=turn.policy), turn.number, keys=keys, stop=stop, say=_say)
             _say(f"dry: {played.pace.steps} steps, nothing sent, nothing kept. {played.verdict.note}".rstrip())
     return attempts, stop.asked
 

@@ -71,7 +71,7 @@ def record(
     )
     try:
         # Connecting may ask for a calibration, line by line: the terminal changes its mode after it.
-        with connected(*devices, say=say), keyboard, stop:
+        with stop, connected(*devices, say=say, stop=stop), keyboard:
             session.run()
     finally:
         summary = session.summary()

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recap.store import Store
 from recap.workspace import Workspace
+
+if TYPE_CHECKING:
+    from recap.champion import Champion
 
 
 class ChampionObserver:
@@ -36,7 +39,7 @@ class ChampionObserver:
             first_choice = event["step"] == "checkpoint_selection" and self._latest is None
             if output is not None and (first_choice or event["step"] == "gate"):
                 self._latest = (event["node"], event["step"], event["key"], output)
-                if kind == "step_done":
+                if kind == "step_done" and not (first_choice and self._gate_decided()):
                     self._write()
         elif kind == "run_done" and event["state"] == "done":
             # A run that stopped early has not passed the later gates that decided before.
@@ -75,16 +78,24 @@ class ChampionObserver:
             ),
         )
 
+    def _gate_decided(self) -> bool:
+        """Whether a gate or a person chose the champion there is: a new first policy waits for the gates of its run."""
+        current = self._current()
+        return current is not None and current.verdict != "initial"
+
     def _decided_elsewhere(self, identity: str) -> bool:
         """Whether the pointer says more than this run's own decision for a policy."""
+        current = self._current()
+        if current is None:
+            return False
+        # A person took this very policy back, and no gate has decided for another since; or no gate was asked at all.
+        return identity in current.instead_of.split() or (not self._gated and current.verdict != "initial")
+
+    def _current(self) -> Champion | None:
         from recap.champion import read_champion
         from recap.errors import ArtifactCorrupt
 
         try:
-            current = read_champion(self._workspace, self._run)
+            return read_champion(self._workspace, self._run)
         except ArtifactCorrupt:  # write_champion replaces it
-            return False
-        if current is None:
-            return False
-        # A person took this very policy back, and no gate has decided for another since; or no gate was asked at all.
-        return current.instead_of == identity or (not self._gated and current.verdict != "initial")
+            return None

@@ -139,8 +139,13 @@ class Missing:
                 "outcome": outcome.value,
                 "steps": one.steps,
                 "human_steps": one.human_steps,
-                "inference_s": one.inference_s,
-                "metrics": {"late_steps": one.pace.late, "stale_steps": len(one.stale_steps)},
+                # A step in which the policy was late is one of `steps`: its time is counted there.
+                "inference_s": 0.0,
+                "metrics": {
+                    "late_steps": one.pace.late,
+                    "stale_steps": len(one.stale_steps),
+                    "held_s": one.inference_s,
+                },
                 "at": time.time(),
             }
         )

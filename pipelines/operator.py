@@ -54,6 +54,8 @@ class Request:
     task: str
     devices: str
     """Identity of the robot and the teleoperator that attempts count for."""
+    named: Mapping[str, Any]
+    """Those two as the run's --env file named them: {"robot": {"type": ..., "id": ...}, ...}."""
     noise_seed: int
     slots: tuple[Slot, ...]
     """All of them, in the order that they are to be made in; those that are filled already too."""
@@ -80,6 +82,7 @@ def attempts_on_robot(
         node=ctx.node,
         task=task,
         devices=robot.identity,
+        named=robot.json(),
         noise_seed=noise_seed,
         slots=tuple(slots),
     )
@@ -101,7 +104,13 @@ def attempts_on_robot(
 def aborted_on_robot(ctx: StepContext, robot: Artifact, task: str, slots: Sequence[Slot]) -> list[dict[str, Any]]:
     """Rows of the attempts for `slots` that were aborted, each made again."""
     request = Request(
-        run=ctx.run_name, node=ctx.node, task=task, devices=robot.identity, noise_seed=0, slots=tuple(slots)
+        run=ctx.run_name,
+        node=ctx.node,
+        task=task,
+        devices=robot.identity,
+        named=robot.json(),
+        noise_seed=0,
+        slots=tuple(slots),
     )
     return Attempts(ctx.workspace, request).aborted()
 

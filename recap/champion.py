@@ -47,7 +47,7 @@ class Champion:
     reason: str
     """That verdict in words."""
     instead_of: str = ""
-    """Identity of the policy that a person took back for this one; "" of any other verdict."""
+    """Identities of the policies that a person took back for this one, separated by spaces; "" of any other verdict."""
 
 
 def champion_path(workspace: Workspace, run: str) -> Path:
@@ -157,7 +157,10 @@ def roll_back(workspace: Workspace, run: str, *, to: str = "", why: str = "") ->
             since=time.time(),
             verdict="rolled_back",
             reason=reason,
-            instead_of=current.identity,
+            # What was taken back before is still taken back.
+            instead_of=" ".join(
+                one for one in (current.identity, *current.instead_of.split()) if one != match[0].identity
+            ),
         ),
     )
 

@@ -111,6 +111,16 @@ class AsyncChunkPlayer:
         self._turn += 1
         self._held = 0
 
+    def ask(self, observation: Observation, step: int) -> None:
+        """Asks for a chunk now. Whoever would rather wait than have a command held looks at `answered`."""
+        answer = self._thread.submit(self._infer, observation, step)
+        self._asked = _Asked(time=self._time, turn=self._turn, answer=answer)
+
+    @property
+    def answered(self) -> bool:
+        """No inference is under way."""
+        return self._asked is None or self._asked.answer.done()
+
     def close(self) -> None:
         """Ends the thread, after the inference under way."""
         self._thread.shutdown(wait=True, cancel_futures=True)
@@ -124,8 +134,7 @@ class AsyncChunkPlayer:
         """
         self._take()
         if self._asked is None and self._due():
-            answer = self._thread.submit(self._infer, observation, step)
-            self._asked = _Asked(time=self._time, turn=self._turn, answer=answer)
+            self.ask(observation, step)
         action = self._action()
         if action is None and self._playing is not None and self._asked is not None:
             wait([self._asked.answer], timeout=_GRACE * self._period_s)
@@ -165,7 +174,7 @@ class AsyncChunkPlayer:
         self.late_s += self._period_s
         if self._held > self._late_steps:
             raise ActionRefused(
-                f"step {step}: policy {self._client.policy_id[:12]} gave no action for {self._held - 1} steps "
+                f"step {step}: the policy gave no action for {self._held - 1} steps "
                 f"(recap.late_s); its longest inference so far took {self._longest_s:.2f} s"
             )
         return self._hold()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from data.robots.signals import StopSignals
 from recap.errors import RecapError, RobotFault
 
 
@@ -72,11 +73,12 @@ class Readings:
 
 
 @contextmanager
-def connected(*devices: Any, say: Callable[[str], None]) -> Iterator[None]:
+def connected(*devices: Any, say: Callable[[str], None], stop: StopSignals) -> Iterator[None]:
     """All devices connected, in order; all of them disconnected at the end, in reverse order, whatever happens.
 
     A device whose connecting failed half-way is told to disconnect too. When one cannot be disconnected the others
     still are, and the fault says so unless another one is under way. `say` hears which were let go and which were not.
+    `stop`, entered before: a signal interrupts the connecting, and is only noted while devices are let go.
 
     Raises:
         RobotFault: a device could not be connected or disconnected.
@@ -85,10 +87,14 @@ def connected(*devices: Any, say: Callable[[str], None]) -> Iterator[None]:
     held: list[str] = []
     try:
         with ExitStack() as stack:
-            for device in devices:
-                stack.push(lambda kind, error, trace, device=device: _let_go(device, error, freed, held))
-                with faults(device, "connect"):
-                    device.connect()
+            try:
+                stop.urgent = True
+                for device in devices:
+                    stack.push(lambda kind, error, trace, device=device: _let_go(device, error, freed, held))
+                    with faults(device, "connect"):
+                        device.connect()
+            finally:
+                stop.urgent = False
             yield
     finally:
         if freed:
@@ -123,7 +129,8 @@ def _disconnect(device: Any) -> None:
     except DeviceNotConnectedError:
         # LeRobot's guard takes a robot of which one part is gone, a camera say, for one that is not connected, and
         # leaves its motors on. What the guard stands before lets go of the motors first.
-        unguarded = getattr(type(device).disconnect, "__wrapped__", None)
+        guarded = device.disconnect
+        unguarded = getattr(guarded, "__wrapped__", None)
         if unguarded is None:
             raise
-        unguarded(device)
+        unguarded(guarded.__self__)

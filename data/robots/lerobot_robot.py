@@ -124,9 +124,10 @@ class LeRobotRobot:
     def software(self) -> Mapping[str, str]:
         return {**versions("lerobot"), "robot": str(self.device.name)}
 
-    def resume(self) -> None:
-        """After a pause: the next period begins now."""
-        self._seen = None
+    def resume(self, *, look_again: bool = True) -> None:
+        """After a pause: the next period begins now, with a new look or with what was seen before it."""
+        if look_again:
+            self._seen = None
         self._pace.resume()
 
     def pace(self) -> PaceReport:
@@ -269,7 +270,11 @@ class Teleoperator:
             missing = [key for key in keys if key not in given]
             if missing:
                 raise RobotFault(f"{self.device.name}: no {', '.join(missing)} in its action")
-            return np.array([float(given[key]) for key in keys], dtype=np.float32)
+            numbers = np.array([float(given[key]) for key in keys], dtype=np.float32)
+            if not np.isfinite(numbers).all():
+                bad = [key for key, number in zip(keys, numbers, strict=True) if not np.isfinite(number)]
+                raise RobotFault(f"{self.device.name}: its action is not finite in {', '.join(bad)}")
+            return numbers
 
     def _held(self) -> FloatArray:
         command = self._robot.present_command()

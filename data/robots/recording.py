@@ -6,6 +6,7 @@ The whole attempt is one recording, whoever acted at which step.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,14 +18,17 @@ from data.robots.lerobot_robot import LeRobotRobot, Teleoperator
 from data.robots.pace import PaceReport, before_others
 from data.robots.signals import StopSignals
 from data.tasks import TaskDefinition
-from recap.errors import ActionRefused, ConfigError
+from recap.errors import ActionRefused, ConfigError, RecapError
 from recap.protocols import PolicyClient
 from recap.types import EpisodeDraft, Outcome
 
 VERDICTS = {Key.SUCCESS: Outcome.SUCCESS, Key.FAILURE: Outcome.FAILURE, Key.STOP: Outcome.ABORTED, Key.DISCARD: None}
 """What a key makes of an attempt; None: it is not kept."""
+_FIRST_S = 60.0
+"""How long an attempt waits for a policy's first actions, with nothing sent."""
 LOOK_S = 0.1
 """How long a look for a key lasts before a wish to stop is looked at."""
+_SHORT_S = 0.01
 _Acting = AsyncChunkPlayer | Teleoperator
 
 
@@ -110,37 +114,61 @@ class Operator:
         acting: _Acting | None = self._player or self._teleoperator
         assert acting is not None, "a setup has one of them"
         acting.begin()
+        typed = [] if self._player is None else self._await_first(self._player)
         for step in range(self._max_steps + 1):
-            keys = self._keys.read()
-            if Key.PAUSE in keys and not VERDICTS.keys() & {*keys}:
-                keys = self._pause(acting, step)
-            if self._stop.asked:
-                self.verdict = Verdict(outcome=Outcome.ABORTED, note=f"stopped by {self._stop.asked}", leave=True)
-                return
-            for key in keys:
-                if key in VERDICTS or key is Key.QUIT:
-                    note = "stopped by the operator" if key in (Key.STOP, Key.QUIT) else ""
-                    self.verdict = Verdict(outcome=VERDICTS.get(key, Outcome.ABORTED), note=note, leave=key is Key.QUIT)
+            paused = False
+            while True:
+                keys, typed = [*typed, *self._keys.read(wait_s=LOOK_S if paused else 0.0)], []
+                acting, go_on = self._obey(keys, acting, step, paused=paused)
+                if self.verdict is not None:
                     return
-                if key is Key.INTERVENE:
-                    acting = self._intervene(acting, step)
-                elif key is Key.HAND_BACK:
-                    acting = self._hand_back(acting, step)
+                if go_on:
+                    break
+                paused = True
+            if paused:
+                self._robot.resume()
+                acting.begin()
             if step < self._max_steps:
                 self.acting = acting
                 yield acting
         self.verdict = Verdict(outcome=Outcome.FAILURE, note="time limit")
 
-    def _pause(self, acting: _Acting, step: int) -> list[Key]:
-        """Sends nothing and records nothing until a key is pressed; it, unless it only ends the pause."""
-        self._say(f"step {step}: paused, nothing is sent; p or Enter goes on, any other key does what it does")
-        while not self._stop.asked and not (keys := self._keys.read(wait_s=LOOK_S)):
-            pass
+    def _await_first(self, player: AsyncChunkPlayer) -> list[Key]:
+        """Waits for the policy's first actions; the keys typed meanwhile.
+
+        Nothing was sent yet that could be held, and where the robot is need not be a command: it stands by itself.
+
+        Raises:
+            RecapError: there are none within a minute.
+        """
+        player.ask(self._robot.observe(), 0)
+        typed: list[Key] = []
+        until = time.monotonic() + _FIRST_S
+        while not (player.answered or self._stop.asked or {*VERDICTS, Key.QUIT} & {*typed}):
+            if time.monotonic() > until:
+                raise RecapError(f"the policy gave no action within {_FIRST_S:.0f} s of the attempt's beginning")
+            typed += self._keys.read(wait_s=_SHORT_S)
+        self._robot.resume(look_again=False)
+        return typed
+
+    def _obey(self, keys: list[Key], acting: _Acting, step: int, *, paused: bool) -> tuple[_Acting, bool]:
+        """Who acts after these keys, and whether anything is sent: not while paused, which p or Enter ends."""
+        for key in keys:
+            if key in VERDICTS or key is Key.QUIT:
+                note = "stopped by the operator" if key in (Key.STOP, Key.QUIT) else ""
+                self.verdict = Verdict(outcome=VERDICTS.get(key, Outcome.ABORTED), note=note, leave=key is Key.QUIT)
+                return acting, False
+            if key is Key.INTERVENE:
+                acting = self._intervene(acting, step)
+            elif key is Key.HAND_BACK:
+                acting = self._hand_back(acting, step)
+            elif key is Key.PAUSE or (key is Key.START and paused):
+                paused = not paused
+                if paused:
+                    self._say(f"step {step}: paused, nothing is sent; p or Enter goes on")
         if self._stop.asked:
-            return []
-        self._robot.resume()
-        acting.begin()
-        return [key for key in keys if key not in (Key.PAUSE, Key.START)]
+            self.verdict = Verdict(outcome=Outcome.ABORTED, note=f"stopped by {self._stop.asked}", leave=True)
+        return acting, not paused
 
     def _intervene(self, acting: _Acting, step: int) -> _Acting:
         if self._teleoperator is None:

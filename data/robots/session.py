@@ -136,7 +136,7 @@ class RecordingSession:
     """Records until the plan has all its attempts, or the operator ends it.
 
     Example:
-        with connected(robot.device, teleoperator.device), TerminalKeys() as keys, StopSignals() as stop:
+        with StopSignals() as stop, connected(*devices, say=print, stop=stop), TerminalKeys() as keys:
             plan = Count(20, setup.policy)
             session = RecordingSession(setup, store, book, plan, by="ada", keys=keys, stop=stop, say=print)
             session.run()

@@ -13,11 +13,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """While it is entered, the first signal is kept in `asked`; a second Ctrl-C raises KeyboardInterrupt."""
+    """While it is entered, the first signal is kept in `asked`; a second Ctrl-C raises KeyboardInterrupt.
+
+    While `urgent`, as when devices are being connected and a person may be asked for something, the first raises, too.
+    """
 
     def __init__(self) -> None:
         self.asked = ""
         """Name of the signal that came ("SIGINT"); "" if none did."""
+        self.urgent = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -32,6 +36,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        again = bool(self.asked)
         self.asked = signal.Signals(number).name
+        if self.urgent or (again and number == signal.SIGINT):
+            raise KeyboardInterrupt

@@ -6,6 +6,7 @@ larger than its message.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import Any
@@ -19,6 +20,8 @@ MAX_MESSAGE = 32 * 2**20
 """Bytes of a request: five cameras of 1920 x 1080 pixels."""
 _MAX_ITEMS = 256
 """Entries of a map or a list: an observation has a few, a shape too. Numbers travel as arrays."""
+_MAX_PARTS = 1024
+"""Maps and lists of a message, however they are nested: each costs a call, and a message has room for millions."""
 _MAX_TEXT = 16_384
 _MAX_DIMENSIONS = 8
 _DTYPE = re.compile(r"[<>|=]?([iuf][1248]|b1)")
@@ -39,10 +42,18 @@ def unpack(message: bytes | str) -> Any:
     """
     if isinstance(message, str):
         raise ConfigError("a text message, expected a binary one (msgpack)")
+    parts = itertools.count(1)
+
+    def counted[T](part: T) -> T:
+        if next(parts) > _MAX_PARTS:
+            raise ConfigError(f"more than {_MAX_PARTS} maps and lists in a message")
+        return part
+
     try:
         return msgpack.unpackb(
             message,
-            object_hook=_read,
+            object_hook=lambda found: _read(counted(found)),
+            list_hook=counted,
             max_map_len=_MAX_ITEMS,
             max_array_len=_MAX_ITEMS,
             max_str_len=_MAX_TEXT,

@@ -67,7 +67,7 @@ class PolicyServer:
         self._contract = Contract(policy, tasks)
         self._metadata = pack(self._contract.metadata())
         self._policy_id = policy.policy_id
-        self._clients = 0
+        self._clients, self._stopping = 0, False
         self._count = itertools.count()
         self._batcher = Batcher(
             policy,
@@ -98,6 +98,8 @@ class PolicyServer:
             if acting.done():
                 await acting
             server.close(close_connections=False)
+            # Whoever goes on asking would keep it busy for ever.
+            self._stopping = True
             await self._batcher.drain()
             for connection in server.connections:
                 await connection.close(CloseCode.GOING_AWAY, "the server stops")
@@ -150,6 +152,9 @@ class PolicyServer:
         try:
             await connection.send(self._metadata)
             async for message in connection:
+                if self._stopping:
+                    await connection.close(CloseCode.GOING_AWAY, "the server stops")
+                    break
                 began = time.perf_counter()
                 reply = await self._reply(message)
                 await connection.send(reply)

@@ -134,7 +134,7 @@ class Recording:
                 say=self.operator.say,
             )
             devices = [self.device, *([self.leader.device] if self.leader is not None else [])]
-            with connected(*devices, say=self.operator.say), keys, self.stop:
+            with self.stop, connected(*devices, say=self.operator.say, stop=self.stop), keys:
                 self.session.run()
         return self.session.summary()
 

@@ -149,6 +149,38 @@ def test_what_is_asked_before_the_end_is_answered(policy: FlowActor) -> None:
         idle.socket.recv(timeout=5)
 
 
+def test_robots_that_never_stop_asking_do_not_keep_it_from_ending(
+    policy: FlowActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endings: list[str] = []
+    act = FlowActor.act_batch
+
+    def slow(self: FlowActor, *given: Any, **settings: Any) -> Any:
+        time.sleep(0.03)
+        return act(self, *given, **settings)
+
+    monkeypatch.setattr(FlowActor, "act_batch", slow)
+
+    def ask(address: str, number: int) -> None:
+        try:
+            with Robot(address) as robot:
+                time.sleep(0.01 * number)
+                while True:
+                    robot.infer(fields_of(make_observation(number)))
+        except ConnectionClosedOK as closed:
+            endings.append(str(closed))
+
+    with running(policy, max_wait_ms=0) as (_, address):
+        robots = [threading.Thread(target=ask, args=(address, number)) for number in range(3)]
+        for robot in robots:
+            robot.start()
+        time.sleep(0.5)
+    for robot in robots:
+        robot.join(30)
+    assert len(endings) == 3
+    assert all("1001" in told for told in endings)
+
+
 def test_it_says_when_it_cannot_listen(policy: FlowActor, served: tuple[PolicyServer, str]) -> None:
     port = int(served[1].rpartition(":")[2])
     with pytest.raises(AssertionError, match="cannot listen there"), running(policy, port=port):

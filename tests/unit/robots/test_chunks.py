@@ -116,7 +116,7 @@ def test_an_answer_from_before_a_take_over_is_of_no_use_after_it(loop):
 def test_the_watchdog_ends_the_attempt_when_no_action_comes():
     loop = Loop(Slow(), late_steps=2)
     assert [loop.step(), loop.step()] == [-1.0, -1.0]
-    with pytest.raises(ActionRefused, match="step 2: policy slow gave no action for 2 steps"):
+    with pytest.raises(ActionRefused, match="step 2: the policy gave no action for 2 steps"):
         loop.step()
     loop.close()
 

@@ -8,6 +8,7 @@ from lerobot_robot_bench.task import HoldStill
 from data.describe import show
 from data.episodes import EpisodeStore
 from data.robots.device import Readings, connected
+from data.robots.signals import StopSignals
 from data.verify import repair, verify
 from recap.errors import RobotFault
 from recap.types import Outcome
@@ -203,7 +204,7 @@ def test_a_lerobot_arm_whose_camera_is_gone_has_its_motors_switched_off(monkeypa
     arm.bus, arm.cameras = Bus(), {"front": Camera()}
     monkeypatch.setattr(SO101Follower, "connect", lambda self: None)
     said = []
-    with pytest.raises(TimeoutError), connected(arm, say=said.append):
+    with pytest.raises(TimeoutError), connected(arm, say=said.append, stop=StopSignals()):
         raise TimeoutError("front")
     assert arm.bus.freed, "its own guard would have left them on"
     assert said == [f"disconnected: {arm.name}"]

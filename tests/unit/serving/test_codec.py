@@ -74,6 +74,8 @@ def array(**changes: Any) -> bytes:
         (array(shape=[1] * 9), "expected at most 8 sizes"),
         (array(shape="2"), "an array of shape '2'"),
         (array(data="12345678"), "with str, expected 8 bytes"),
+        (msgpack.packb([[{}] * 200] * 200), "more than 1024 maps and lists"),
+        (msgpack.packb([[[]] * 200] * 200), "more than 1024 maps and lists"),
     ],
 )
 def test_anything_else_is_refused(message: Any, told: str) -> None:
