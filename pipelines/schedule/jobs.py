@@ -83,6 +83,10 @@ def add_job(
             after = with_entry(before, job, entry)
             if after != before:
                 install_crontab(after)
+        # The same run by the other scheduler would start every night twice.
+        for other in list_jobs(workspace):
+            if other.name == job.name and other.by != by:
+                _unschedule(other)
         History(workspace, invocation.name).scheduled()
     return Scheduled(job=job, entry=entry, installed=installs)
 
@@ -119,9 +123,15 @@ def remove_job(name: str, root: Path | None) -> Job:
         ConfigError: more than one workspace has it and none was named.
     """
     job = find_job(name, root)
+    for one in list_jobs(Path(job.workspace)):
+        if one.name == name:
+            _unschedule(one)
+    return job
+
+
+def _unschedule(job: Job) -> None:
     if job.by == "systemd":
         remove_timer(job)
     else:
-        left, job = without_entry(read_crontab(), name, job.workspace)
+        left, _ = without_entry(read_crontab(), job.name, job.workspace)
         install_crontab(left)
-    return job

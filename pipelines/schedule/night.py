@@ -118,15 +118,25 @@ def _train(workspace: Workspace, run: Invocation, say: Say, work: Work, until: f
 
 
 def _learned(workspace: Workspace, run: Invocation) -> set[str]:
-    """Episodes that a finished run was given; none of one that was not issued or failed: they count as new again."""
+    """Episodes that a finished run was given and could learn from or leave for good.
+
+    None of a run that was not issued or failed, and none that it left out because nobody had judged it: those count as
+    new again.
+    """
     if read_run(workspace, run.name) is None or (status := run_status(workspace, run.name)).state != "done":
         return set()
+    from data.annotation import Annotations
     from pipelines.steps.record.outputs import Recording
 
-    name = str(NodeName(1, "record", run.task[0]))
-    node = next((one for one in status.nodes if one.name == name and one.key), None)
-    outputs = None if node is None else Store(workspace).load(node.step, node.key or "")
-    return set() if outputs is None else {one.episode_id for one in outputs["summary"].read(Recording).attempts}
+    store = Store(workspace)
+    found = {node.name: store.load(node.step, node.key) for node in status.nodes if node.key}
+    recorded = found.get(str(NodeName(1, "record", run.task[0])))
+    annotated = found.get(str(NodeName(1, "annotate")))
+    if recorded is None:
+        return set()
+    judged = {} if annotated is None else Annotations.from_json(annotated["annotations"].json()).by_id
+    attempts = recorded["summary"].read(Recording).attempts
+    return {one.episode_id for one in attempts if one.outcome is not None or one.episode_id in judged}
 
 
 @contextmanager

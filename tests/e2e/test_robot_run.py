@@ -40,6 +40,7 @@ def test_a_run_on_a_robot_killed_in_every_stage_loses_and_repeats_no_finished_at
         assert waiting.returncode == 6, waiting.stderr
         assert f"{node}: " in waiting.stderr
         assert f"recap robot {RUN}" in waiting.stderr
+        _another_robot_is_refused(tmp_path / "env", site, workspace)
         assert Operated(site, RUN, workspace=workspace, fault=fault).code == -9
         finished = set(EpisodeStore(workspace / "episodes").ids())
         if node == "1/gate":
@@ -58,6 +59,17 @@ def test_a_run_on_a_robot_killed_in_every_stage_loses_and_repeats_no_finished_at
     _each_attempt_was_made_once(workspace)
     again = recap(*typed, workspace=workspace)
     assert (again.returncode, json.loads(again.stdout)["executed"]) == (0, [])
+
+
+def _another_robot_is_refused(devices: Path, site: Path, workspace: Path) -> None:
+    """Its attempts would be counted as this one's."""
+    file = devices / "robot.json"
+    before = file.read_text()
+    file.write_text(json.dumps({**json.loads(before), "id": "spare"}))
+    refused = Operated(site, RUN, workspace=workspace)
+    file.write_text(before)
+    assert refused.code == 2
+    assert any('"spare"' in line and f"run '{RUN}' waits for attempts of" in line for line in refused.heard)
 
 
 def _each_attempt_was_made_once(workspace: Path) -> None:

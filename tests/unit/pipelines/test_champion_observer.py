@@ -147,3 +147,42 @@ def test_a_run_without_gates_does_not_depose_who_was_promoted_elsewhere(workspac
         assert read_champion(workspace, "r") == promoted
     assert promoted is not None
     assert promoted.verdict == "promoted"
+
+
+def test_a_new_first_policy_does_not_take_the_place_of_one_that_a_gate_chose(workspace: Workspace) -> None:
+    """More demonstrations were asked for after a promotion: the run waits at an attempt of its new imitation."""
+    with workspace.lock("test"):
+        first = ChampionObserver(workspace, "r")
+        _tell(first, "0/checkpoint_selection", _commit(workspace, "checkpoint_selection", "imitation"))
+        _tell(first, "1/gate", _commit(workspace, "gate", "challenger", "promoted"))
+        champion = read_champion(workspace, "r")
+        again = ChampionObserver(workspace, "r")
+        _tell(again, "0/checkpoint_selection", _commit(workspace, "checkpoint_selection", "more demonstrations"))
+        again.on_event({"kind": "run_done", "state": "waiting"})
+        assert read_champion(workspace, "r") == champion
+        _tell(again, "1/gate", _commit(workspace, "gate", "of them", "promoted"))
+    after = read_champion(workspace, "r")
+    assert champion is not None
+    assert after is not None
+    assert after.identity != champion.identity
+
+
+def test_what_was_taken_back_twice_stays_taken_back(workspace: Workspace) -> None:
+    gates = [_commit(workspace, "gate", name, "promoted") for name in ("one", "two", "three")]
+    identities = []
+    with workspace.lock("test"):
+        observer = ChampionObserver(workspace, "r")
+        for number, gate in enumerate(gates, 1):
+            _tell(observer, f"{number}/gate", gate)
+            champion = read_champion(workspace, "r")
+            assert champion is not None
+            identities.append(champion.identity)
+        assert roll_back(workspace, "r").identity == identities[1]
+        back = roll_back(workspace, "r", to=identities[0][:12])
+        assert back.instead_of.split() == [identities[1], identities[2]]
+        again = ChampionObserver(workspace, "r")
+        for number, gate in enumerate(gates, 1):
+            _tell(again, f"{number}/gate", gate, "step_cached")
+        again.on_event({"kind": "run_done", "state": "done"})
+        assert read_champion(workspace, "r") == back
+        assert roll_back(workspace, "r", to=identities[2][:12]).instead_of.split() == [identities[0], identities[1]]

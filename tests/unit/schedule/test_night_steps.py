@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 from tests.support.faults import run_python
 
+from data.annotation import Annotations
 from pipelines.invocation import Invocation
 from pipelines.schedule.challenger import health_problems
 from pipelines.schedule.history import History, Night, due
-from pipelines.schedule.night import run_night
+from pipelines.schedule.night import _learned, run_night
 from pipelines.schedule.request import NightRequest
 from pipelines.steps.open_loop_eval.outputs import ActionError, MeanError, OpenLoopEval, RangeCheck
+from pipelines.steps.record.outputs import RecordedAttempt, Recording
 from recap.errors import ConfigError, Corrupt, WorkspaceLocked
+from recap.graph import Graph, NodeName
+from recap.registry import Registry
+from recap.runner import Runner
+from recap.step import JsonOutput, StepSpec, step
+from recap.types import Annotation, Outcome, Source
 from recap.workspace import Workspace
 
 TASK = "shirt_folding"
@@ -173,7 +180,7 @@ def test_a_night_that_is_killed_is_seen_to_have_been(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from pipelines.invocation import Invocation
-from pipelines.schedule.night import run_night
+from pipelines.schedule.night import _learned, run_night
 from pipelines.schedule.request import NightRequest
 root = Path({str(tmp_path)!r})
 run_night(root / "w", NightRequest.of(watch=[root / "watch"]),
@@ -187,6 +194,35 @@ run_night(root / "w", NightRequest.of(watch=[root / "watch"]),
     ):
         assert run_python(code, fault=fault) == -9
         assert [night.state for night in history.nights(at_work=history.at_work())] == states
+
+
+def test_an_episode_that_nobody_had_judged_counts_as_new_again(tmp_path: Path) -> None:
+    """The run left it out: labelled the next morning, it is what the next night trains on."""
+    steps: Registry[StepSpec] = Registry("step")
+    ids = [digit * 64 for digit in "abc"]
+    outcomes = (Outcome.SUCCESS, None, None)
+
+    @step(name="record", version=1, outputs=("summary",), registry=steps)
+    def record(ctx: Any, config: Any, inputs: Any) -> Any:
+        attempts = tuple(
+            RecordedAttempt(episode_id=one, source=Source.ROLLOUT, outcome=outcome, steps=3, human_steps=0)
+            for one, outcome in zip(ids, outcomes, strict=True)
+        )
+        return {"summary": JsonOutput.of(Recording(task=TASK, attempts=attempts, imported=True))}
+
+    @step(name="annotate", version=1, outputs=("annotations",), registry=steps)
+    def annotate(ctx: Any, config: Any, inputs: Any) -> Any:
+        judged = {one: Annotation(episode_id=one, outcome=Outcome.FAILURE) for one in ids[:2]}
+        return {"annotations": JsonOutput(Annotations(by_id=judged, missing=(ids[2],)).to_json())}
+
+    graph = Graph(steps=steps)
+    for name in (NodeName(1, "record", TASK), NodeName(1, "annotate")):
+        graph.add(name, name.stage, None)
+    workspace = Workspace.open(tmp_path / "w")
+    invocation = Invocation.of(task=TASK, preset="micro", collect="none", demos=str(tmp_path / "demos"))
+    assert _learned(workspace, invocation) == set()
+    Runner(workspace, lambda: None).run(graph, invocation.name)
+    assert _learned(workspace, invocation) == {*ids[:2]}
 
 
 # What recordings have against a policy.

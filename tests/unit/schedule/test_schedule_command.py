@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.invocation import Invocation
+from pipelines.schedule import jobs, timers
 from pipelines.schedule.history import History
+from pipelines.schedule.request import NightRequest
 from recap.workspace import Workspace
 
 FAKE = """#!/bin/sh
@@ -108,6 +111,30 @@ def test_a_run_is_scheduled_listed_and_taken_off_again(machine: Machine) -> None
     assert removed.returncode == 0, removed.stderr
     assert machine.table.read_bytes() == b"# na\xefve\n0 1 * * * mine\n"
     assert "nothing is scheduled" in machine.recap("list").stdout
+
+
+def test_a_run_is_scheduled_by_one_scheduler_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = [""]
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name, fake in {
+        "has_crontab": lambda: True,
+        "has_systemd": lambda: True,
+        "read_crontab": lambda: table[0],
+        "install_crontab": lambda text: table.__setitem__(0, text),
+    }.items():
+        monkeypatch.setattr(jobs, name, fake)
+    monkeypatch.setattr(timers, "_systemctl", lambda *words: None)
+    invocation = Invocation.of(task="shirt_folding", preset="micro", tracker="none")
+    for by, at in (("cron", "02:00"), ("systemd", "03:00"), ("cron", "04:00")):
+        jobs.add_job(tmp_path / "w", NightRequest.of(), invocation, at, install=True, by=by)
+        assert [(job.by, job.at) for job in jobs.list_jobs(None)] == [(by, at)]
+    # As versions before left it: by both.
+    entry = table[0]
+    jobs.add_job(tmp_path / "w", NightRequest.of(), invocation, "03:00", install=True, by="systemd")
+    table[0] = entry
+    assert len(jobs.list_jobs(None)) == 2
+    jobs.remove_job(invocation.name, None)
+    assert jobs.list_jobs(None) == []
 
 
 def test_a_user_without_a_crontab_gets_one(machine: Machine) -> None:
