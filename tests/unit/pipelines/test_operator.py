@@ -26,7 +26,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def _request(**changed: object) -> Request:
-    usual = {"run": "r", "node": "0/t/record", "task": "t", "devices": "d", "noise_seed": 0, "slots": SLOTS}
+    usual = {"run": "r", "node": "0/t/record", "task": "t", "devices": "d", "named": {}, "noise_seed": 0, "slots": SLOTS}
     return Request(**{**usual, **changed})
 
 
@@ -139,7 +139,7 @@ def test_the_note_of_a_run_is_read_and_a_foreign_path_in_it_refused(workspace: W
     folder.mkdir(parents=True)
     with pytest.raises(ConfigError, match="run 'r' waits for no attempts"):
         read_request(workspace, "r")
-    note = {"run": "r", "node": "0/t/record", "task": "t", "devices": "d", "noise_seed": 0}
+    note = {"run": "r", "node": "0/t/record", "task": "t", "devices": "d", "named": {}, "noise_seed": 0}
     slot = {"key": "a", "number": 0, "remark": "", "policy_id": "x"}
     (folder / NOTE).write_text(json.dumps({**note, "slots": [{**slot, "policy": "artifacts/p"}]}))
     assert read_request(workspace, None).slots[0].policy == "artifacts/p"
