@@ -26,8 +26,8 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def _request(**changed: object) -> Request:
-    usual = {"run": "r", "node": "0/t/record", "task": "t", "devices": "d", "named": {}, "noise_seed": 0, "slots": SLOTS}
-    return Request(**{**usual, **changed})
+    usual = {"run": "r", "node": "0/t/record", "task": "t", "devices": "d", "noise_seed": 0, "slots": SLOTS}
+    return Request(**{**usual, "named": {}, **changed})
 
 
 class Bench:
