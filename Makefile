@@ -27,7 +27,7 @@ check: setup  ## ruff, mypy --strict, import-linter
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test: setup  ## The quick test suite (15 to 20 minutes on 2 cores)
+test: setup  ## The quick test suite (about a quarter of an hour on 2 cores)
 	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 test-all: setup  ## Everything, slow tests included

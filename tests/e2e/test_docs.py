@@ -40,7 +40,8 @@ MICRO = "--preset micro --tracker none"
 ONE_STEP = "--set pretrain.steps=1 --set policy.model.fit.steps=1 --set values.viva.fit.steps=1"
 
 NOT_RUN = {
-    "make run": "half a day of training",
+    "make run": "half an hour of training",
+    "make smoke": "test_smoke.py runs it",
     "make test": "this is one of its tests",
     "make setup": "made the environment that this runs in; its own test would make another",
     "make gpu": "needs a GPU",
