@@ -115,7 +115,7 @@ class LeRobotRobot:
                 f"{self.device.name}: send_action returned {type(sent).__name__}, expected the action that was sent"
             )
         self.reports = self.reports and bool(sent)
-        self._sent = self._vector(sent, self._action_keys, "action sent") if sent else command
+        self._sent = _vector(self.device, sent, self._action_keys, "action sent") if sent else command
         self._seen, stale = None, self.readings.end_step()
         self._pace.wait()
         return Sent(action=self._sent, asked=command, stale=stale)
@@ -157,23 +157,12 @@ class LeRobotRobot:
             seen = self.device.get_observation()
             return Observation(
                 prompt=self._prompt,
-                state=self._vector(seen, self._state_keys, "observation"),
+                state=_vector(self.device, seen, self._state_keys, "observation"),
                 frames={
                     camera.name: _image(seen, key, self.device.name, camera.height, camera.width)
                     for camera, key in zip(self.spec.cameras, self._camera_keys, strict=True)
                 },
             )
-
-    def _vector(self, values: Mapping[str, Any], keys: Sequence[str], what: str) -> FloatArray:
-        missing = [key for key in keys if key not in values]
-        if missing:
-            raise RobotFault(f"{self.device.name}: no {', '.join(missing)} in its {what}")
-        with faults(self.device, what):
-            numbers = np.array([float(values[key]) for key in keys], dtype=np.float32)
-        if not np.isfinite(numbers).all():
-            bad = [key for key, number in zip(keys, numbers, strict=True) if not np.isfinite(number)]
-            raise RobotFault(f"{self.device.name}: {what} is not finite in {', '.join(bad)}")
-        return numbers
 
     def _checked(self, action: FloatArray) -> FloatArray:
         command = np.asarray(action, dtype=np.float32)
@@ -267,14 +256,7 @@ class Teleoperator:
             given = self.device.get_action()
             if given is None or len(given) == 0:
                 return None
-            missing = [key for key in keys if key not in given]
-            if missing:
-                raise RobotFault(f"{self.device.name}: no {', '.join(missing)} in its action")
-            numbers = np.array([float(given[key]) for key in keys], dtype=np.float32)
-            if not np.isfinite(numbers).all():
-                bad = [key for key, number in zip(keys, numbers, strict=True) if not np.isfinite(number)]
-                raise RobotFault(f"{self.device.name}: its action is not finite in {', '.join(bad)}")
-            return numbers
+            return _vector(self.device, given, keys, "action")
 
     def _held(self) -> FloatArray:
         command = self._robot.present_command()
@@ -285,6 +267,18 @@ class Teleoperator:
                 f"{', '.join(unknown)}, which the robot does not measure"
             )
         return command
+
+
+def _vector(device: Any, values: Mapping[str, Any], keys: Sequence[str], what: str) -> FloatArray:
+    missing = [key for key in keys if key not in values]
+    if missing:
+        raise RobotFault(f"{device.name}: no {', '.join(missing)} in its {what}")
+    with faults(device, what):
+        numbers = np.array([float(values[key]) for key in keys], dtype=np.float32)
+    if not np.isfinite(numbers).all():
+        bad = [key for key, number in zip(keys, numbers, strict=True) if not np.isfinite(number)]
+        raise RobotFault(f"{device.name}: {what} is not finite in {', '.join(bad)}")
+    return numbers
 
 
 def _keys(

@@ -151,7 +151,7 @@ def test_a_teleoperator_that_gives_no_number_once_is_asked_again():
     arm, result = played({"x": 0.5, "y": 0.5}, leader=leader)
     assert (len(arm.sent), leader.asked, result.verdict.note) == (STEPS, STEPS + 1, "time limit")
     arm, result = played({"x": 0.5, "y": 0.5}, leader=Leader(5), read_retries=0, stale_steps=0)
-    assert "leader: its action is not finite in y" in result.verdict.note
+    assert "leader: action is not finite in y" in result.verdict.note
     assert len(arm.sent) == 4
 
 
