@@ -77,15 +77,7 @@ def attempts_on_robot(
     Raises:
         WaitingForOperator: attempts are missing; the note that `recap robot` reads is on disk.
     """
-    request = Request(
-        run=ctx.run_name,
-        node=ctx.node,
-        task=task,
-        devices=robot.identity,
-        named=robot.json(),
-        noise_seed=noise_seed,
-        slots=tuple(slots),
-    )
+    request = _request(ctx, robot, task, slots, noise_seed=noise_seed)
     attempts = Attempts(ctx.workspace, request)
     rows = attempts.filled()
     ctx.journal.progress(len(rows), len(slots), "attempts")
@@ -103,16 +95,19 @@ def attempts_on_robot(
 
 def aborted_on_robot(ctx: StepContext, robot: Artifact, task: str, slots: Sequence[Slot]) -> list[dict[str, Any]]:
     """Rows of the attempts for `slots` that were aborted, each made again."""
-    request = Request(
+    return Attempts(ctx.workspace, _request(ctx, robot, task, slots)).aborted()
+
+
+def _request(ctx: StepContext, robot: Artifact, task: str, slots: Sequence[Slot], *, noise_seed: int = 0) -> Request:
+    return Request(
         run=ctx.run_name,
         node=ctx.node,
         task=task,
         devices=robot.identity,
         named=robot.json(),
-        noise_seed=0,
+        noise_seed=noise_seed,
         slots=tuple(slots),
     )
-    return Attempts(ctx.workspace, request).aborted()
 
 
 def robot_command(run: str, root: Path) -> str:

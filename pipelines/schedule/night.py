@@ -25,6 +25,7 @@ from pipelines.schedule.request import NightRequest
 from recap.errors import OutOfTime, RecapError, StepFailed, WaitingForLabels, WorkspaceLocked
 from recap.graph import NodeName
 from recap.provenance import read_run, run_status
+from recap.step import Artifact
 from recap.store import Store
 from recap.workspace import Workspace
 
@@ -128,10 +129,11 @@ def _learned(workspace: Workspace, run: Invocation) -> set[str]:
     from data.annotation import Annotations
     from pipelines.steps.record.outputs import Recording
 
-    store = Store(workspace)
-    found = {node.name: store.load(node.step, node.key) for node in status.nodes if node.key}
-    recorded = found.get(str(NodeName(1, "record", run.task[0])))
-    annotated = found.get(str(NodeName(1, "annotate")))
+    def outputs(name: NodeName) -> Mapping[str, Artifact] | None:
+        node = next((one for one in status.nodes if one.name == str(name) and one.key), None)
+        return None if node is None else Store(workspace).load(node.step, node.key or "")
+
+    recorded, annotated = outputs(NodeName(1, "record", run.task[0])), outputs(NodeName(1, "annotate"))
     if recorded is None:
         return set()
     judged = {} if annotated is None else Annotations.from_json(annotated["annotations"].json()).by_id
