@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from runs import micro
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ import pytest
 from data.episodes import EpisodeStore
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
-
 from runs import recap
 
 

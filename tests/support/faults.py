@@ -22,6 +22,7 @@ FAULT_POINTS = (
 )
 """Every point of the store and the runner, in the order one step passes them."""
 
+_TESTS = Path(__file__).parents[1]
 DAMAGES = ("truncate", "flip", "delete", "empty")
 
 
@@ -32,6 +33,7 @@ def run_python(code: str, *arguments: str, fault: str | None = None, timeout_s: 
         RuntimeError: it ended in a way that is neither success nor the fault asked for; carries its stderr.
     """
     env = {name: value for name, value in os.environ.items() if name != "RECAP_FAULT"}
+    env["PYTHONPATH"] = os.pathsep.join(map(str, (_TESTS.parent, _TESTS / "plugins")))
     if fault is not None:
         env["RECAP_FAULT"] = fault
     done = subprocess.run(

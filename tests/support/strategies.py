@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-
-from tests.support.fakes import NumbersConfig, ScaleConfig
+from toy_steps import NumbersConfig, ScaleConfig
 
 json_scalars: st.SearchStrategy[Any] = (
     st.none()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.fakes import InlineExecutor, RecordingObserver, toy_graph
+from tests.support.fakes import InlineExecutor, RecordingObserver
 from tests.support.faults import DAMAGES, damage, disk_full, write_fails
+from toy_steps import toy_graph
 
 from recap.errors import StepFailed, WorkspaceLocked
 from recap.runner import Runner

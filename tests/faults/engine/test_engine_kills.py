@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.fakes import InlineExecutor, RecordingObserver, toy_graph
+from tests.support.fakes import InlineExecutor, RecordingObserver
 from tests.support.faults import FAULT_POINTS, run_python
+from toy_steps import toy_graph
 
 from recap.provenance import run_status
 from recap.runner import Runner, RunSummary
@@ -16,7 +17,8 @@ from recap.workspace import Workspace
 RUN = """
 import sys
 from recap.runner import Runner
-from tests.support.fakes import InlineExecutor, toy_graph
+from tests.support.fakes import InlineExecutor
+from toy_steps import toy_graph
 from recap.workspace import Workspace
 Runner(Workspace.open(sys.argv[1]), InlineExecutor).run(toy_graph(), "r")
 """

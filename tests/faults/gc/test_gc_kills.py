@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.fakes import InlineExecutor, toy_graph
+from tests.support.fakes import InlineExecutor
 from tests.support.faults import disk_full, run_python, write_fails
+from toy_steps import toy_graph
 
 from recap.champion import Champion, champion_artifact, champion_path, read_champion, write_champion
 from recap.files import TMP_PREFIX

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.support.fakes import TOY_STEPS, ScaleConfig
 from tests.support.strategies import json_values, scale_configs, shuffled
+from toy_steps import TOY_STEPS, ScaleConfig
 
 from recap.config import from_json, semantic_dict, to_json
 from recap.hashing import canonical_json, digest_array

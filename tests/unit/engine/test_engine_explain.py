@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fakes import NumbersConfig, toy_graph
 from tests.support.faults import damage
+from toy_steps import NumbersConfig, toy_graph
 
 from recap import step as step_module
 from recap.config import setting

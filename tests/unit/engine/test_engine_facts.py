@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fakes import NumbersConfig, toy_graph
+from toy_steps import NumbersConfig, toy_graph
 
 from recap.config import setting
 from recap.errors import ConfigError, GraphError

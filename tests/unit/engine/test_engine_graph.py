@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.fakes import TOY_STEPS, NumbersConfig, ScaleConfig, toy_graph
+from toy_steps import TOY_STEPS, NumbersConfig, ScaleConfig, toy_graph
 
 from recap.errors import ConfigError, GraphError, UnknownName
 from recap.graph import Graph, NodeHandle, OutputRef

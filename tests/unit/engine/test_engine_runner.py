@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fakes import InlineExecutor, NumbersConfig, RecordingJournal, RecordingObserver, toy_graph
+from tests.support.fakes import InlineExecutor, RecordingJournal, RecordingObserver
 from tests.support.faults import damage
+from toy_steps import NumbersConfig, toy_graph
 
 from recap.errors import ConfigError, ResumeRefused, StepFailed, UnknownName, WaitingForLabels
 from recap.explain import explain

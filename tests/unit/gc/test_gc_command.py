@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.fakes import InlineExecutor, toy_graph
+from tests.support.fakes import InlineExecutor
+from toy_steps import toy_graph
 from typer.testing import CliRunner
 
 from cli.main import app

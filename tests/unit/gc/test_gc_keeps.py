@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fakes import TOY_STEPS, InlineExecutor, NumbersConfig, ScaleConfig, toy_graph
+from tests.support.fakes import InlineExecutor
+from toy_steps import TOY_STEPS, NumbersConfig, ScaleConfig, toy_graph
 
 from recap.champion import Champion, champion_path, write_champion
 from recap.errors import ArtifactCorrupt, ConfigError, WorkspaceLocked
