@@ -89,6 +89,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "w"
 
 
+@pytest.mark.slow
 def test_issued_again_it_runs_nothing_imports_nothing_heavy_and_names_the_policy(
     copy: Path, finished: Path, recorded: Path
 ) -> None:

@@ -41,7 +41,8 @@ def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(ray_executor: A
     assert digest_tree(last_candidate(tmp_path / "cut")) == digest_tree(last_candidate(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize(("rank", "kind"), [(0, "settings"), pytest.param(1, "disk", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "kind"), [(0, "settings"), (1, "disk")])
 def test_what_goes_wrong_in_one_rank_ends_all_and_is_the_error(ray_executor: Any, rank: int, kind: str) -> None:
     """And not what the others say of the one that left them."""
     with pytest.raises((ConfigError, OSError), match="no such camera" if kind == "settings" else "no space left"):

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 _SCRIPT = """
 from lerobot.utils.import_utils import register_third_party_plugins
 register_third_party_plugins()
@@ -13,6 +15,7 @@ print(PreTrainedConfig.get_choice_class("recap_pi05").__name__, get_policy_class
 """
 
 
+@pytest.mark.slow
 def test_lerobot_finds_the_policy_type_by_itself() -> None:
     found = subprocess.run(
         [sys.executable, "-c", _SCRIPT],

@@ -78,7 +78,7 @@ def _assert_good(store, seeds):
     ("point", "kept", "leftovers"),
     [
         ("before_fsync", 2, {Kind.ORPHAN_TMP, Kind.ORPHAN_TRUTH}),
-        ("before_rename", 2, {Kind.ORPHAN_TMP, Kind.ORPHAN_TRUTH}),
+        pytest.param("before_rename", 2, {Kind.ORPHAN_TMP, Kind.ORPHAN_TRUTH}, marks=pytest.mark.slow),
         ("after_rename", 3, set()),
     ],
 )

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from tests.support.synthetic import synthetic_draft
 
 from data.episodes import EpisodeStore
@@ -54,6 +55,7 @@ print(opened)
 """
 
 
+@pytest.mark.slow
 def test_a_crowd_below_a_tight_cap(tmp_path):
     store = EpisodeStore(tmp_path / "episodes")
     for seed in range(10):

@@ -39,6 +39,7 @@ def _files(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*.zip"))}
 
 
+@pytest.mark.slow
 def test_killed_while_it_takes_episodes_over_it_goes_on_with_the_next(tmp_path):
     dataset = synthetic_dataset(tmp_path / "d", lengths=LENGTHS, episode_columns=OUTCOMES)
     whole = _import(dataset, tmp_path / "whole")

@@ -105,20 +105,25 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, train: Trainer) -> tup
     [
         ("train.step:3:kill",),
         ("train.before_checkpoint:2:kill",),
-        ("train.before_rename:2:kill",),
         ("train.after_checkpoint:1:kill",),
-        ("train.after_checkpoint:4:kill",),
-        ("train.before_snapshot:1:kill",),
         ("train.inside_snapshot:2:kill",),
         ("train.after_snapshot:1:kill",),
-        ("train.after_snapshot:3:kill",),
         (
             "train.after_snapshot:1:kill",
             "train.step:1:kill",
             "train.after_snapshot:2:kill",
             "train.inside_snapshot:1:kill",
         ),
-        ("train.step:6:kill", "train.before_rename:1:kill", "train.step:1:kill"),
+        *(
+            pytest.param(faults, marks=pytest.mark.slow)
+            for faults in [
+                ("train.before_rename:2:kill",),
+                ("train.after_checkpoint:4:kill",),
+                ("train.before_snapshot:1:kill",),
+                ("train.after_snapshot:3:kill",),
+                ("train.step:6:kill", "train.before_rename:1:kill", "train.step:1:kill"),
+            ]
+        ),
     ],
 )
 def test_killed_training_ends_with_the_same_bits(

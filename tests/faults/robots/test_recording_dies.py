@@ -147,6 +147,7 @@ def test_twenty_kills_at_random_moments_lose_no_recorded_episode(site, tmp_path)
     assert hits >= 10, "kills before anything was recorded prove nothing"
 
 
+@pytest.mark.slow
 def test_killed_between_an_episode_and_its_label_the_episode_waits_for_a_person(site, tmp_path):
     killed = Typed(
         site,
@@ -183,6 +184,7 @@ def test_ctrl_c_stores_the_attempt_as_aborted_and_frees_the_robot(site, tmp_path
     assert any("To go on" in line for line in done.heard)
 
 
+@pytest.mark.slow
 def test_a_policy_is_corrected_and_the_robot_breaks_in_the_next_attempt(site, tmp_path):
     bundle = tmp_path / "bundle"
     bundle.mkdir()
@@ -215,6 +217,7 @@ def test_a_policy_is_corrected_and_the_robot_breaks_in_the_next_attempt(site, tm
     assert json.loads(done.stdout)["episodes"] == {"correction/success": 1, "rollout/aborted": 1}
 
 
+@pytest.mark.slow
 def test_the_guides_first_step_a_task_file_in_a_new_folder(site, tmp_path):
     """Through the command as typed; the camera is late once, the robot does not say what it sends."""
     robot = TASKS.get("shirt_folding").robot

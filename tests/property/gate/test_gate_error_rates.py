@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recap.gate import GateConfig, Verdict, decide
 
-GATES = 2_000
+GATES = 1_000
 
 
 def promotions(config: GateConfig, rate: float, better_by: float, shared: float, *, seed: int, gates: int) -> float:

@@ -115,7 +115,8 @@ def _take(root, workspace, **asked):
     return import_dataset(workspace, request, lambda line: None)
 
 
-@pytest.mark.parametrize("version", [pytest.param("v2.1", marks=pytest.mark.slow), "v3.0"])
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 def test_instructions_of_a_dataset_are_kept_as_they_are(tmp_path, version):
     shape = {**SMALL, "lengths": (1,) * len(TEXTS)}
     root = synthetic_dataset(tmp_path / "d", version=version, instructions=TEXTS, **shape)
@@ -185,6 +186,7 @@ def _rename(root, old, new):
         pq.write_table(table.rename_columns([new if name == old else name for name in table.column_names]), path)
 
 
+@pytest.mark.slow
 def test_folders_may_have_any_name_that_the_file_system_takes(tmp_path):
     whole = synthetic_dataset(tmp_path / "whole", version="v2.1", **SMALL)
     taken = 0

@@ -87,6 +87,7 @@ def test_the_unseen_task_is_judged_by_advantages_that_are_given(tmp_path: Path) 
     assert set(ahead.models) == {"clock"}
 
 
+@pytest.mark.slow
 def test_without_folds_the_page_does_not_say_held_out(tmp_path: Path) -> None:
     workspace, config, episodes, judged, summary = ran(tmp_path / "w", ("clock", "state_only"), ["cross_fit=1"])
     page = write_comparison(workspace, judged, config, episodes, summary, "recap compare", tmp_path / "out").read_text()

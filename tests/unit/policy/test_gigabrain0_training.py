@@ -79,6 +79,7 @@ def test_a_training_cut_off_ends_with_the_same_bits(tmp_path: Path, monkeypatch:
     assert ids[0] == ids[1]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     journal = MemoryJournal()
     config = tiny_config(batch_size=16, fit=FitConfig(steps=150, learning_rate=1e-2, log_every=10))

@@ -42,7 +42,7 @@ from recap.errors import ConfigError, ResumeRefused
 from recap.training.runtime import CPU, Runtime
 
 KINDS: dict[str, type[FlowNetwork]] = {"pi05": Pi05Network, "gigabrain0": GigaBrain0Network}
-FAMILIES = pytest.mark.parametrize("family", KINDS)
+FAMILIES = pytest.mark.parametrize("family", ["pi05", pytest.param("gigabrain0", marks=pytest.mark.slow)])
 LORA = LoraConfig(rank=3, alpha=6.0)
 BFLOAT16 = Runtime(dtype="bfloat16")
 

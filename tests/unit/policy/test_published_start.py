@@ -103,7 +103,7 @@ def test_matrices_kept_in_half_change_no_bit_of_an_action(
     assert np.array_equal(kept.act(seen, noise_seed=3), rounded.act(seen, noise_seed=3))
 
 
-@FAMILIES
+@pytest.mark.parametrize("family", ["pi05", pytest.param("gigabrain0", marks=pytest.mark.slow)])
 def test_a_killed_training_ends_with_the_same_bundle(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

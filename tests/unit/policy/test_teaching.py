@@ -109,7 +109,9 @@ def test_levels_without_an_embedding_are_refused(tmp_path: Path) -> None:
         assert refused.value.hint == "--set policy.model.network.condition=embedding"
 
 
-@pytest.mark.parametrize("way", [{"condition": POSITIVE, "graded": True}, {"weighted": True}])
+@pytest.mark.parametrize(
+    "way", [{"condition": POSITIVE, "graded": True}, pytest.param({"weighted": True}, marks=pytest.mark.slow)]
+)
 def test_a_resume_ends_with_the_same_bits(way: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(network=EMBEDDING, fit=FitConfig(steps=6, checkpoint_every=2))
     train_synthetic("pi05", config, tmp_path / "whole", **way)

@@ -33,7 +33,11 @@ SEEDS = start_seeds(Split.VALIDATION, 6)
 Pair = tuple[SimTask, BimanualEnv]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+# The slowest of them is for `make test-all`; what is its own is tested in test_sim_pants.py.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "pants_folding")) for name in NAMES],
+)
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     task = TASKS.get(request.param)
     robot = task.make_env("ray", 16)

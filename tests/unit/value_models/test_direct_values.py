@@ -198,6 +198,7 @@ def test_bfloat16_labels_nearly_alike(bundle: Path, data: ValueData) -> None:
     assert 0 < np.abs(rounded - whole).max() < 0.05
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_values(bundle: Path, data: ValueData, tmp_path: Path) -> None:
     expected, _ = load_value_model(bundle).label(data, 2, draws=1, noise_seed=0)
     np.testing.assert_array_equal(values_elsewhere(bundle, tmp_path, episode=2), expected)
