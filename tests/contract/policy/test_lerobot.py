@@ -116,6 +116,7 @@ def compared() -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.slow
 def test_network_equals_lerobots_pi05(compared: dict[str, Any]) -> None:
     """Same weights, inputs, noise and times: the same loss, gradient and samples as LeRobot's own class."""
     assert compared["reference_loss"] > 0.1
@@ -124,6 +125,7 @@ def test_network_equals_lerobots_pi05(compared: dict[str, Any]) -> None:
     assert compared["sample"] < 1e-5
 
 
+@pytest.mark.slow
 def test_full_size_has_the_published_layout(compared: dict[str, Any]) -> None:
     """Built on the meta device: names and shapes of every weight of LeRobot's pi05 but the two unused heads."""
     assert compared["missing"] == compared["extra"] == compared["other_shape"] == []
