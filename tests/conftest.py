@@ -3,6 +3,7 @@
 And which tests share a worker: those of one file, whose fixtures are then made once, unless they name a group.
 """
 
+import gc
 import os
 
 import pytest
@@ -22,3 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """A training collects garbage before it starts; it need not look through everything that tests import."""
+    gc.freeze()

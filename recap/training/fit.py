@@ -310,9 +310,11 @@ def _threads(count: int) -> Iterator[None]:
 @contextmanager
 def _settled_objects() -> Iterator[None]:
     """Keeps Python's cyclic collector from walking the modules and networks that are there already, step after step."""
+    frozen_by_others = gc.get_freeze_count() > 0
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not frozen_by_others:
+            gc.unfreeze()
