@@ -29,7 +29,9 @@ def import_dataset(
     image_size: Annotated[
         str | None, typer.Option(help="Side or HEIGHTxWIDTH to letterbox to; by default as recorded.")
     ] = None,
-    jpeg_quality: Annotated[int, typer.Option(help="Quality that images are kept at, 1 to 100.")] = 95,
+    jpeg_quality: Annotated[
+        int | None, typer.Option(help="Quality that images are kept at, 1 to 100; 95 if not said.")
+    ] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep images without loss (large).")] = False,
     outcome_column: Annotated[
         str, typer.Option(help="Column of the frames or of the episodes that says how each attempt ended.")
@@ -61,8 +63,11 @@ def import_dataset(
 ) -> None:
     """Take the episodes of a LeRobotDataset into the workspace. Re-issue it to go on; nothing is taken twice."""
     from cli.views import show_import
-    from pipelines.datasets.request import ImportRequest
+    from pipelines.datasets.request import JPEG_QUALITY, ImportRequest
+    from recap.errors import ConfigError
 
+    if lossless and jpeg_quality is not None:
+        raise ConfigError("--lossless and --jpeg-quality: expected one of them")
     request = ImportRequest(
         dataset=dataset,
         task=task,
@@ -73,7 +78,7 @@ def import_dataset(
         state=tuple(state or ("observation.state",)),
         action=tuple(action or ("action",)),
         image_size=image_size,
-        jpeg_quality=None if lossless else jpeg_quality,
+        jpeg_quality=None if lossless else JPEG_QUALITY if jpeg_quality is None else jpeg_quality,
         outcome_column=outcome_column,
         outcomes=outcomes,
         outcome_rule=outcome_rule,

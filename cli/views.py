@@ -296,13 +296,19 @@ def show_import(root: Path, request: ImportRequest, *, as_json: bool) -> None:
         typer.echo(f"  not taken: {result.told_otherwise} episodes that were told something else")
     for name in result.unnamed:
         typer.echo(f"  {name}: its names do not fit its numbers, which are called by column and place")
+    for part, names in result.renamed.items():
+        typer.echo(f"  the {part} has other names than in the task, as many: {', '.join(names)}")
     typer.echo("told " + ", ".join(f"{wording!r} {count}" for wording, count in result.wordings.items()))
     if result.mixed:
         typer.echo(
             f"  {len(result.mixed)} episodes were told several things and have the wording of most of their frames: "
             f"{result.mixed[:8]}"
         )
+    for wording, count in result.reworded.items():
+        typer.echo(f"  {count} of them were here already and keep what they were told then, not {wording!r}")
     typer.echo("outcomes " + ", ".join(f"{name} {count}" for name, count in result.outcomes.items()))
+    if result.other_outcomes:
+        typer.echo(f"  {result.other_outcomes} rows of the file are of episodes that were not taken")
     if result.too_long:
         typer.echo(
             f"{len(result.too_long)} episodes are longer than max_steps of task '{result.task}': {result.too_long[:8]}"
@@ -325,6 +331,11 @@ def show_export(root: Path, to: Path, *, run: str | None, task: str | None, vide
     typer.echo(f"{result.episodes} episodes, {result.frames} frames of task '{result.task}' in {_span(result.seconds)}")
     if result.left_out:
         typer.echo(f"  {result.left_out} episodes of the run are left out: without a label, or of another task")
+    if result.unmarked:
+        typer.echo(
+            f"  {result.unmarked} episodes have steps that were changed or read late: the dataset does not say which, "
+            "and taken in again they are other episodes"
+        )
     typer.echo(f"columns {', '.join(result.columns)}")
     typer.echo(f"LeRobotDataset v3.0  {result.to}")
 

@@ -241,12 +241,17 @@ def _repair(store: EpisodeStore, finding: EpisodeFinding, known: dict[str, Episo
                 path.unlink()
                 return Repaired(finding=finding, action="removed: it was empty", lost="")
             return Repaired(finding=finding, action=_set_aside(store, finding), lost=lost)
-    elif finding.kind is not Kind.ORPHAN_TRUTH:
+    elif finding.kind is not Kind.ORPHAN_TRUTH and not _kept_elsewhere(store, path):
         lost = _described(finding, known)
         truth = store.truth_path(path.stem)
         if truth.is_file():
             _set_aside(store, finding, path=truth)
     return Repaired(finding=finding, action=_set_aside(store, finding), lost=lost)
+
+
+def _kept_elsewhere(store: EpisodeStore, path: Path) -> bool:
+    """Whether another file in the store is of this episode: it keeps the episode, and its truth with it."""
+    return any(one not in (path, store.quarantine / path.name) for one in store.root.glob(f"*/{path.name}"))
 
 
 def _described(finding: EpisodeFinding, known: dict[str, EpisodeRow]) -> str:

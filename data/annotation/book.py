@@ -82,9 +82,10 @@ class LabelBook:
         return entry.id
 
     def take_imports(self, annotations: Iterable[Annotation], *, by: str) -> None:
-        """Keeps what was said elsewhere as imported, where that is new; what anyone but `by` said here stands."""
-        given_here = {i for entry in self.entries() if entry.by != by for i in entry.labels}
-        known = self.annotations("imported")
+        """Keeps what was said elsewhere as imported, where that is new; what others say here, and hold to, stands."""
+        stacks = _stacks(self.entries())
+        given_here = {i for each in stacks.values() for i, stack in each.items() if any(one.by != by for one in stack)}
+        known = _top(stacks, "imported")
         new = [a for a in annotations if a.episode_id not in given_here and known.get(a.episode_id) != a]
         if new:
             self.record_all(new, by=by, origin="imported")
@@ -146,7 +147,7 @@ class LabelBook:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupt(
                 f"label book {self.journal}, line {number}: not what was written ({error})",
-                hint=f"restore {self.journal} from a copy, or delete that line and label its episode again",
+                hint=f"restore {self.journal} from a copy, or delete that line and label its episodes again",
             ) from error
 
 
@@ -169,7 +170,8 @@ def _stacks(entries: Iterable[Entry]) -> dict[str, dict[str, list[Entry]]]:
     choices: dict[str, Entry] = {}
     for entry in entries:
         if entry.undoes:
-            for episode_id in choices[entry.undoes].labels:
+            # A choice whose line was deleted, for it could not be read any more, has nothing left to undo.
+            for episode_id in choices[entry.undoes].labels if entry.undoes in choices else ():
                 stacks[entry.origin][episode_id].pop()
             continue
         choices[entry.id] = entry

@@ -33,7 +33,8 @@ def read_outcomes_file(
     Args:
         path: the file.
         known_ids: ids of the episodes that there are.
-        numbers: {number in a dataset: episode id}; with it the first column is `episode_index` and holds such numbers.
+        numbers: {number in a dataset: episode id}; with it the first column is `episode_index` and holds such numbers,
+            and `known_ids` is not read.
 
     Raises:
         ConfigError: the file is not of that shape, or rows are bad: each named by its line (CSV) or place (JSON), what
@@ -69,7 +70,7 @@ def read_outcomes_file(
         shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN])
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise ConfigError(
-            f"outcomes file {source}: {len(problems)} bad rows, nothing imported{shown}{more}",
+            f"outcomes file {source}: {len(problems)} bad rows, no outcome taken{shown}{more}",
             hint="mend these rows and give the file again; `recap data stats` counts the episodes of the workspace",
         )
     if not found:
@@ -135,7 +136,7 @@ def _annotation(row: dict[str, Any], name: str, resolve: Callable[[str], str]) -
 def _resolve(prefix: str, known: list[str], numbers: Mapping[int, str] | None) -> str:
     if numbers is not None:
         if not prefix.isascii() or not prefix.isdigit() or int(prefix) not in numbers:
-            raise ConfigError(f"episode_index {prefix!r} is none of the {len(numbers)} episodes taken from the dataset")
+            raise ConfigError(f"episode_index {prefix!r} is none of the {len(numbers)} episodes of the dataset")
         return numbers[int(prefix)]
     if not prefix:
         raise ConfigError("no episode id")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +128,18 @@ class DatasetReader:
         mapping = self.mapping
         table = self._tables.episode(entry)
         digest = hashlib.sha256()
-        settings = {
+        digest.update(canonical_json(self.settings()))
+        digest.update(table.times.tobytes())
+        for part in table.digestible(mapping.columns()):
+            digest.update(hashlib.sha256(part).digest())
+        for camera, name in sorted(mapping.cameras.items()):
+            digest.update(canonical_json({"camera": camera, "feature": name, **self._film(entry, name)}))
+        return digest.hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        """How all episodes are read: what of the mapping is part of a fingerprint, beside columns and cameras."""
+        mapping = self.mapping
+        return {
             "task": mapping.task,
             "robot": mapping.robot,
             "source": mapping.source.value,
@@ -139,16 +151,16 @@ class DatasetReader:
             "fps": self.folder.fps,
             "nominal_times_s": mapping.nominal_times_s,
         }
-        digest.update(canonical_json(settings))
-        digest.update(table.times.tobytes())
-        for part in table.digestible(mapping.columns()):
-            digest.update(hashlib.sha256(part).digest())
-        for camera, name in sorted(mapping.cameras.items()):
-            span = entry.videos.get(name)
-            file, start = (entry.table, 0.0) if span is None else (span.path, span.start_s)
-            facts = {"camera": camera, "feature": name, "start": start, "length": entry.length, "index": entry.index}
-            digest.update(canonical_json({**facts, "file": self._file_digest(file)}))
-        return digest.hexdigest()
+
+    def films(self, entry: EpisodeEntry) -> list[str]:
+        """sha256 (hex) of each film of the episode, undecoded: another reading of a recording has them too."""
+        names = sorted(set(self.mapping.cameras.values()))
+        return [hashlib.sha256(canonical_json(self._film(entry, name))).hexdigest() for name in names]
+
+    def _film(self, entry: EpisodeEntry, name: str) -> dict[str, Any]:
+        span = entry.videos.get(name)
+        file, start = (entry.table, 0.0) if span is None else (span.path, span.start_s)
+        return {"start": start, "length": entry.length, "index": entry.index, "file": self._file_digest(file)}
 
     def _films(self, entry: EpisodeEntry) -> Iterator[tuple[str, VideoSpan]]:
         """(feature, where its pictures lie) for each film that is asked for; the others may be missing."""

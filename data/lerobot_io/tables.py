@@ -155,9 +155,17 @@ class EpisodeTable:
         return result
 
     def values(self, name: str) -> list[Any]:
-        """T plain values, one per frame; None for an empty cell."""
+        """T plain values, one per frame; None for an empty cell.
+
+        Raises:
+            ConfigError: a cell holds several values, or none in a list.
+        """
         cells = self._column(name).to_pylist()
-        return [cell[0] if isinstance(cell, list) and len(cell) == 1 else cell for cell in cells]
+        found = [cell[0] if isinstance(cell, list) and len(cell) == 1 else cell for cell in cells]
+        for t, cell in enumerate(found):
+            if isinstance(cell, (list, dict)):
+                raise ConfigError(f"{self._where}, {name}: {cell!r} at frame {t}, expected one value")
+        return found
 
     def tasks(self) -> dict[int, int]:
         """{task_index: frames}, in the order in which they occur; empty if the table does not say."""

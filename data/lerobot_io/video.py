@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def read_frames(
     Raises:
         ConfigError: no readable film, pictures of another size, times that do not rise, or none at one of `times`.
     """
+    given = 0
     try:
         with _opened(path, where) as (container, stream, base):
             # One key frame too early rather than too late: what is decoded before the first row is dropped.
@@ -43,11 +45,18 @@ def read_frames(
             frames = _timed(container, stream, base, path, where)
             first = next(frames, None)
             if first is not None and first[0] <= times[0] + tolerance_s:
-                yield from _pictures(_before(first, frames), times, tolerance_s, shape, path, where)
+                for picture in _pictures(_before(first, frames), times, tolerance_s, shape, path, where):
+                    given += 1
+                    yield picture
                 return
-        # An index that misses the place (fragmented files have none): from the beginning.
+    except _av().FFmpegError:
+        # Pictures right behind a key frame may need one before it (open groups of pictures).
+        pass
+    # An index that misses the place (fragmented files have none): from the beginning.
+    try:
         with _opened(path, where) as (container, stream, base):
-            yield from _pictures(_timed(container, stream, base, path, where), times, tolerance_s, shape, path, where)
+            whole = _pictures(_timed(container, stream, base, path, where), times, tolerance_s, shape, path, where)
+            yield from islice(whole, given, None)
     except _av().FFmpegError as error:
         raise ConfigError(f"{where}: {unreadable(path, 'a film', error)}") from error
 
@@ -63,6 +72,9 @@ def _opened(path: Path, where: str) -> Iterator[tuple[Any, Any, float]]:
         base = 0.0 if stream.codec_context is None else float(stream.time_base or 0)
         if base <= 0:
             raise ConfigError(f"{where}: {path} is of no known codec or has no time base")
+        # Or damage is made up for from earlier pictures, without a word. Slices decoded side by side do not heed it.
+        stream.thread_type = "FRAME"
+        stream.codec_context.options = {"err_detect": "explode"}
         yield container, stream, base
 
 

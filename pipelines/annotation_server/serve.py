@@ -159,6 +159,8 @@ class AnnotationServer:
             "id": episode_id,
             **{name: header.facts[name] for name in ("task", "robot", "source", "policy_id", "rate_hz")},
             **_task_words(header.facts["task"]),
+            # What this one was told comes before what its task says.
+            **({"prompt": header.facts["instruction"]} if header.facts.get("instruction") else {}),
             "length": header.length,
             "human": spans(intervened),
             "layout": layout_of(header).to_json(),

@@ -109,6 +109,8 @@ class AnnotationSession:
                 try:
                     self._book.undo(step.choice, by=self._by)
                 except ConfigError as error:
+                    # Someone else has judged it since: it is not ours to undo any more, what was before it is.
+                    self._steps.pop()
                     raise Conflict(error.message) from error
             self._steps.pop()
             # A skip may lie before a choice for the same episode (undone in the other order).

@@ -48,6 +48,8 @@ class ExportResult:
     """Beside state, action and pictures."""
     left_out: int
     """Episodes of the run that have no label, or are of another task."""
+    unmarked: int
+    """Episodes with steps at which another action was sent than asked, or the reading was late: marks that are left."""
     seconds: float
 
 
@@ -113,6 +115,7 @@ def export_dataset(
         frames=frames,
         columns=tuple(layout.columns),
         left_out=0 if labels is None else labels.experience - len(rows),
+        unmarked=sum(not {"asked", "stale"}.isdisjoint(store.header(row.id).arrays) for row in rows),
         seconds=time.monotonic() - began,
     )
 

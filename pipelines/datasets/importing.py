@@ -1,6 +1,6 @@
 """Recordings of a LeRobotDataset taken into a workspace: every episode durable when it is done, none twice.
 
-Owns what is written and what the outcomes become. What is taken and refused stands in `import_plan.py`, how a dataset
+Owns what is written and what the outcomes become. What is taken and refused stands in `plan.py`, how a dataset
 is read in `data/lerobot_io`. A re-issued import goes by the content of tables and films: what is here is not decoded
 again.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.datasets.plan import ImportPlan, plan_import, refuse_broken
 from pipelines.datasets.request import ImportRequest, ImportResult
@@ -88,11 +88,13 @@ def _take(
     store = EpisodeStore(workspace.episodes)
     ledger = Ledger(workspace.root / "collections" / "imported.jsonl", key="key")
     taken, present = ledger.rows(), {row.id: row.instruction for row in store.rows()}
+    by_film = {film: row for row in taken.values() if row["episode_id"] in present for film in row.get("films", ())}
+    settings = {**plan.reader.settings(), "images": "lossless" if codec.quality is None else f"jpeg{codec.quality}"}
     broken: dict[int, ConfigError] = {}
-    said = time.monotonic()
+    said_at = time.monotonic()
     for place, one in enumerate(plan.episodes, start=1):
         entry = one.entry
-        key = f"{one.fingerprint}/{'lossless' if codec.quality is None else f'jpeg{codec.quality}'}"
+        key = f"{one.fingerprint}/{settings['images']}"
         row = taken.get(key)
         if row is not None and row["episode_id"] in present:
             kept = present[row["episode_id"]]
@@ -102,9 +104,16 @@ def _take(
                     f"{'the prompt of its task' if kept is None else repr(kept)}: what is stored is not reworded",
                     hint=request.again(Path("ANOTHER_FOLDER")),
                 )
+            if kept != one.instruction:
+                said = one.instruction or plan.prompt
+                result.reworded[said] = result.reworded.get(said, 0) + 1
             result.known += 1
             result.ids[entry.index] = row["episode_id"]
         else:
+            films = plan.reader.films(entry)
+            twin = next((by_film[film] for film in films if film in by_film), None)
+            if twin is not None and twin["settings"]["task"] == request.task:
+                raise _read_otherwise(plan, entry.index, settings, twin, request)
             try:
                 draft = plan.reader.draft(entry, instruction=one.instruction)
                 # A dataset of which nothing is good describes no task.
@@ -115,14 +124,28 @@ def _take(
                 broken[entry.index] = error
                 continue
             faults.point("import.after_commit")
-            ledger.append({"key": key, "episode_id": episode_id, "episode": entry.index, "dataset": result.dataset})
+            about = {"key": key, "episode_id": episode_id, "episode": entry.index, "dataset": result.dataset}
+            ledger.append({**about, "settings": settings, "films": films})
             result.imported += 1
             result.ids[entry.index] = episode_id
         result.frames += entry.length
-        if time.monotonic() - said > _SAY_EVERY_S or place == len(plan.episodes):
-            said = time.monotonic()
+        if time.monotonic() - said_at > _SAY_EVERY_S or place == len(plan.episodes):
+            said_at = time.monotonic()
             say(f"{place} of {len(plan.episodes)} episodes, {result.frames} frames")
     return broken
+
+
+def _read_otherwise(
+    plan: ImportPlan, number: int, settings: Mapping[str, Any], twin: Mapping[str, Any], request: ImportRequest
+) -> ConfigError:
+    """The error for a recording that is here as it was read with other options: it would count twice."""
+    names = sorted(name for name in settings if settings[name] != twin["settings"].get(name))
+    differ = ", ".join(f"{name} {settings[name]!r} (here: {twin['settings'].get(name)!r})" for name in names)
+    return ConfigError(
+        f"{plan.reader.folder.root}: episode {number} is here already as {twin['episode_id'][:12]}, "
+        f"read otherwise{': ' if differ else ''}{differ}; a second reading of it would count twice",
+        hint=request.again(Path("ANOTHER_FOLDER")),
+    )
 
 
 def _keep_outcomes(
@@ -160,7 +183,11 @@ def _said(
     from recap.types import Annotation
 
     if request.outcomes is not None:
-        return read_outcomes_file(request.outcomes, result.ids.values(), numbers=result.ids)
+        untaken = {one.index: f"number {one.index}" for one in plan.reader.folder.episodes}
+        rows = read_outcomes_file(request.outcomes, (), numbers={**untaken, **result.ids})
+        taken = {episode: one for episode, one in rows.items() if episode in result.ids.values()}
+        result.other_outcomes = len(rows) - len(taken)
+        return taken
     said: dict[str, Annotation] = {}
     for entry in (one.entry for one in plan.episodes):
         outcome = plan.reader.outcome(entry) if entry.index in result.ids else None

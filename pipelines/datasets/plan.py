@@ -47,6 +47,8 @@ class ImportPlan:
     """{number in the dataset: what is wrong with it}, of the episodes that are left out."""
     drafted: tuple[TaskSpec, RobotSpec] | None
     """The description of a task that nobody knew."""
+    prompt: str
+    """Of the task: what an episode without an instruction of its own was told."""
 
 
 def plan_import(root: Path, request: ImportRequest, result: ImportResult) -> ImportPlan:
@@ -55,14 +57,18 @@ def plan_import(root: Path, request: ImportRequest, result: ImportResult) -> Imp
     Raises:
         ConfigError: the dataset or the request is not right, or some episodes are broken and not to be left out.
     """
+    from data.annotation import read_outcomes_file
     from data.lerobot_io.folder import open_folder
     from data.lerobot_io.reading import DatasetReader
 
     folder = open_folder(request.dataset)
     entries = _chosen(root, folder, request)
+    if request.outcomes is not None:
+        # Of all episodes of the dataset, taken or not; what is wrong with it is said before hours of decoding.
+        read_outcomes_file(request.outcomes, (), numbers={one.index: str(one.index) for one in folder.episodes})
     mapping = _mapping(root, folder, request)
     reader = DatasetReader(folder, mapping)
-    known = _known_task(folder, mapping)
+    known = _known_task(folder, mapping, result)
     episodes, broken = _look_through(root, reader, entries, request, result)
     prompt = _word(root, folder, episodes, request, result, None if known is None else known.spec.prompt)
     pictures = {name for name, feature in folder.features.items() if feature.dtype in IMAGE_DTYPES}
@@ -74,7 +80,7 @@ def plan_import(root: Path, request: ImportRequest, result: ImportResult) -> Imp
         from data.lerobot_io.task_draft import draft_task
 
         drafted = draft_task(folder, mapping, [one.entry for one in episodes], prompt=prompt)
-    return ImportPlan(reader=reader, episodes=episodes, broken=broken, drafted=drafted)
+    return ImportPlan(reader=reader, episodes=episodes, broken=broken, drafted=drafted, prompt=prompt)
 
 
 def refuse_broken(
@@ -228,13 +234,13 @@ def _software() -> dict[str, str]:
     return {name: version(name) for name in ("av", "pillow", "pyarrow")}
 
 
-def _known_task(folder: LeRobotFolder, mapping: DatasetMapping) -> Any:
-    """The task, if anyone knows it.
+def _known_task(folder: LeRobotFolder, mapping: DatasetMapping, result: ImportResult) -> Any:
+    """The task, if anyone knows it. Numbers that it calls otherwise go to `result`.
 
     Raises:
         ConfigError: the recordings do not fit it.
     """
-    from data.lerobot_io.mapping import picture_shape, width_of
+    from data.lerobot_io.mapping import names_of, picture_shape, width_of
     from data.task_file import RecordedTask
     from data.tasks import TASKS
 
@@ -244,10 +250,19 @@ def _known_task(folder: LeRobotFolder, mapping: DatasetMapping) -> Any:
     spec, robot = task.spec, task.robot
     facts: dict[str, tuple[Any, Any]] = {
         "robot": (mapping.robot, robot.id),
-        "rate": (f"{folder.fps:g} Hz", f"{spec.rate_hz:g} Hz"),
+        "rate in Hz": (folder.fps, spec.rate_hz),
         "state": (f"{width_of(folder, mapping.state)} numbers", f"{len(robot.state_names)} numbers"),
         "action": (f"{width_of(folder, mapping.action)} numbers", f"{len(robot.action_names)} numbers"),
     }
+    for part, features, known in (
+        ("state", mapping.state, robot.state_names),
+        ("action", mapping.action, robot.action_names),
+    ):
+        names = names_of(folder, features)
+        if sorted(names) == sorted(known):
+            facts[f"order of the {part}"] = (", ".join(names), ", ".join(known))
+        else:
+            result.renamed[part] = list(names)
     for camera in robot.cameras:
         size: Any = None
         if camera.name in mapping.cameras:

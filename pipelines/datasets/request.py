@@ -97,4 +97,10 @@ class ImportResult:
     """Episodes that `--told` left out."""
     unnamed: list[str] = field(default_factory=list)
     """Columns whose names do not fit their numbers: those are called by column and place."""
+    renamed: dict[str, list[str]] = field(default_factory=dict)
+    """{"state" or "action": names in the dataset}, where the task has others for as many numbers."""
+    other_outcomes: int = 0
+    """Rows of the outcomes file that are of episodes which were not taken."""
+    reworded: dict[str, int] = field(default_factory=dict)
+    """{what the dataset says now: episodes that were here already and keep what they were told}"""
     seconds: float = 0.0

@@ -161,7 +161,7 @@ def _features(
     def scalar(dtype: str) -> dict[str, Any]:
         return {"dtype": dtype, "shape": [1], "names": None}
 
-    kinds = {bool: "bool", int: "int64", float: "float32", str: "string"}
+    kinds = {bool: "bool", int: "int64", float: "float32", str: "string", list: "bool"}
     return {
         **{
             name: {"dtype": "float32", "shape": [dim], "names": [f"joint_{i}" for i in range(dim)]}

@@ -251,6 +251,18 @@ def test_a_file_in_the_wrong_folder_goes_home(store):
     assert list(verify(store)) == []
 
 
+def test_half_a_copy_elsewhere_takes_nothing_from_the_good_one(store):
+    victim = store.ids()[0]
+    home = store.path(victim)
+    wrong = store.root / "box_assembly" / home.name
+    wrong.parent.mkdir()
+    wrong.write_bytes(home.read_bytes()[: home.stat().st_size // 2])
+    assert [done.lost for done in repair(store)] == [""]
+    assert not wrong.exists()
+    assert store.truth(victim) is not None
+    assert list(verify(store)) == []
+
+
 def test_the_same_recording_under_another_seed_is_reported_and_kept(store):
     draft = replace(synthetic_draft(0), start_seed=77)
     twin = store.commit(draft)

@@ -85,6 +85,17 @@ def test_undo_gives_way_to_another_person(session, book):
     assert book.annotations()[C].outcome is Outcome.FAILURE
 
 
+def test_what_was_judged_before_can_still_be_taken_back(session, book):
+    session.choose(says(C))
+    following = session.state()["current"]
+    session.choose(says(following))
+    book.record(says(following, Outcome.FAILURE), by="bob")
+    with pytest.raises(Conflict, match="someone has chosen since"):
+        session.undo()
+    assert session.undo()[0] == C
+    assert C not in book.annotations()
+
+
 def test_a_skipped_episode_can_be_judged_after_all(session, book):
     session.skip(C)
     session.choose(says(C))

@@ -81,6 +81,25 @@ def test_a_person_comes_before_an_import_whichever_was_later(book):
     assert book.annotations("human") == {A: says(A, Outcome.SUCCESS)}
 
 
+def test_an_import_counts_again_once_a_person_took_their_answer_back(book):
+    choice = book.record(says(A, Outcome.FAILURE), by="ada")
+    book.take_imports([says(A)], by="import")
+    assert book.annotations("imported") == {}
+    book.undo(choice, by="ada")
+    book.take_imports([says(A)], by="import")
+    assert [one.outcome for one in book.annotations().values()] == [Outcome.SUCCESS]
+
+
+def test_a_book_without_a_line_that_was_undone_later_is_read(book):
+    book.undo(book.record(says(A, Outcome.FAILURE), by="ada"), by="ada")
+    kept = book.record(says(A, Outcome.FAILURE), by="ada")
+    _, *rest = book.journal.read_bytes().splitlines(keepends=True)
+    book.journal.write_bytes(b"".join(rest))
+    assert list(book.annotations().values()) == [says(A, Outcome.FAILURE)]
+    book.undo(kept, by="ada")
+    assert book.annotations() == {}
+
+
 def test_several_choices_are_one_line(book):
     choice = book.record_all([says(A), says(B, Outcome.ABORTED)], by="ada", origin="imported")
     assert len(book.journal.read_bytes().splitlines()) == 1

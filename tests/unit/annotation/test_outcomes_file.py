@@ -60,7 +60,7 @@ def test_every_bad_row_is_named_with_its_line(tmp_path):
         "ac,success\n",
     )
     message = problems(path)
-    assert "6 bad rows, nothing imported" in message
+    assert "6 bad rows, no outcome taken" in message
     assert f"line 4: several episodes begin with 'a', e.g. {A[:16]} and {B[:16]}" in message
     assert "line 5: no episode begins with 'zz'" in message
     assert "line 6: no episode id" in message

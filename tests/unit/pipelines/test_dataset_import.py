@@ -110,7 +110,13 @@ def test_issued_again_it_decodes_nothing(take, decoded, store, dataset):
     # An episode that is gone comes back, and only that one.
     store.path(first.ids[1]).unlink()
     assert (take().imported, decoded) == (1, [0, 1, 2, 1])
-    assert take(jpeg_quality=90).imported == 3, "kept otherwise, it is another recording"
+    # Kept otherwise it would be other episodes, each frame counted twice.
+    with pytest.raises(ConfigError, match=r"is here already as .*, read otherwise: images 'jpeg90'") as refused:
+        take(jpeg_quality=90)
+    assert refused.value.hint.endswith("--jpeg-quality 90 --workspace ANOTHER_FOLDER")
+    with pytest.raises(ConfigError, match="source 'rollout' \\(here: 'demo'\\)"):
+        take(source="rollout", policy="p")
+    assert len(store.ids()) == 3
 
 
 def test_a_dataset_that_grew_gives_its_new_episodes(take, store, dataset):
