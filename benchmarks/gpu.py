@@ -42,11 +42,11 @@ import torch
 from act import LeRobotPi05, medians, stepper
 from published import Bench, draw
 from tests.support.fakes import MemoryJournal
-from tests.support.policies import CAMERAS, NAMES, TASK, make_observation
+from tests.support.policies import CAMERAS, TASK, make_observation
 from torch import Tensor
 from torch.autograd import DeviceType
 
-from policy.flow.acting import FlowActor, chunk_noise
+from policy.flow.acting import FlowActor
 from policy.flow.acting import load_policy as load_actor
 from policy.flow.learner import FlowLearner
 from policy.models.pi05.network import Pi05Network
@@ -148,8 +148,7 @@ def time_acting(bench: Bench) -> float:
     exact = load_actor(Pi05Network, bench.bundle, runtime=replace(runtime, dtype="float32"))
     lerobot = LeRobotPi05(bench.bundle, runtime.device)
     observation = make_observation(1, config.network.image_size)
-    noise = chunk_noise(1, config.chunk, len(NAMES))
-    noise = runtime.move(torch.nn.functional.pad(noise, (0, config.network.action_dim - len(NAMES))))
+    noise = runtime.move(exact.noise(1))
     ours = partial(FlowActor(exact.network, exact.info, runtime).act, observation, noise_seed=1)
     theirs = partial(lerobot.act, observation, noise)
     with exactly():

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from data.resize import letterbox
@@ -115,11 +114,14 @@ class FlowActor:
         images = torch.from_numpy(np.stack([self._frames(observation) for observation in observations]))
         state = np.stack([observation.state for observation in observations]).astype(np.float32)
         scaled = info.stats.state.apply(state)
-        noise = torch.stack([chunk_noise(seed, info.chunk, len(info.action_names)) for seed in noise_seeds])
-        noise = F.pad(info.noise_scale * noise, (0, self.network.sizes.action_dim - noise.shape[-1]))
+        noise = info.noise_scale * torch.stack([self.noise(seed) for seed in noise_seeds])
         sampled = self._sample(images, [observation.prompt for observation in observations], scaled, noise)
         action = info.stats.action.invert(sampled[..., : len(info.action_names)].cpu().numpy())
         return (action + self._relative * _aligned(state, action.shape[-1])[:, None]).astype(np.float32)
+
+    def noise(self, seed: int) -> Tensor:
+        """[H, F] what the chunk of a seed starts from, before its scale: padded dimensions are noise as in training."""
+        return chunk_noise(seed, self.info.chunk, len(self.info.action_names), self.network.sizes.action_dim)
 
     def _sample(self, images: Tensor, prompts: Sequence[str], state: FloatArray, noise: Tensor) -> Tensor:
         """[B, H, F] normalised actions on the device, from images [B, C, s, s, 3], state [B, S] and noise [B, H, F]."""
@@ -188,10 +190,18 @@ def _longest(form: PromptForm, prompt: str, states: int) -> int:
     return form.longest(prompt, states)
 
 
-def chunk_noise(seed: int, steps: int, width: int) -> Tensor:
-    """[H, A] standard normal noise of a seed (any integer)."""
-    words = np.random.Philox(key=np.array([seed % 2**64, 0x7069_3035], np.uint64))
-    return torch.from_numpy(np.random.Generator(words).standard_normal((steps, width), dtype=np.float32))
+def chunk_noise(seed: int, steps: int, width: int, padded: int = 0) -> Tensor:
+    """[H, max(width, padded)] standard normal noise of a seed (any integer).
+
+    Whatever the padding, a seed has the same noise in its `width` real dimensions.
+    """
+    parts = [
+        np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, key], np.uint64))).standard_normal(
+            (steps, count), dtype=np.float32
+        )
+        for key, count in ((0x7069_3035, width), (0x7069_3036, max(padded - width, 0)))
+    ]
+    return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
 def load_policy(kind: type[FlowNetwork], path: Path, *, runtime: Runtime = CPU) -> FlowActor:

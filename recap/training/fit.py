@@ -205,6 +205,12 @@ class _Training:
             )
         norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip_norm)
         told["gradient_norm"] = float(full(norm))
+        # Scaled to the norm they should have, gradients of an infinite one would make every weight nan.
+        if not math.isfinite(told["gradient_norm"]):
+            raise RecapError(
+                f"the gradient has norm {told['gradient_norm']} at step {step} (learning rate {rate:.2e})",
+                hint="lower fit.learning_rate of this training, or look at its loss: recap report",
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

@@ -16,7 +16,7 @@ import torch
 from tests.support.policies import CAMERAS, NAMES, TASK, SyntheticBatches, synthetic_stats
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from policy.flow.acting import FlowActor, chunk_noise
+from policy.flow.acting import FlowActor
 from policy.flow.info import BundleInfo
 from policy.flow.learner import FlowLearner
 from policy.flow.network import FlowNetwork
@@ -103,9 +103,8 @@ def test_policies_train_and_act(kind: type[FlowNetwork], size: str) -> None:
     learner = FlowLearner(network, prompts=(TASK, "open the box"), stats=info.stats, draws=2, shift_pixels=2)
     assert loss_on_the_device(learner, mixed).device.type == "cuda"
     actor = FlowActor(network, info, GPU)
-    noise = torch.nn.functional.pad(chunk_noise(0, 10, len(NAMES)), (0, sizes.action_dim - len(NAMES)))
     state = info.stats.state.apply(batch["state"][:1])
-    sampled = actor._sample(torch.from_numpy(batch["images"][:1]), [TASK], state, noise[None])
+    sampled = actor._sample(torch.from_numpy(batch["images"][:1]), [TASK], state, actor.noise(0)[None])
     assert (sampled.device.type, tuple(sampled.shape)) == ("cuda", (1, 10, sizes.action_dim))
 
 

@@ -2,7 +2,7 @@
 
     python -m policy.flow.lerobot.act FOLDER OBSERVATIONS.npz
 
-OBSERVATIONS.npz holds `state` [N, S], `noise` [N, H, A], `prompt` and a `frames/CAMERA` [N, h, w, 3] uint8 of each
+OBSERVATIONS.npz holds `state` [N, S], `noise` [N, H, F], `prompt` and a `frames/CAMERA` [N, h, w, 3] uint8 of each
 camera. Prints {"type": the policy's, "actions": [N, H, A]} as the last line. Nothing of recap is imported but by
 LeRobot, which finds its policy types as it finds anybody's.
 """
@@ -43,9 +43,9 @@ def main(folder: str, observations: str) -> None:
             for name in cameras:
                 picture = torch.from_numpy(seen[name][row]).permute(2, 0, 1).float() / 255
                 batch[f"observation.images.{name.removeprefix(FRAMES)}"] = picture
-            wide = torch.nn.functional.pad(torch.from_numpy(noise)[None], (0, config.max_action_dim - noise.shape[1]))
             policy.reset()
-            actions.append(after(policy.predict_action_chunk(before(batch), noise=wide))[0].tolist())
+            given = torch.from_numpy(noise)[None]
+            actions.append(after(policy.predict_action_chunk(before(batch), noise=given))[0].tolist())
     print(json.dumps({"type": config.type, "actions": actions}))  # noqa: T201 - the answer of this program
 
 

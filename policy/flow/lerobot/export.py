@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from policy.flow.acting import chunk_noise, load_policy
+from policy.flow.acting import load_policy
 from policy.flow.bundle import read_bundle, write_bundle
 from policy.flow.info import BundleInfo
 from policy.flow.lerobot.files import FRAMES, LeRobotType
@@ -74,8 +74,8 @@ def _difference(
 ) -> tuple[float, str]:
     """(largest difference of an action, policy type that LeRobot found)."""
     seeds = range(len(observations))
-    noise = np.stack([chunk_noise(seed, info.chunk, len(info.action_names)).numpy() for seed in seeds])
     policy = load_policy(kind, bundle)
+    noise = np.stack([policy.noise(seed).numpy() for seed in seeds])
     ours = np.stack([policy.act(one, noise_seed=seed) for one, seed in zip(observations, seeds, strict=True)])
     del policy
     theirs, loaded = _acted_by_lerobot(folder, info.cameras, observations, noise)
@@ -111,7 +111,7 @@ def _acted_by_lerobot(
 def write_observations(
     path: Path, cameras: Sequence[str], observations: Sequence[Observation], noise: FloatArray
 ) -> Path:
-    """Writes the file that act.py reads: observations of one instruction, and the noise [N, H, A] of their chunks."""
+    """Writes the file that act.py reads: observations of one instruction, and the noise [N, H, F] of their chunks."""
     frames = {f"{FRAMES}{name}": np.stack([one.frames[name] for one in observations]) for name in cameras}
     states = np.stack([one.state for one in observations]).astype(np.float32)
     np.savez(path, state=states, noise=noise, prompt=observations[0].prompt, **frames)  # type: ignore[arg-type]

@@ -49,8 +49,7 @@ def main(folder: str, observation: str) -> None:
     batch = {"observation.state": torch.from_numpy(fed["observation.state"]), "task": str(fed["task"])}
     batch |= {name: torch.from_numpy(fed[name]).permute(2, 0, 1).float() / 255 for name in images}
     ready = pre(batch)
-    noise = torch.nn.functional.pad(torch.from_numpy(fed["noise"])[None], (0, sizes.action_dim - len(NAMES)))
-    chunk = post(policy.predict_action_chunk(ready, noise=noise))[0]
+    chunk = post(policy.predict_action_chunk(ready, noise=torch.from_numpy(fed["noise"])[None]))[0]
     tokens, written = ready["observation.language.tokens"][0], ready["observation.language.attention_mask"][0]
     told = {"action": chunk.tolist(), "tokens": tokens[written.bool()].tolist()}
     print(json.dumps(told))  # noqa: T201

@@ -16,7 +16,6 @@ from tests.support.published import published_config
 from tests.support.serving import Robot, fields_of, running
 
 from policy.conditioning import POSITIVE
-from policy.flow.acting import chunk_noise
 from policy.flow.bundle import read_bundle, write_bundle
 from policy.flow.lerobot.export import write_observations
 from policy.models import POLICIES, Acting, load_policy, with_acting
@@ -66,7 +65,7 @@ def test_lerobots_own_pi05_acts_as_recap_and_needs_nothing_of_it(tmp_path: Path)
     ours = load_policy(out)
     same_size = [make_observation(seed) for seed in range(3)]
     expected = np.stack([ours.act(seen, noise_seed=seed) for seed, seen in enumerate(same_size)])
-    noise = np.stack([chunk_noise(seed, config.chunk, 14).numpy() for seed in range(3)])
+    noise = np.stack([ours.noise(seed).numpy() for seed in range(3)])
     seen = write_observations(tmp_path / "seen.npz", CAMERAS, same_size, noise)
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("act_from_stock_export.py")), str(out), str(seen)],

@@ -28,7 +28,7 @@ for folder, again in zip(map(Path, sys.argv[2::2]), map(Path, sys.argv[3::2])):
     batch = {"observation.state": torch.from_numpy(fed["observation.state"]), "task": str(fed["task"])}
     batch |= {name: torch.from_numpy(fed[name]).permute(2, 0, 1).float() / 255 for name in names}
     noise = torch.from_numpy(fed["noise"])[None]
-    policy.model.sample_noise = lambda shape, device: torch.nn.functional.pad(noise, (0, shape[-1] - noise.shape[-1]))
+    policy.model.sample_noise = lambda shape, device: noise
     action = post(policy.predict_action_chunk(pre(batch)))[0].numpy()
     for thing in (policy, pre, post):
         thing.save_pretrained(again)
@@ -44,7 +44,6 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     import numpy as np
     from tests.support.policies import make_observation
 
-    from policy.flow.acting import chunk_noise
     from policy.models import Acting, load_policy, with_acting
 
     folder, observation = tmp_path_factory.mktemp("again"), make_observation(seed=5)
@@ -52,7 +51,7 @@ def loaded_by_lerobot(bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         folder / "observation.npz",
         **{f"observation.images.{name}": frame for name, frame in observation.frames.items()},
         **{"observation.state": observation.state, "task": observation.prompt},
-        noise=chunk_noise(11, load_policy(bundle).chunk, 14).numpy(),
+        noise=load_policy(bundle).noise(11).numpy(),
     )
     places = {beta: (folder / f"beta-{beta}", folder / f"again-{beta}") for beta in GUIDANCE}
     for beta, (guided, _) in places.items():
@@ -139,7 +138,6 @@ def beside_stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[st
     from tests.support.policies import last_candidate, make_observation, train_synthetic
     from tests.support.published import published_config
 
-    from policy.flow.acting import chunk_noise
     from policy.models import load_policy
 
     folder, observation = tmp_path_factory.mktemp("stock"), make_observation(seed=5)
@@ -149,7 +147,7 @@ def beside_stock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[st
         folder / "observation.npz",
         **{f"observation.images.{name}": frame for name, frame in observation.frames.items()},
         **{"observation.state": observation.state, "task": observation.prompt},
-        noise=chunk_noise(11, config.chunk, 14).numpy(),
+        noise=load_policy(last_candidate(folder)).noise(11).numpy(),
     )
     script = Path(__file__).with_name("act_with_stock_lerobot.py")
     done = subprocess.run(

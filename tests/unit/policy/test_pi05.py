@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from tests.support.fakes import MemoryJournal
 from tests.support.policies import last_candidate, make_observation, train_synthetic
+from torch import Tensor
 
 from data.resize import letterbox
+from policy.flow.acting import chunk_noise
 from policy.flow.sizes import NetworkSizes
 from policy.models import POLICIES, load_policy
 from policy.models.pi05.config import Pi05Config, small_config, tiny_config
@@ -69,6 +71,27 @@ def test_act_does_not_depend_on_what_was_asked_before(bundle: Path) -> None:
     first = policy.act(make_observation(1), noise_seed=7)
     policy.act(make_observation(9), noise_seed=3)
     np.testing.assert_array_equal(first, policy.act(make_observation(1), noise_seed=7))
+
+
+def test_padded_dimensions_start_from_noise_as_in_training(tmp_path: Path) -> None:
+    """A network that was trained from noise in all dimensions acts otherwise from zeros in some."""
+    config = tiny_config(network=replace(tiny(), action_dim=20), fit=FitConfig(steps=0))
+    train_synthetic("pi05", config, tmp_path)
+    policy = load_policy(last_candidate(tmp_path))
+    noise = policy.noise(3).numpy()
+    assert noise.shape == (config.chunk, 20)
+    assert (noise[:, 14:].std(), noise[:, :14].std()) == (pytest.approx(1, abs=0.3), pytest.approx(1, abs=0.3))
+    np.testing.assert_array_equal(noise[:, :14], chunk_noise(3, config.chunk, 14).numpy())
+    seen: list[np.ndarray] = []
+    sample = policy.network.sample
+
+    def spy(prefix: object, given: Tensor, *rest: object, **more: object) -> Tensor:
+        seen.append(given[0, 0].numpy())
+        return sample(prefix, given, *rest, **more)
+
+    policy.network.sample = spy  # type: ignore[method-assign]
+    policy.act(make_observation(1), noise_seed=3)
+    np.testing.assert_array_equal(seen[0], noise)
 
 
 def test_batch_of_observations_equals_single_calls(bundle: Path) -> None:

@@ -237,6 +237,21 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path: Path) -> None:
         fit(Line(), Points(spoil_at=13), CONFIG, seed=1, scratch=tmp_path, journal=MemoryJournal())
 
 
+class Kink(Line):
+    """A finite loss whose gradient is not: a root at 0."""
+
+    def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.weight.square().sum().sqrt(), {}
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_path: Path) -> None:
+    module = Kink()
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    with pytest.raises(RecapError, match="gradient has norm nan at step 0"):
+        fit(module, Points(), CONFIG, seed=1, scratch=tmp_path, journal=MemoryJournal())
+    assert all(torch.equal(value, before[name]) for name, value in module.named_parameters())
+
+
 def test_noise_of_a_step_depends_on_seed_and_step_only() -> None:
     draw = {(s, i): torch.rand(1, generator=step_generator(s, i)).item() for s in range(3) for i in range(50)}
     assert draw[1, 7] == torch.rand(1, generator=step_generator(1, 7)).item()
