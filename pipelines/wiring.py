@@ -181,6 +181,7 @@ def _judge(
         lookahead=label_lookaheads(config),
         returns=config.returns,
         horizon=config.advantage.label.looks,
+        positive_fraction=config.advantage.label.positive_fraction,
     )
     subject = "" if name == config.judged else name
     node = graph.add(

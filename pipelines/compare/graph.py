@@ -241,6 +241,7 @@ def _judge(
         lookahead=lookahead,
         returns=config.returns,
         horizon=config.advantage.label.looks if horizon is None else horizon,
+        positive_fraction=config.advantage.label.positive_fraction,
     )
     inputs: dict[str, Any] = {"values": values, "annotations": annotations}
     return graph.add(name, "judge", settings, facts, **inputs).name

@@ -56,6 +56,8 @@ class JudgeFacts(ValuesFacts):
 
     horizon: Horizon
     """Of the advantages that will be made of them."""
+    positive_fraction: float | None = None
+    """Of the labels that will be made of them; None: their task's."""
 
 
 @step(
@@ -112,7 +114,10 @@ def judge(
     shared: dict[str, Any] = {
         "lookahead": facts.lookahead,
         "returns": facts.returns,
-        "shares": {task: TASKS.get(task).spec.positive_fraction for task in known.task_ids},
+        "shares": {
+            task: TASKS.get(task).spec.positive_fraction if facts.positive_fraction is None else facts.positive_fraction
+            for task in known.task_ids
+        },
         "horizon": facts.horizon,
     }
     marks = [annotations.by_id[episode].key_frames for episode in known.ids]

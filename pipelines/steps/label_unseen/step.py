@@ -40,7 +40,7 @@ class LabelUnseenFacts(ComputeFacts):
     facts=LabelUnseenFacts,
     inputs=("models", "training", "episodes"),
     outputs=("values",),
-    libraries=("torch", "diffusers", "numpy"),
+    libraries=("torch", "diffusers", "transformers", "numpy"),
     context=task_context("max_steps", robot=True),
 )
 def label_unseen(

@@ -49,7 +49,7 @@ class ValueLabelFacts(ComputeFacts):
     facts=ValueLabelFacts,
     inputs=("models", "training"),
     outputs=("values",),
-    libraries=("torch", "diffusers", "numpy"),
+    libraries=("torch", "diffusers", "transformers", "numpy"),
     context=task_context("prompt", "max_steps", robot=True),
 )
 def value_label(

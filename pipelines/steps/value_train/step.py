@@ -50,7 +50,7 @@ class ValueTrainFacts(ComputeFacts):
     facts=ValueTrainFacts,
     inputs=("experience", "annotations"),
     outputs=("models", "training"),
-    libraries=("torch", "diffusers", "numpy"),
+    libraries=("torch", "diffusers", "transformers", "numpy"),
     context=task_context("prompt", "max_steps", robot=True),
 )
 def value_train(
