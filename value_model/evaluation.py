@@ -23,7 +23,7 @@ from value_model.event_scores import event_figures, event_scores
 from value_model.flaw_auc import ScoredSegments, Segments, flaw_difference, flaw_figures, score_segments
 from value_model.gae import Horizon
 from value_model.held import Held, of_kept, prepare, rows_of
-from value_model.metrics import Bootstrap, Figure, Floats, pearson, spearman
+from value_model.metrics import Bootstrap, Figure, Floats, draws_of, pearson, spearman
 from value_model.returns import ReturnConfig
 
 Marks = Sequence[Sequence[Event | KeyFrame]]
@@ -174,21 +174,22 @@ def evaluate_tasks(
         for what, told in (("look-ahead", lookahead), ("positive fraction", shares)):
             if task not in told:
                 raise ConfigError(f"task {task}: no {what}, only of {', '.join(sorted(told)) or 'no task'}")
-        reports[task] = evaluate_values(
-            values[rows],
-            facts.subset(keep),
-            config,
-            lookahead=lookahead[task],
-            returns=returns,
-            positive_fraction=shares[task],
-            progress=None if progress is None else progress[rows],
-            key_frames=of_kept(key_frames, keep, "key frames"),
-            segments=of_kept(segments, keep, "segments"),
-            redrawn=None if redrawn is None else redrawn[rows],
-            train_values=None if train_values is None else train_values[rows],
-            horizon=horizon,
-            given=None if given is None else given[rows],
-        )
+        with draws_of(task):
+            reports[task] = evaluate_values(
+                values[rows],
+                facts.subset(keep),
+                config,
+                lookahead=lookahead[task],
+                returns=returns,
+                positive_fraction=shares[task],
+                progress=None if progress is None else progress[rows],
+                key_frames=of_kept(key_frames, keep, "key frames"),
+                segments=of_kept(segments, keep, "segments"),
+                redrawn=None if redrawn is None else redrawn[rows],
+                train_values=None if train_values is None else train_values[rows],
+                horizon=horizon,
+                given=None if given is None else given[rows],
+            )
     return reports
 
 

@@ -21,10 +21,11 @@ from recap.errors import ConfigError
 from recap.stats import mean_ranks
 
 Floats = NDArray[np.float64]
-Drawn = dict[tuple[str, float | None, float | None, float | None], Floats]
-"""{(name, value, low, high) of a figure: the figure of every resample [R], NaN where it is undefined}"""
+Drawn = dict[tuple[tuple[str, ...], str], list[tuple["Figure", Floats]]]
+"""{(what it is of, name): each figure of that name with itself in every resample [R], NaN where it is undefined}"""
 _MIN_POINTS = 3
 _DRAWN: ContextVar[Drawn | None] = ContextVar("drawn", default=None)
+_OF: ContextVar[tuple[str, ...]] = ContextVar("of", default=())
 
 
 @contextmanager
@@ -39,6 +40,16 @@ def keeping_draws() -> Iterator[Drawn]:
         yield drawn
     finally:
         _DRAWN.reset(token)
+
+
+@contextmanager
+def draws_of(name: str) -> Iterator[None]:
+    """Within it, draws that are kept are of `name`, a model or a task: figures of two may well be equal."""
+    token = _OF.set((*_OF.get(), name))
+    try:
+        yield
+    finally:
+        _OF.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,7 +191,7 @@ class Bootstrap:
         figure = self._with_interval(value, drawn[np.isfinite(drawn)], episodes, note, count=count)
         kept = _DRAWN.get()
         if kept is not None and figure.low is not None:
-            kept[name, figure.value, figure.low, figure.high] = drawn
+            kept.setdefault((_OF.get(), name), []).append((figure, drawn))
         return figure
 
     def _with_interval(self, value: float, drawn: Floats, episodes: int, note: str, *, count: int | None) -> Figure:

@@ -9,6 +9,7 @@ Letters: S seeds, R resamples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +60,16 @@ class Judgement:
     health: ValueHealth
     drawn: Drawn
 
-    def draws(self, name: str, figure: Figure) -> Floats | None:
-        """[R] of a figure; None where it has no interval."""
-        return self.drawn.get((name, figure.value, figure.low, figure.high))
+    def draws(self, model: str, task: str, name: str, figure: Figure) -> Floats | None:
+        """[R] of a figure of a model; None where it has no interval."""
+        if figure.low is None:
+            return None
+        # Some figures are also taken over the episodes that were labelled twice, and another machine rounds otherwise.
+        for found, drawn in self.drawn.get(((model, task), name), ()):
+            ends = [(found.value, figure.value), (found.low, figure.low), (found.high, figure.high)]
+            if all(a is not None and b is not None and math.isclose(a, b, abs_tol=1e-6) for a, b in ends):
+                return drawn
+        return None
 
 
 def judge_again(workspace: Workspace, node: Node, summary: RunSummary) -> Judgement:
@@ -125,7 +133,7 @@ class _Measured:
 def _measured(judgements: Sequence[Judgement], model: str, task: str, name: str, seed: int) -> _Measured:
     reports = [one.health.models[model].tasks[task] for one in judgements]
     figures = tuple(report.figures.get(name, Figure(value=None, note="not judged")) for report in reports)
-    drawn = [one.draws(name, figure) for one, figure in zip(judgements, figures, strict=True)]
+    drawn = [one.draws(model, task, name, figure) for one, figure in zip(judgements, figures, strict=True)]
     whole = [one for one in drawn if one is not None]
     resampled = None
     if len(whole) == len(drawn) and len({len(one) for one in whole}) == 1:

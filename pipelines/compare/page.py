@@ -73,7 +73,7 @@ def write_comparison(
         "horizons": [{"task": task, "figure": name, "models": dict(lines)} for (task, name), lines in horizons.items()],
         "horizons_without": list(judged.gives_advantages),
     }
-    write_tables(rows, facts, out)
+    out.mkdir(parents=True, exist_ok=True)
     text = (
         page_environment()
         .get_template("compare.html")
@@ -95,6 +95,8 @@ def write_comparison(
     )
     page = out / "compare.html"
     write_atomic(page, escaped(text).encode(), durable=False)
+    # Last, for `state` says that all of it was written.
+    write_tables(rows, facts, out)
     return page
 
 

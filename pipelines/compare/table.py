@@ -26,18 +26,17 @@ def state_of(judged: Judged, summary: RunSummary) -> str:
 
 
 def shown_state(out: Path) -> str:
-    """That of the tables in `out`; "" where there are none."""
+    """That of the tables in `out`; "" where there are none, or none that were written whole."""
     try:
         return str(json.loads((out / "compare.json").read_bytes())["state"])
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return ""
 
 
 def write_tables(rows: Sequence[Compared], facts: Mapping[str, Any], out: Path) -> tuple[Path, Path]:
-    """Writes `compare.json` (facts and rows) and `compare.csv` (rows) into `out`."""
+    """Writes `compare.csv` (rows), then `compare.json` (facts and rows), into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     plain = {**facts, "figures": [asdict(row) for row in rows]}
-    write_atomic(out / "compare.json", json.dumps(plain, indent=1).encode(), durable=False)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_NAMES)
@@ -46,4 +45,5 @@ def write_tables(rows: Sequence[Compared], facts: Mapping[str, Any], out: Path) 
         values["seeds"] = " ".join("" if value is None else repr(value) for value in row.seeds)
         table.writerow(["" if values[name] is None else values[name] for name in _NAMES])
     write_atomic(out / "compare.csv", text.getvalue().encode(), durable=False)
+    write_atomic(out / "compare.json", json.dumps(plain, indent=1).encode(), durable=False)
     return out / "compare.json", out / "compare.csv"

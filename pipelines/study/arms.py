@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipelines.invocation import Invocation
-from pipelines.study.config import IMITATION, STANDARD, StudyConfig
+from pipelines.study.config import IMITATION, STANDARD, StudyConfig, main_of
 from recap.graph import NodeName
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
-
-MAIN = "viva"
-"""The arm whose policy the run's own nodes train, where the study has it; the others stand beside it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +77,7 @@ def run_settings(
     from value_model.arms import ARMS
 
     labelled = [arm for arm in everyone if arm != IMITATION]
-    main = MAIN if MAIN in labelled or not labelled else labelled[0]
+    main = main_of(everyone)
     beside = tuple(arm for arm in labelled if arm != main and (asked is None or arm in asked))
     valued = any(arm not in ARMS.names() for arm in (main, *beside))
     own = config.variants.get(variant)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recap.config import setting, validate
@@ -14,6 +14,8 @@ STANDARD = "standard"
 """The variant that the claims are about."""
 IMITATION = "imitation"
 """The arm of iteration 0. It is the same in every variant, and measured once."""
+MAIN = "viva"
+"""The arm whose policy the run's own nodes train, where the study has it; the others stand beside it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,12 @@ class StudyConfig:
                 raise ConfigError(
                     f"StudyConfig.fewer: {arm} has {count} of {self.seeds} seeds, expected an arm with fewer"
                 )
+        for arms in (self.arms, *(variant.arms for variant in self.variants.values())):
+            if (main := main_of(arms)) in self.fewer:
+                raise ConfigError(
+                    f"StudyConfig.fewer: {main} is the run's own arm, whose labels `random` permutes, expected all "
+                    f"{self.seeds} seeds of it"
+                )
         for name, variant in self.variants.items():
             check_name("variant", name)
             for arm in variant.arms:
@@ -83,6 +91,12 @@ class StudyConfig:
         else:
             raise UnknownName.among("variant", variant, (STANDARD, *self.variants))
         return tuple(arm for arm in listed if seed < self.seeds_of(arm))
+
+
+def main_of(arms: Sequence[str]) -> str:
+    """The arm that is the run's own: viva, or else the first that is labelled; imitation where none is."""
+    labelled = [arm for arm in arms if arm != IMITATION]
+    return MAIN if MAIN in labelled or not labelled else labelled[0]
 
 
 STUDIES: Registry[StudyConfig] = Registry("study", packages=("pipelines.study.presets",))

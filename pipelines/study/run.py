@@ -201,4 +201,6 @@ def again_of(root: Path, name: str, results: Path, asked: Asked) -> str:
     given = {"task": asked.tasks, "seed": asked.seeds, "arm": asked.arms, "variant": asked.variants}
     for option, values in given.items():
         words += [part for value in values for part in (f"--{option}", str(value))]
+    words += ["--executor", asked.executor] if asked.executor != "local" else []
+    words += ["--max-minutes", f"{asked.max_minutes:g}"] if asked.max_minutes else []
     return shlex.join(words)

@@ -72,6 +72,7 @@ def gate(
         won = {name: [is_success(attempt_of(rows[f"{name}/{key}"])) for key in begun] for name in PLAYERS}
         aborted = [any(rows[f"{name}/{key}"]["outcome"] == Outcome.ABORTED for name in PLAYERS) for key in begun]
         decision = decide(won["champion"], won["challenger"], config, aborted=aborted, paired=not on_robot)
+    counted = [i for i, left_out in enumerate(aborted) if not left_out]
     chosen = "challenger" if decision.promoted else "champion"
     out = ctx.out / "champion"
     link_tree(inputs[chosen].path, out)
@@ -89,7 +90,11 @@ def gate(
         attempts=tuple(
             GateAttempt(key=row["key"], outcome=Outcome(row["outcome"]), steps=row["steps"]) for row in played
         ),
-        tasks=_by_task(facts.tasks, [starts[key][0] for key in begun], won),
+        tasks=_by_task(
+            facts.tasks,
+            [starts[begun[i]][0] for i in counted],
+            {name: [made[i] for i in counted] for name, made in won.items()},
+        ),
     )
     return {"champion": DirOutput(out, identity=inputs[chosen].identity), "decision": JsonOutput.of(result)}
 

@@ -83,6 +83,7 @@ def judge(
     from data.tasks import TASKS
     from pipelines.experience import episode_facts, seen_by_none
     from value_model.evaluation import flaw_differences
+    from value_model.metrics import draws_of
     from value_model.segments import action_segments, usual_gains
     from value_model.value_health import check_values
 
@@ -126,7 +127,8 @@ def judge(
     for name, table in tables.items():
         if table.ids != own.ids:
             raise ConfigError(f"{ctx.node}: values of '{name}' are of other episodes than those of '{facts.name}'")
-        reports = _reports(table, known, config.evaluation, judged, shared)
+        with draws_of(name):
+            reports = _reports(table, known, config.evaluation, judged, shared)
         models[name] = JudgedModel(family=table.facts["family"], tasks=reports)
     health = ValueHealth(
         name=facts.name,

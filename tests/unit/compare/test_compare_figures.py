@@ -12,7 +12,7 @@ from pipelines.steps.judge.outputs import JudgedModel, ValueHealth
 from recap.types import Outcome, Source
 from value_model.episodes import EpisodeFacts
 from value_model.evaluation import EvaluationConfig, evaluate_tasks
-from value_model.metrics import Bootstrap, keeping_draws
+from value_model.metrics import Bootstrap, draws_of, keeping_draws
 from value_model.returns import ReturnConfig, returns
 
 EPISODES, LENGTH = 12, 20
@@ -40,15 +40,16 @@ def _judge(noises: dict[str, float], seed: int) -> Judgement:
     with keeping_draws() as drawn:
         for name, noise in noises.items():
             values = (target + noise * rng.normal(size=len(target))).astype(np.float32)
-            reports = evaluate_tasks(
-                values,
-                facts,
-                EvaluationConfig(resamples=300),
-                lookahead={"t": 3},
-                returns=ReturnConfig(),
-                shares={"t": 0.4},
-                progress=np.tile(np.linspace(0, 1, LENGTH, dtype=np.float32), EPISODES),
-            )
+            with draws_of(name):
+                reports = evaluate_tasks(
+                    values,
+                    facts,
+                    EvaluationConfig(resamples=300),
+                    lookahead={"t": 3},
+                    returns=ReturnConfig(),
+                    shares={"t": 0.4},
+                    progress=np.tile(np.linspace(0, 1, LENGTH, dtype=np.float32), EPISODES),
+                )
             models[name] = JudgedModel(family=name, tasks=reports)
     # Stored JSON has names in alphabetical order.
     health = ValueHealth(
@@ -65,7 +66,7 @@ def test_every_figure_that_has_an_interval_has_its_draws() -> None:
     judged = _judge({"b": 0.1, "a": 0.4}, 0)
     for name, model in judged.health.models.items():
         for figure_name, figure in model.tasks["t"].figures.items():
-            draws = judged.draws(figure_name, figure)
+            draws = judged.draws(name, "t", figure_name, figure)
             assert (draws is None) == (figure.low is None), f"{name} {figure_name}"
             if draws is not None:
                 low = float(np.quantile(draws[np.isfinite(draws)], 0.025))
@@ -138,8 +139,26 @@ def test_draws_of_a_name_and_size_resample_the_same_episodes(values: list[float]
     with keeping_draws() as drawn:
         boot = Bootstrap(seed=seed, resamples=100)
         low, high = boot.mean("m", first), boot.mean("m", first + 1)
-    kept = [drawn["m", one.value, one.low, one.high] for one in (low, high)]
-    np.testing.assert_allclose(kept[1] - kept[0], 1.0, atol=1e-9)
+    (first_figure, first_draws), (second_figure, second_draws) = drawn[(), "m"]
+    assert (first_figure, second_figure) == (low, high)
+    np.testing.assert_allclose(second_draws - first_draws, 1.0, atol=1e-9)
+
+
+def test_equal_figures_of_two_models_keep_their_own_draws() -> None:
+    """Two that detect as many of the same milestones, though not the same ones."""
+    hits = {"a": np.repeat([1.0, 0.0], [15, 5]), "b": np.repeat([0.0, 1.0], [5, 15])}
+    with keeping_draws() as drawn:
+        boot = Bootstrap(seed=0, resamples=400)
+        for name, hit in hits.items():
+            with draws_of(name), draws_of("t"):
+                boot.mean("rate", hit)
+    health = ValueHealth(name="a", held_out=True, models={}, problems=(), enforce=False)
+    judged = Judgement(health=health, drawn=drawn)
+    kept = {name: drawn[(name, "t"), "rate"][0] for name in hits}
+    assert kept["a"][0].value == kept["b"][0].value
+    found = [judged.draws(name, "t", "rate", kept[name][0]) for name in hits]
+    assert all(draws is kept[name][1] for draws, name in zip(found, hits, strict=True))
+    assert np.std(found[0] - found[1]) > 0.05
 
 
 def test_nothing_is_kept_outside() -> None:
