@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.invocation import Invocation
-from recap.errors import ConfigError
+from recap.errors import ConfigError, RecapError
 from recap.specs import Split, start_seeds
 from recap.workspace import Workspace
 
@@ -37,19 +37,27 @@ class FoundPolicy:
 
 
 def find_policy(root: Path, asked: str | None) -> FoundPolicy:
-    """The policy of a folder (one with recap.json), else the champion of the run of that name; None: the latest run.
+    """The policy of a folder (one with recap.json), or the champion of the run of that name; None: the latest run.
 
     Raises:
-        ConfigError: a folder without recap.json, no workspace, or a run that has no policy yet.
+        ConfigError: a folder without recap.json, a folder and a run of that name, no workspace, or a run that has no
+            policy yet.
         UnknownName: no run of that name.
         ArtifactCorrupt: the champion is not what was committed.
     """
     from recap.champion import champion_artifact, read_champion
 
     folder = None if asked is None else Path(asked)
+    # A name without a slash may be a run's, whatever folder of that name lies here.
+    named = asked is not None and "/" not in asked and _is_run(root, asked)
     if folder is not None and (folder / BUNDLE_FILE).is_file():
+        if named:
+            raise ConfigError(
+                f"policy {asked}: there is a run of that name and a folder",
+                hint=f"./{asked} for the folder, or move it",
+            )
         return FoundPolicy(path=folder.absolute(), name=str(folder), invocation=None)
-    if folder is not None and (folder.is_dir() or len(folder.parts) != 1):
+    if folder is not None and not named and (folder.is_dir() or len(folder.parts) != 1):
         problem = f"holds no {BUNDLE_FILE}" if folder.is_dir() else "is not there"
         raise ConfigError(
             f"policy {folder}: the folder {problem}", hint="name a bundle, an exported folder, or a run: recap list"
@@ -65,6 +73,14 @@ def find_policy(root: Path, asked: str | None) -> FoundPolicy:
         invocation=invocation,
         policy_id=champion.policy_id,
     )
+
+
+def _is_run(root: Path, name: str) -> bool:
+    try:
+        Invocation.load(root, name)
+    except RecapError:
+        return False
+    return True
 
 
 def trained_for(path: Path) -> TrainedFor | None:

@@ -139,7 +139,9 @@ def read_info(kind: type[FlowNetwork], path: Path) -> BundleInfo:
         raw = json.loads((path / "recap.json").read_bytes())
     except (OSError, json.JSONDecodeError) as error:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {error}") from error
-    if (renamed := _OLDER.get(raw.get("format"))) is not None and set(renamed.values()) <= set(raw):
+    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+        raise ArtifactCorrupt(f"policy bundle {path}: recap.json: expected an object with the number of its format")
+    if (renamed := _OLDER.get(raw["format"])) is not None and set(renamed.values()) <= set(raw):
         raw |= {name: raw[old] for name, old in renamed.items()} | {"format": FORMAT, "noise_scale": 1.0}
     if raw.get("format") != FORMAT or raw.get("family") != kind.family:
         raise ArtifactCorrupt(
@@ -147,25 +149,40 @@ def read_info(kind: type[FlowNetwork], path: Path) -> BundleInfo:
             f"expected {kind.family} {FORMAT}",
             hint="train it again with this version of recap" if raw.get("family") == kind.family else "",
         )
-    stats = {name: kind.scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")}
-    return BundleInfo(
-        network=from_json(kind.sizes_type, raw["network"]),
-        task=raw["task"],
-        chunk=raw["chunk"],
-        execute=raw["execute"],
-        euler_steps=raw["euler_steps"],
-        prompt_tokens=raw["prompt_tokens"],
-        cameras=tuple(raw["cameras"]),
-        state_names=tuple(raw["state_names"]),
-        action_names=tuple(raw["action_names"]),
-        relative_dims=tuple(raw["relative_dims"]),
-        stats=PolicyStats(**stats),
-        condition=raw["condition"],
-        guidance=raw["guidance"],
-        noise_scale=raw["noise_scale"],
-        tokenizer=FileTokenizer(path / FILE_NAME) if "tokenizer" in raw else LOCAL,
-        policy_id=digest_tree(path),
-    )
+    try:
+        stats = {
+            name: kind.scaling.of(**raw["stats"][name], where=f"{path}: stats.{name}") for name in ("state", "action")
+        }
+        found = BundleInfo(
+            network=from_json(kind.sizes_type, raw["network"]),
+            task=raw["task"],
+            chunk=raw["chunk"],
+            execute=raw["execute"],
+            euler_steps=raw["euler_steps"],
+            prompt_tokens=raw["prompt_tokens"],
+            cameras=tuple(raw["cameras"]),
+            state_names=tuple(raw["state_names"]),
+            action_names=tuple(raw["action_names"]),
+            relative_dims=tuple(raw["relative_dims"]),
+            stats=PolicyStats(**stats),
+            condition=raw["condition"],
+            guidance=raw["guidance"],
+            noise_scale=raw["noise_scale"],
+            tokenizer=FileTokenizer(path / FILE_NAME) if "tokenizer" in raw else LOCAL,
+            policy_id=digest_tree(path),
+        )
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise ArtifactCorrupt(f"policy bundle {path}: recap.json: not what a training writes ({error!r})") from error
+    for what, names, scale in (
+        ("state", found.state_names, found.stats.state),
+        ("action", found.action_names, found.stats.action),
+    ):
+        if len(scale.q01) != len(names):
+            raise ArtifactCorrupt(
+                f"policy bundle {path}: recap.json: figures of {len(scale.q01)} numbers of the {what}, expected "
+                f"{len(names)}"
+            )
+    return found
 
 
 def read_bundle[N: FlowNetwork](kind: type[N], path: Path) -> tuple[N, BundleInfo]:

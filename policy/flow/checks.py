@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from policy.flow.config import FlowConfig, relative_dims, tokenizer_of
 from policy.flow.prompt import PromptForm
-from policy.flow.sizes import NetworkSizes
+from policy.flow.sizes import MAX_SLOTS, MAX_STEPS, NetworkSizes
 from recap.errors import ConfigError
 from recap.specs import RobotSpec
 
@@ -58,6 +58,27 @@ def check_published(family: str, config: FlowConfig, published: NetworkSizes) ->
         )
 
 
+def _check_relative_names(family: str, relative: Sequence[int], robot: RobotSpec) -> None:
+    """Raises ConfigError where action i minus state i is no movement, or where LeRobot would take other actions so."""
+    hint = "--set policy.model.relative_actions=false"
+    for dim in relative:
+        name = robot.action_names[dim]
+        if name in robot.state_names and robot.state_names[dim] != name:
+            raise ConfigError(
+                f"{family}: relative_actions: action {dim} is {name} and state {dim} is {robot.state_names[dim]}: "
+                "expected the state's numbers in the order of the action's",
+                hint=hint,
+            )
+        # LeRobot leaves an action absolute if the name of one that stays so is a part of its own.
+        kept = [robot.action_names[i] for i in robot.gripper_dims if robot.action_names[i].lower() in name.lower()]
+        if kept:
+            raise ConfigError(
+                f"{family}: relative_actions: {name} holds the name of the gripper {kept[0]}, and LeRobot would leave "
+                "both absolute: expected names of which none is a part of another",
+                hint=hint,
+            )
+
+
 def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequence[str], robot: RobotSpec) -> None:
     """Raises ConfigError if the policy could not be trained for these prompts on this robot."""
     _check_start(family, config)
@@ -67,6 +88,12 @@ def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequenc
         raise ConfigError(
             f"{family}: network.action_dim = {config.network.action_dim} is less than the robot's {actions} actions",
             hint=f"--set policy.model.network.action_dim={actions}",
+        )
+    if config.network.slot_embeddings and (config.chunk > MAX_STEPS or states >= MAX_SLOTS):
+        raise ConfigError(
+            f"{family}: chunk = {config.chunk} and {states} state numbers, expected at most {MAX_STEPS} and "
+            f"{MAX_SLOTS - 1} with network.slot_embeddings",
+            hint="--set policy.model.network.slot_embeddings=false",
         )
     if config.network.cameras not in (0, len(robot.cameras)):
         raise ConfigError(
@@ -96,6 +123,7 @@ def check(family: str, form: PromptForm, config: FlowConfig, *, prompts: Sequenc
                 f"{family}: relative_actions: {error.message}",
                 hint="--set policy.model.relative_actions=false",
             ) from error
+        _check_relative_names(family, relative, robot)
     for prompt in prompts:
         tokens = form.longest(prompt, states)
         if tokens > config.prompt_tokens:

@@ -26,14 +26,12 @@ from policy.flow.gemma import Block, Modulation, RmsNorm, Rope, attend_prefix, a
 from policy.flow.info import Layout
 from policy.flow.prompt import PromptForm
 from policy.flow.scaling import Scaling
-from policy.flow.sizes import NetworkSizes
+from policy.flow.sizes import MAX_SLOTS, MAX_STEPS, NetworkSizes
 from policy.flow.tokenizer import LOCAL, Tokenizer
 from policy.flow.vision import EncoderLayer
 from policy.flow.vocabulary import FIRST_BIN, MARKER_ID, NUM_BINS
 
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
-MAX_SLOTS = 64
-MAX_STEPS = 64
 
 Told = Tensor | tuple[Modulation, ...]
 """What norms of the expert are told: a condition [B, K, D], or what each makes of one, in order of use."""

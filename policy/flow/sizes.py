@@ -11,6 +11,11 @@ from typing import Self
 from recap.config import setting, validate
 from recap.errors import ConfigError
 
+MAX_SLOTS = 64
+"""Number slots that have an embedding, the image's own among them."""
+MAX_STEPS = 64
+"""Action steps that have one."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkSizes:

@@ -224,6 +224,6 @@ def family_of_bundle(path: Path) -> PolicyFamily:
     """The family that the recap.json of a bundle folder names; errors as `load_policy`."""
     try:
         family = json.loads((path / "recap.json").read_bytes())["family"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json does not name a family ({error!r})") from error
     return POLICIES.get(family)

@@ -44,6 +44,8 @@ def tokenizer() -> Tokenizer:
     made.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", vocab["<bos>"])])
     made.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in ("<pad>", "<eos>", "<bos>")])
+    # As converters of SentencePiece files leave it: cut out of a text before the normalizer sees it.
+    made.add_tokens([AddedToken("\n", normalized=False)])
     made.add_special_tokens([AddedToken(IMAGE, special=True, normalized=False)])
     return made
 

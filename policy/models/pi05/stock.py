@@ -92,8 +92,10 @@ def _conditioning(content: bytes, condition: str) -> bytes:
     if not condition:
         return content
     made = json.loads(content)
-    replaced = {"type": "Replace", "pattern": {"String": PROMPT.ending}}
-    replaced["content"] = PROMPT.conditioned(PROMPT.ending, condition)
+    # A line end may be a token of its own, at which texts are cut before this: only the last line comes whole for sure.
+    last = PROMPT.ending.rpartition("\n")[2]
+    replaced = {"type": "Replace", "pattern": {"Regex": rf"{last}\z"}}
+    replaced["content"] = PROMPT.conditioned(PROMPT.ending, condition).removeprefix(PROMPT.ending.removesuffix(last))
     before = made.get("normalizer")
     made["normalizer"] = {"type": "Sequence", "normalizers": [replaced, *([before] if before else [])]}
     return json.dumps(made, ensure_ascii=False).encode()

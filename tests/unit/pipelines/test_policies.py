@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from pipelines.policies.found import FoundPolicy, check_fits, check_statistics, 
 from pipelines.policies.observations import observations_for
 from pipelines.policies.request import EvaluationRequest
 from pipelines.settings import set_all
-from recap.errors import ConfigError, UnknownName
+from policy.models import load_policy
+from recap.errors import ArtifactCorrupt, ConfigError, UnknownName
 from recap.graph import NodeName
 
 TASK = "shirt_folding"
@@ -39,12 +41,15 @@ def bundle(tmp_path: Path) -> Bundle:
         from policy.models.pi05.sizes import tiny
 
         robot = TASKS.get(TASK).robot
-        wide = Scaling(q01=np.full(14, -4, np.float32), q99=np.full(14, 4, np.float32))
+        state, action = (
+            Scaling(q01=np.full(len(names), -4, np.float32), q99=np.full(len(names), 4, np.float32))
+            for names in (changes.get(f"{part}_names", robot.state_names) for part in ("state", "action"))
+        )
         info = BundleInfo(
             network=replace(tiny(), cameras=len(robot.camera_names), action_dim=14), chunk=8, execute=4, euler_steps=2,
             task=TASKS.get(TASK).spec.prompt, prompt_tokens=64, cameras=robot.camera_names,
             state_names=robot.state_names, action_names=robot.action_names, relative_dims=(),
-            stats=PolicyStats(state=wide, action=wide),
+            stats=PolicyStats(state=state, action=action),
         )  # fmt: skip
         folder = tmp_path / "bundle"
         write_bundle(folder, Pi05Network(info.network), replace(info, **changes))
@@ -62,6 +67,45 @@ def test_a_folder_is_itself_and_what_is_no_policy_is_named(tmp_path: Path, bundl
         find_policy(tmp_path / "w", str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match="no workspace"):
         find_policy(tmp_path / "w", "some-run")
+
+
+def test_a_name_of_a_run_and_of_a_folder(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recap.workspace import Workspace
+
+    name = f"{TASK}-micro"
+    Invocation.of(task=TASK, preset="micro").save(Workspace.open(tmp_path / "w"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match="no policy yet"):
+        find_policy(tmp_path / "w", name)  # a folder that is no bundle hides no run
+    (tmp_path / name).rmdir()
+    bundle().path.rename(tmp_path / name)
+    with pytest.raises(ConfigError, match="there is a run of that name and a folder"):
+        find_policy(tmp_path / "w", name)
+    assert find_policy(tmp_path / "w", f"./{name}").path == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda told: [], "recap.json"),
+        (lambda told: {key: value for key, value in told.items() if key != "guidance"}, "guidance"),
+        (lambda told: {**told, "network": {**told["network"], "wings": 2}}, "wings"),
+        (
+            lambda told: {**told, "state_names": told["state_names"][:3]},
+            "of 14 numbers of the state, expected 3",
+        ),
+        (lambda told: {**told, "format": []}, "recap.json"),
+    ],
+)
+def test_a_bundle_that_says_what_no_training_writes_is_corrupt(
+    bundle: Bundle, content: Callable[[Any], Any], said: str
+) -> None:
+    path = bundle().path
+    told = json.loads((path / "recap.json").read_text())
+    (path / "recap.json").write_text(json.dumps(content(told)))
+    with pytest.raises(ArtifactCorrupt, match=said):
+        load_policy(path)
 
 
 def test_a_run_without_a_champion_says_how_to_get_one(tmp_path: Path) -> None:

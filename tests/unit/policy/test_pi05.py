@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.fakes import MemoryJournal
-from tests.support.policies import last_candidate, make_observation, train_synthetic
+from tests.support.policies import TASK, arm_pair, last_candidate, make_observation, train_synthetic
 from torch import Tensor
 
 from data.resize import letterbox
@@ -212,6 +212,22 @@ def test_settings_are_checked() -> None:
         override(Pi05Config(), "fit.learning_rat", "1")
     with pytest.raises(ConfigError, match="halved"):
         NetworkSizes(vision="conv", image_size=48, patch_size=16, vision_depth=2)
+
+
+def test_what_slots_and_relative_actions_cannot_take_is_refused_before_training() -> None:
+    check, pair = POLICIES.get("pi05").check, arm_pair()
+    grip = pair.action_names[pair.gripper_dims[0]]
+    relative = tiny_config(relative_actions=True)
+    check(relative, prompts=(TASK,), robot=pair)
+    with pytest.raises(ConfigError, match="at most 64 and 63"):
+        check(tiny_config(chunk=65, execute=8), prompts=(TASK,), robot=pair)
+    turned = replace(pair, state_names=pair.state_names[::-1])
+    with pytest.raises(ConfigError, match="in the order of the action's"):
+        check(relative, prompts=(TASK,), robot=turned)
+    check(tiny_config(), prompts=(TASK,), robot=turned)
+    names = (f"{grip}_roll", *pair.action_names[1:])
+    with pytest.raises(ConfigError, match="holds the name of the gripper"):
+        check(relative, prompts=(TASK,), robot=replace(pair, action_names=names, state_names=names))
 
 
 def test_named_sizes_differ_by_orders_of_magnitude() -> None:

@@ -344,7 +344,9 @@ def test_the_command_that_goes_on_asks_for_the_same(monkeypatch: pytest.MonkeyPa
     from cli import options
     from cli.main import app
 
-    asked = Asked(tasks=("shirt_folding",), seeds=(0, 2), arms=("viva",), variants=("bare",))
+    asked = Asked(
+        tasks=("shirt_folding",), seeds=(0, 2), arms=("viva",), variants=("bare",), max_minutes=300, executor="ray"
+    )
     words = shlex.split(again_of(Path("a b"), "made", Path("r"), asked))
     monkeypatch.setattr(options, "_chosen", [options.DEFAULT_WORKSPACE])
     assert words[:3] == ["recap", "study", "run"]
@@ -356,6 +358,7 @@ def test_the_command_that_goes_on_asks_for_the_same(monkeypatch: pytest.MonkeyPa
         ["viva"],
         ["bare"],
     )
+    assert (given["executor"], given["max_minutes"]) == ("ray", 300)
     assert (given["workspace"], given["results"]) == (Path("a b"), Path("r"))
 
 
@@ -365,6 +368,7 @@ def test_the_command_that_goes_on_asks_for_the_same(monkeypatch: pytest.MonkeyPa
         ({"arms": ("imitation",)}, "expected some of both"),
         ({"fewer": {"vlm": 1}}, "vlm has 1 of 4 seeds"),
         ({"fewer": {"all": 4}}, "all has 4 of 4 seeds"),
+        ({"fewer": {"viva": 2}}, "viva is the run's own arm"),
         ({"variants": {"bare": Variant(arms=("vlm",))}}, "variant 'bare' of arm 'vlm'"),
         ({"variants": {"bare": Variant(arms=("imitation",))}}, "variant 'bare' of arm 'imitation'"),
     ],
