@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.config import RunConfig
@@ -272,7 +272,8 @@ def add_value(
     labelled = graph.add(
         names[1],
         "value_label",
-        config.value_label,
+        # One fold has no other model that could label its sample again.
+        config.value_label if config.cross_fit > 1 else replace(config.value_label, sample=0),
         ValueLabelFacts(
             tasks=config.tasks,
             workers=config.workers,

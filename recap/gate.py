@@ -16,7 +16,6 @@ Pure functions of the results so far: who plays the starts and how results survi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -192,28 +191,6 @@ def decide(
 def next_block(decision: GateDecision) -> range | None:
     """Indices of the starts to play before asking again; None when the decision is final."""
     return None if decision.next_starts is None else range(*decision.next_starts)
-
-
-def run_gate(
-    play: Callable[[range], tuple[Sequence[bool], Sequence[bool], Sequence[bool]]], config: GateConfig
-) -> GateDecision:
-    """Plays blocks until the gate is final.
-
-    Args:
-        play: indices of starts -> (champion's successes, challenger's successes, aborted), one per start.
-        config: of the gate.
-    """
-    champion: list[bool] = []
-    challenger: list[bool] = []
-    aborted: list[bool] = []
-    decision = decide(champion, challenger, config)
-    while (block := next_block(decision)) is not None:
-        first, second, left_out = play(block)
-        champion += first
-        challenger += second
-        aborted += left_out
-        decision = decide(champion, challenger, config, aborted=aborted)
-    return decision
 
 
 def spent_by(config: GateConfig, share: float) -> float:

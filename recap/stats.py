@@ -130,25 +130,6 @@ def is_success(attempt: Attempt) -> bool:
     return attempt.outcome is Outcome.SUCCESS and attempt.human_steps == 0
 
 
-def throughput_per_hour(attempts: Sequence[Attempt], *, max_steps: int, rate_hz: float, reset_s: float) -> float:
-    """Successes per hour of robot time, over all attempts.
-
-    An attempt costs its time (T_max for any that is not a success, however early it ended), the inference beyond the
-    control period, and the reset.
-
-    Args:
-        attempts: at least one.
-        max_steps: T_max of the task, control steps.
-        rate_hz: control rate.
-        reset_s: seconds to reset the scene after each attempt.
-
-    Raises:
-        ConfigError: no attempts, or figures that cannot be.
-    """
-    won, hours = won_and_hours(attempts, max_steps=max_steps, rate_hz=rate_hz, reset_s=reset_s)
-    return float(won.sum() / hours.sum())
-
-
 def throughput_estimate(
     attempts: Sequence[Attempt],
     *,
@@ -159,7 +140,23 @@ def throughput_estimate(
     confidence: float = 0.95,
     resamples: int = _RESAMPLES,
 ) -> Estimate:
-    """`throughput_per_hour` with a percentile bootstrap interval over attempts."""
+    """Successes per hour of robot time, over all attempts, with a percentile bootstrap interval over attempts.
+
+    An attempt costs its time (T_max for any that is not a success, however early it ended), the inference beyond the
+    control period, and the reset.
+
+    Args:
+        attempts: at least one.
+        max_steps: T_max of the task, control steps.
+        rate_hz: control rate.
+        reset_s: seconds to reset the scene after each attempt.
+        seed: of the resampling.
+        confidence: of the interval.
+        resamples: R.
+
+    Raises:
+        ConfigError: no attempts, or figures that cannot be.
+    """
     won, hours = won_and_hours(attempts, max_steps=max_steps, rate_hz=rate_hz, reset_s=reset_s)
     value = float(won.sum() / hours.sum())
     return _bootstrap(value, lambda weight: (weight @ won) / (weight @ hours), won.size, seed, confidence, resamples)
@@ -176,7 +173,7 @@ def paired_throughput_difference(
     confidence: float = 0.95,
     resamples: int = _RESAMPLES,
 ) -> Estimate:
-    """`throughput_per_hour` of `first` minus that of `second`, with a percentile bootstrap interval over shared starts.
+    """Throughput of `first` minus that of `second`, with a percentile bootstrap interval over shared starts.
 
     Raises:
         ConfigError: not the same starts in the same order.

@@ -32,6 +32,11 @@ class ReturnConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.kind != "recap" and self.c_fail != 1.0:
+            raise ConfigError(
+                f"ReturnConfig.c_fail: {self.c_fail:g}, and kind '{self.kind}' has no such price, expected 1",
+                hint="--set returns.c_fail=1",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,20 +82,6 @@ def returns(
     """
     lines = return_lines(offsets, success, max_steps, config, ids=ids, aborted=aborted)
     return line_values(offsets, lines).astype(np.float32)
-
-
-def terminal(
-    offsets: IntArray,
-    success: BoolArray,
-    max_steps: IntArray,
-    config: ReturnConfig,
-    *,
-    ids: Sequence[str] | None = None,
-    aborted: BoolArray | None = None,
-) -> FloatArray:
-    """[E] float32 return past the end, G_T: 0 for a success; -C / (T_max + C) (recap) or -1/2 (viva) for a failure."""
-    lines = return_lines(offsets, success, max_steps, config, ids=ids, aborted=aborted)
-    return lines.terminal.astype(np.float32)
 
 
 def return_lines(

@@ -8,7 +8,7 @@ from tests.support.value_facts import make_facts
 
 from recap.types import Outcome, Source
 from value_model.advantage import LabelConfig, advantages, make_labels
-from value_model.returns import ReturnConfig, returns, terminal
+from value_model.returns import ReturnConfig, return_lines, returns
 
 # A success of 3 frames and a failure of 4; T_max 4, so C = 4 and every step costs 1/8.
 OFFSETS = np.array([0, 3, 7], dtype=np.int64)
@@ -21,7 +21,7 @@ def test_recap_returns_by_hand() -> None:
     got = returns(OFFSETS, SUCCESS, MAX_STEPS, ReturnConfig())
     assert got.dtype == np.float32
     assert got.tolist() == [-3 / 8, -2 / 8, -1 / 8, -8 / 8, -7 / 8, -6 / 8, -5 / 8]
-    assert terminal(OFFSETS, SUCCESS, MAX_STEPS, ReturnConfig()).tolist() == [0, -0.5]
+    assert return_lines(OFFSETS, SUCCESS, MAX_STEPS, ReturnConfig()).terminal.tolist() == [0, -0.5]
 
 
 def test_a_cheaper_failure_by_hand() -> None:

@@ -19,7 +19,8 @@ from value_model.health import LabelHealthConfig, check_labels
 from value_model.returns import ReturnConfig, returns
 
 T_MAX = 60
-CONFIGS = st.builds(ReturnConfig, kind=st.sampled_from(["recap", "viva"]), c_fail=st.floats(0, 4))
+CONFIGS = st.builds(ReturnConfig, c_fail=st.floats(0, 4)) | st.just(ReturnConfig(kind="viva"))
+POSITIVE_PRICES = st.builds(ReturnConfig, c_fail=st.floats(0.01, 4)) | st.just(ReturnConfig(kind="viva"))
 LENGTHS = st.lists(st.integers(1, T_MAX), min_size=1, max_size=8)
 OUTCOMES = st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE])
 
@@ -50,10 +51,10 @@ def test_returns_rise_within_an_episode_and_stay_in_range(made: EpisodeFacts, co
         assert np.all(np.diff(got[begin:end]) > 0)
 
 
-@given(length=st.integers(1, T_MAX), kind=st.sampled_from(["recap", "viva"]), c_fail=st.floats(0.01, 4))
-def test_success_is_above_failure_at_equal_time_and_length(length: int, kind: str, c_fail: float) -> None:
+@given(length=st.integers(1, T_MAX), config=POSITIVE_PRICES)
+def test_success_is_above_failure_at_equal_time_and_length(length: int, config: ReturnConfig) -> None:
     offsets = np.array([0, length, 2 * length])
-    got = returns(offsets, np.array([True, False]), np.array([T_MAX] * 2), ReturnConfig(kind=kind, c_fail=c_fail))
+    got = returns(offsets, np.array([True, False]), np.array([T_MAX] * 2), config)
     assert np.all(got[:length] > got[length:])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from recap.config import from_json, to_json
 from recap.errors import ConfigError
-from recap.gate import GateConfig, GateDecision, Verdict, decide, next_block, run_gate, spent_by
+from recap.gate import GateConfig, GateDecision, Verdict, decide, next_block, spent_by
 
 CONFIG = GateConfig()
 
@@ -182,12 +182,10 @@ def test_a_floor_that_the_interval_reaches_below_forbids_promotion() -> None:
 
 def test_a_gate_plays_only_the_blocks_it_needs() -> None:
     asked: list[range] = []
-
-    def play(block: range) -> tuple[list[bool], list[bool], list[bool]]:
+    decision = decide([], [], CONFIG)
+    while (block := next_block(decision)) is not None:
         asked.append(block)
-        return [False] * len(block), [i % 4 == 0 for i in block], [False] * len(block)
-
-    decision = run_gate(play, CONFIG)
+        decision = decide([False] * block.stop, [i % 4 == 0 for i in range(block.stop)], CONFIG)
     # 5 wins of 5 in the first block, 10 of 10 in the first two.
     assert asked == [range(20), range(20, 40)]
     assert decision.promoted

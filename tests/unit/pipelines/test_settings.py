@@ -62,6 +62,7 @@ def test_a_name_that_never_was_is_answered_with_the_nearest() -> None:
         (["iterations=0", "advantage.label.positive_fraction=0.2"], "advantage.label.positive_fraction"),
         (["iterations=0", "rollouts.attempts=9"], "rollouts.attempts"),
         (["gated=false", "gate.cap=9"], "gate.cap"),
+        (["cross_fit=1", "value_label.sample=5"], "value_label.sample"),
     ],
 )
 def test_what_no_step_would_be_given_is_refused(texts: list[str], path: str) -> None:

@@ -73,6 +73,8 @@ def test_arrays_that_do_not_fit() -> None:
         returns(np.array([0, 3]), np.array([True]), np.array([0]), ReturnConfig())
     with pytest.raises(ConfigError, match="kind"):
         ReturnConfig(kind="discounted")
+    with pytest.raises(ConfigError, match=r"c_fail: 0.5, and kind 'viva' has no such price"):
+        ReturnConfig(kind="viva", c_fail=0.5)
 
 
 def test_each_episode_may_have_its_own_lookahead() -> None:
