@@ -21,6 +21,7 @@ class ArmNodes:
     iteration: int
     evaluate: str
     selection: str
+    policy: str
     advantage: str | None
     """None: it learns without labels."""
     judge: str | None
@@ -35,6 +36,7 @@ def arm_nodes(arm: str, task: str, run: RunConfig) -> ArmNodes:
         iteration=k,
         evaluate=str(NodeName(k, "evaluate", f"{subject}/{task}" if subject else task)),
         selection=str(NodeName(k, "checkpoint_selection", subject)),
+        policy=str(NodeName(k, "policy", subject)),
         advantage=str(NodeName(k, "advantage", subject)) if k else None,
         judge=str(NodeName(k, "judge", "" if arm == run.judged else arm)) if arm in run.values else None,
     )

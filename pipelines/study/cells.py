@@ -94,6 +94,10 @@ class CellResult:
     """Control steps used."""
     inference_s: tuple[float, ...]
     """Seconds of inference beyond the control period."""
+    renderer: str | None = None
+    """Image backend of its attempts; None in cells of before, as below."""
+    experience: str | None = None
+    """Identity of the set of episodes that the policy learned from."""
 
     def __post_init__(self) -> None:
         counts = {len(column) for column in (self.start_seeds, self.outcomes, self.steps, self.inference_s)}

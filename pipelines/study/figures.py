@@ -44,7 +44,8 @@ class Figures:
         variant: which.
 
     Raises:
-        ConfigError: cells of one task were tried on different starts, or were timed differently.
+        ConfigError: cells of one task were tried on different starts, or were timed differently; or those of one task
+            and seed saw pictures of different renderers.
     """
 
     def __init__(self, config: StudyConfig, results: Sequence[CellResult], variant: str) -> None:
@@ -60,6 +61,7 @@ class Figures:
         self.arms = tuple(arm for arm in config.arms_of(STANDARD, 0) if arm in there)
         """Those with a cell, in the order of the study."""
         tried: dict[str, tuple[Any, ...]] = {}
+        drawn: dict[tuple[str, int], CellResult] = {}
         for one in own:
             how = (tuple(sorted(one.start_seeds)), one.split, one.max_steps, one.rate_hz, one.reset_s)
             if tried.setdefault(one.task, how) != how:
@@ -67,6 +69,24 @@ class Figures:
                     f"cell {one.cell} was tried on other starts, or with another time limit, control rate or reset "
                     f"than the others of {one.task}"
                 )
+            if one.renderer is None:
+                continue
+            other = drawn.setdefault((one.task, one.seed), one)
+            if one.renderer != other.renderer:
+                raise ConfigError(
+                    f"cell {one.cell} was tried with renderer '{one.renderer}', cell {other.cell} with "
+                    f"'{other.renderer}': expected one and the same, for they are paired",
+                    hint="move one of them away, then run it again on the machine of the other",
+                )
+
+    @property
+    def unlike(self) -> list[str]:
+        """The tasks and seeds whose labelled arms learned from different episodes, of cells that say from which."""
+        found: dict[str, set[str]] = {}
+        for one in self._cells.values():
+            if one.arm != IMITATION and one.experience is not None and not self.apart:
+                found.setdefault(f"{one.task} seed {one.seed}", set()).add(one.experience)
+        return sorted(name for name, seen in found.items() if len(seen) > 1)
 
     def success(self, arm: str, task: str = "") -> Measured | None:
         """Success rate at a task, "" for the mean over all; None if the arm has no cell of a task."""

@@ -15,7 +15,7 @@ from pipelines.study.cells import Cell, CellResult
 from pipelines.study.frozen import Study
 from recap.code import golden_of
 from recap.config import to_json
-from recap.graph import Graph
+from recap.graph import Graph, OutputRef
 from recap.hashing import canonical_json, sha256_hex
 from recap.provenance import attempts_at, read_run
 from recap.runner import RunSummary
@@ -35,6 +35,8 @@ class CellRun:
     """Every node that its evaluation rests on, itself among them."""
     own: frozenset[str]
     """Those that no other arm of the run rests on, and those of its own value model, whoever reads its values."""
+    experience: OutputRef
+    """What its policy learns from."""
 
     @classmethod
     def of(cls, cell: Cell, run: RunConfig, whole: RunConfig, everyone: Sequence[str]) -> CellRun:
@@ -50,10 +52,12 @@ class CellRun:
         rest_on = {arm: names_of(graph.up_to([arm_nodes(arm, cell.task, whole).evaluate])) for arm in everyone}
         others = frozenset[str]().union(*(names for arm, names in rest_on.items() if arm != cell.arm))
         nodes = arm_nodes(cell.arm, cell.task, run)
-        needs = names_of(build_graph(run).up_to([nodes.evaluate]))
+        needed = {node.name: node for node in build_graph(run).up_to([nodes.evaluate]).order()}
+        needs = frozenset(needed)
         own = {name for name in needs if (belongs_to(name, whole) or cell.arm) == cell.arm and name not in others}
         own |= {name for name in needs if belongs_to(name, whole) == cell.arm}
-        return cls(cell=cell, nodes=nodes, needs=needs, own=frozenset(own))
+        experience = needed[nodes.policy].inputs["experience"]
+        return cls(cell=cell, nodes=nodes, needs=needs, own=frozenset(own), experience=experience)
 
 
 def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSummary) -> CellResult:
@@ -97,6 +101,8 @@ def result_of(run: CellRun, study: Study, workspace: Workspace, summary: RunSumm
         ),
         steps=tuple(one.steps for one in evaluation.attempts),
         inference_s=tuple(round(late[one.start_seed], 4) for one in evaluation.attempts),
+        renderer=evaluation.renderer,
+        experience=made[run.experience.node][run.experience.output].identity,
     )
 
 

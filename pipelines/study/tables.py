@@ -96,6 +96,10 @@ def _head(study: Study, results: Sequence[CellResult]) -> str:
         ]
     elif results:
         lines += ["", f"All cells were evaluated at commit {commits[0]} and one state of the steps' code."]
+    for variant in (STANDARD, *study.config.variants):
+        if unlike := Figures(study.config, results, variant).unlike:
+            told = f"**Arms learned from different episodes**, variant {variant}: {', '.join(unlike)}."
+            lines += ["", f"{told} Their differences are not those of their labels alone."]
     minutes = sum(one.minutes for one in results)
     lines += ["", f"Minutes of the cells' own steps: {minutes:.0f} in all, {_longest(results)}."]
     return "\n".join(lines)

@@ -72,7 +72,6 @@ def gate(
         won = {name: [is_success(attempt_of(rows[f"{name}/{key}"])) for key in begun] for name in PLAYERS}
         aborted = [any(rows[f"{name}/{key}"]["outcome"] == Outcome.ABORTED for name in PLAYERS) for key in begun]
         decision = decide(won["champion"], won["challenger"], config, aborted=aborted, paired=not on_robot)
-    counted = [i for i, left_out in enumerate(aborted) if not left_out]
     chosen = "challenger" if decision.promoted else "champion"
     out = ctx.out / "champion"
     link_tree(inputs[chosen].path, out)
@@ -90,20 +89,22 @@ def gate(
         attempts=tuple(
             GateAttempt(key=row["key"], outcome=Outcome(row["outcome"]), steps=row["steps"]) for row in played
         ),
-        tasks=_by_task(
-            facts.tasks,
-            [starts[begun[i]][0] for i in counted],
-            {name: [made[i] for i in counted] for name, made in won.items()},
-        ),
+        tasks=_by_task(facts.tasks, [starts[key][0] for key in begun], won, aborted),
     )
     return {"champion": DirOutput(out, identity=inputs[chosen].identity), "decision": JsonOutput.of(result)}
 
 
-def _by_task(tasks: Sequence[str], of_pairs: Sequence[str], won: Mapping[str, Sequence[bool]]) -> dict[str, TaskPairs]:
+def _by_task(
+    tasks: Sequence[str], of_pairs: Sequence[str], won: Mapping[str, Sequence[bool]], aborted: Sequence[bool]
+) -> dict[str, TaskPairs]:
     from pipelines.steps.evaluate.summary import count_by_task
 
-    pairs = count_by_task(of_pairs, [True] * len(of_pairs))
-    successes = {name: count_by_task(of_pairs, made) for name, made in won.items()}
+    counts = [not left_out for left_out in aborted]
+    pairs = count_by_task(of_pairs, counts)
+    successes = {
+        name: count_by_task(of_pairs, [a and b for a, b in zip(made, counts, strict=True)])
+        for name, made in won.items()
+    }
     return {
         task: TaskPairs(pairs=pairs.get(task, 0), **{name: found.get(task, 0) for name, found in successes.items()})
         for task in tasks

@@ -17,12 +17,14 @@ from data.frame_table import FrameTable
 from pipelines.compare.graph import HORIZONS, Judged, build_comparison
 from pipelines.compare.page import write_comparison
 from pipelines.compare.source import Episodes
+from pipelines.compare.table import shown_state
 from pipelines.config import RunConfig
 from pipelines.invocation import Invocation
 from pipelines.steps.annotate.step import AnnotateConfig
 from pipelines.steps.judge.outputs import ValueHealth
 from pipelines.wiring import label_lookaheads
 from recap.errors import ConfigError
+from recap.files import write_atomic
 from recap.graph import Graph, OutputRef
 from recap.runner import Runner, RunSummary
 from recap.types import Outcome
@@ -68,7 +70,9 @@ def ran(
     return workspace, config, episodes, judged, Runner(workspace, InlineExecutor).run(graph, "c")
 
 
-def test_the_unseen_task_is_judged_by_advantages_that_are_given(tmp_path: Path) -> None:
+def test_the_unseen_task_is_judged_by_advantages_that_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, config, episodes, judged, summary = ran(tmp_path / "w", ("clock", "steam"))
     clock, steam = (
         FrameTable.read(summary.outputs[f"1/{name}/label_unseen"]["values"].path).arrays for name in judged.entries
@@ -78,13 +82,28 @@ def test_the_unseen_task_is_judged_by_advantages_that_are_given(tmp_path: Path) 
     health = summary.outputs["1/seed0/judge"]["value_health"].read(ValueHealth)
     assert health.held_out
 
+    written: list[str] = []
+
+    def noted(path: Path, content: bytes, *, durable: bool) -> None:
+        written.append(path.name)
+        write_atomic(path, content, durable=durable)
+
+    monkeypatch.setattr("pipelines.compare.page.write_atomic", noted)
+    monkeypatch.setattr("pipelines.compare.table.write_atomic", noted)
     page = write_comparison(workspace, judged, config, episodes, summary, "recap compare", tmp_path / "out").read_text()
+    assert written == ["compare.html", "compare.csv", "compare.json"], "what says that it is there comes last"
     assert "Figures on held-out episodes" in page
     assert "Left out: steam." in page
     found = (tmp_path / "out" / "compare.json").read_text()
     assert '"horizons_without": [\n  "steam"\n ]' in found
     ahead = summary.outputs["1/seed0-ahead10/judge"]["value_health"].read(ValueHealth)
     assert set(ahead.models) == {"clock"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"state": '])
+def test_a_table_that_is_not_whole_shows_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "compare.json").write_text(content)
+    assert shown_state(tmp_path) == ""
 
 
 @pytest.mark.slow

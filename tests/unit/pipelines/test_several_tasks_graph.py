@@ -83,8 +83,9 @@ def test_starts_take_turns_and_keys_name_task_and_seed() -> None:
 
 
 def test_a_decision_over_all_tells_of_each() -> None:
-    won = {"champion": [True, False, True], "challenger": [False, False, True]}
-    assert _by_task(("a", "b"), ["a", "b", "a"], won) == {
+    won = {"champion": [True, False, True, True], "challenger": [False, False, True, False]}
+    aborted = [False, False, False, True]
+    assert _by_task(("a", "b"), ["a", "b", "a", "b"], won, aborted) == {
         "a": TaskPairs(pairs=2, champion=2, challenger=1),
         "b": TaskPairs(pairs=1, champion=0, challenger=0),
     }

@@ -89,7 +89,7 @@ def test_every_arm_and_variant_has_its_nodes_in_the_graph_of_its_run() -> None:
             nodes = {node.name for node in build_graph(config).order()}
             for arm in everyone:
                 named = arm_nodes(arm, TASKS[0], config)
-                wanted = (named.evaluate, named.selection, named.advantage, named.judge)
+                wanted = (named.evaluate, named.selection, named.policy, named.advantage, named.judge)
                 assert {name for name in wanted if name is not None} <= nodes
                 assert (named.judge is not None) == (arm == "viva")
             assert len({arm_nodes(arm, TASKS[0], config).evaluate for arm in everyone}) == len(everyone)
@@ -114,6 +114,10 @@ def test_a_cell_needs_its_own_arm_alone_and_counts_what_others_share_apart() -> 
     assert not [name for name in runs["imitation"].needs if name.startswith("1/")]
     assert not [name for name in runs["all"].needs if "viva" in name or "random" in name]
     assert "1/viva/value_train" in runs["viva"].own
+    assert {arm: str(run.experience) for arm, run in runs.items()} == {
+        "imitation": f"0/{TASKS[0]}/record:episodes",
+        **dict.fromkeys(("viva", "random", "all"), "1/experience:episodes"),
+    }
     assert "1/viva/value_train" in runs["random"].needs - runs["random"].own, "random permutes viva's labels"
     assert runs["all"].own == {
         "1/all/advantage",
@@ -249,6 +253,39 @@ def test_arms_tried_on_other_starts_are_not_compared(study: Study) -> None:
         Figures(CONFIG, [*results[:-1], moved], moved.variant)
 
 
+def test_arms_that_saw_pictures_of_other_renderers_are_not_compared(study: Study) -> None:
+    first, *rest = made_cells(study, _rate)
+    known = replace(first, renderer="egl")
+    others = [replace(one, renderer="osmesa") if one.seed != first.seed else one for one in rest]
+    Figures(CONFIG, [known, *others], STANDARD)
+    moved = [replace(one, renderer="osmesa") if one.cell.label == "viva" else one for one in rest]
+    with pytest.raises(ConfigError, match=r"cell shirt_folding/viva/seed-0 was tried with renderer 'osmesa', .*'egl'"):
+        Figures(CONFIG, [known, *moved], STANDARD)
+
+
+def test_arms_that_learned_from_other_episodes_are_named(study: Study) -> None:
+    results = [replace(one, experience=f"e{one.iteration}") for one in made_cells(study, _rate)]
+    assert "learned from different episodes" not in tables_of(study, results)
+    moved = [
+        replace(one, experience="other") if one.arm == "viva" and (one.seed == 1 or one.variant == "second") else one
+        for one in results
+    ]
+    told = [line for line in tables_of(study, moved).splitlines() if "learned from different episodes" in line]
+    assert [line.split(". ")[0].partition("variant ")[2] for line in told] == [
+        f"{variant}: box_assembly seed 1, shirt_folding seed 1" for variant in (STANDARD, "bare")
+    ]
+
+
+def test_cells_of_before_are_read_as_they_are(study: Study) -> None:
+    made = made_cell(study, next(cells_of(study)), 0.5)
+    made.write(study)
+    file = made.cell.file(study)
+    content = json.loads(file.read_text())
+    del content["renderer"], content["experience"]
+    file.write_text(json.dumps(content))
+    assert read_cell(study, made.cell) == made
+
+
 def test_throughput_is_that_of_the_evaluation(study: Study) -> None:
     from pipelines.steps.evaluate.summary import throughput_summary
     from recap.specs import TaskSpec
@@ -360,6 +397,7 @@ def test_the_command_that_goes_on_asks_for_the_same(monkeypatch: pytest.MonkeyPa
     )
     assert (given["executor"], given["max_minutes"]) == ("ray", 300)
     assert (given["workspace"], given["results"]) == (Path("a b"), Path("r"))
+    assert (given["executor"], given["max_minutes"]) == ("ray", 90)
 
 
 @pytest.mark.parametrize(
@@ -369,6 +407,7 @@ def test_the_command_that_goes_on_asks_for_the_same(monkeypatch: pytest.MonkeyPa
         ({"fewer": {"vlm": 1}}, "vlm has 1 of 4 seeds"),
         ({"fewer": {"all": 4}}, "all has 4 of 4 seeds"),
         ({"fewer": {"viva": 2}}, "viva is the run's own arm"),
+        ({"variants": {"bare": Variant(arms=("all", "random"))}}, "all is the run's own arm"),
         ({"variants": {"bare": Variant(arms=("vlm",))}}, "variant 'bare' of arm 'vlm'"),
         ({"variants": {"bare": Variant(arms=("imitation",))}}, "variant 'bare' of arm 'imitation'"),
     ],
