@@ -71,8 +71,8 @@ def with_acting(kind: type[FlowNetwork], source: Path, out: Path, acting: Acting
 
     Raises:
         ArtifactCorrupt: `source` is not a bundle.
-        ConfigError: a number is negative or not finite, or guidance is not 1 for a policy without condition, which has
-            nothing to mix.
+        ConfigError: a number is negative or not finite, guidance is not 1 for a policy without condition, which has
+            nothing to mix, or `source` was exported.
     """
     info = read_info(kind, source)
     numbers = asdict(acting)
@@ -171,8 +171,16 @@ def read_info(kind: type[FlowNetwork], path: Path) -> BundleInfo:
             tokenizer=FileTokenizer(path / FILE_NAME) if "tokenizer" in raw else LOCAL,
             policy_id=digest_tree(path),
         )
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json: not what a training writes ({error!r})") from error
+    counts = {name: raw[name] for name in ("chunk", "execute", "euler_steps", "prompt_tokens")}
+    if wrong := {name: count for name, count in counts.items() if type(count) is not int or count < 1}:
+        raise ArtifactCorrupt(f"policy bundle {path}: recap.json: {wrong}, expected whole numbers from 1")
+    if not set(found.relative_dims) <= set(range(len(found.action_names))):
+        raise ArtifactCorrupt(
+            f"policy bundle {path}: recap.json: relative_dims {raw['relative_dims']}, expected some of "
+            f"0..{len(found.action_names) - 1}"
+        )
     for what, names, scale in (
         ("state", found.state_names, found.stats.state),
         ("action", found.action_names, found.stats.action),
@@ -192,8 +200,7 @@ def read_bundle[N: FlowNetwork](kind: type[N], path: Path) -> tuple[N, BundleInf
         ArtifactCorrupt: a file is missing, or the weights are not those of the network the bundle describes.
     """
     info, layout = read_info(kind, path), kind.layout
-    exported = (path / WEIGHTS).is_file() and not (path / layout.weights).is_file()
-    name, prefix = (WEIGHTS, PREFIX) if exported else (layout.weights, layout.prefix)
+    name, prefix = (WEIGHTS, PREFIX) if _is_export(kind, path) else (layout.weights, layout.prefix)
     try:
         weights = load_file(path / name)
     except OSError as error:
@@ -211,6 +218,10 @@ def read_bundle[N: FlowNetwork](kind: type[N], path: Path) -> tuple[N, BundleInf
     return network, info
 
 
+def _is_export(kind: type[FlowNetwork], path: Path) -> bool:
+    return (path / WEIGHTS).is_file() and not (path / kind.layout.weights).is_file()
+
+
 def _scaling_json(scaling: Scaling) -> dict[str, list[float]]:
     return {"q01": scaling.q01.tolist(), "q99": scaling.q99.tolist()}
 
@@ -222,7 +233,7 @@ def with_condition(kind: type[FlowNetwork], source: Path, out: Path, words: str)
 
     Raises:
         ArtifactCorrupt: `source` is not a bundle.
-        ConfigError: words that no training has, or a policy that was trained without any.
+        ConfigError: words that no training has, a policy that was trained without any, or one that was exported.
     """
     if words not in TEXTS:
         raise ConfigError(f"condition {words!r}: expected one of {', '.join(map(repr, TEXTS))}")
@@ -238,6 +249,12 @@ def _changed(kind: type[FlowNetwork], source: Path, out: Path, was: BundleInfo, 
 
     All three fields are written whichever changed: recap.json is of today's format then, and older ones lack some.
     """
+    # Those of an export are in files that the family's layout does not know, the words even in its tokenizer.
+    if _is_export(kind, source) or any(file.is_dir() for file in source.iterdir()):
+        raise ConfigError(
+            f"policy bundle {source}: an exported folder: expected a bundle as a training writes it",
+            hint="change the bundle that it was exported from, and export that",
+        )
     acting = {name: getattr(info, name) for name in ("condition", "guidance", "noise_scale")}
     described = json.loads((source / "recap.json").read_bytes()) | acting | {"format": FORMAT}
     written = {"recap.json": canonical_json(described)}

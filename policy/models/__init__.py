@@ -226,4 +226,6 @@ def family_of_bundle(path: Path) -> PolicyFamily:
         family = json.loads((path / "recap.json").read_bytes())["family"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactCorrupt(f"policy bundle {path}: recap.json does not name a family ({error!r})") from error
+    if not isinstance(family, str):
+        raise ArtifactCorrupt(f"policy bundle {path}: recap.json: family {family!r}, expected a name")
     return POLICIES.get(family)

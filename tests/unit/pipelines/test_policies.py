@@ -96,6 +96,10 @@ def test_a_name_of_a_run_and_of_a_folder(tmp_path: Path, bundle: Bundle, monkeyp
             "of 14 numbers of the state, expected 3",
         ),
         (lambda told: {**told, "format": []}, "recap.json"),
+        (lambda told: {**told, "family": []}, "expected a name"),
+        (lambda told: {**told, "stats": {**told["stats"], "state": {"q01": ["a"], "q99": [1]}}}, "could not convert"),
+        (lambda told: {**told, "chunk": "8"}, "expected whole numbers"),
+        (lambda told: {**told, "relative_dims": [14]}, r"expected some of 0\.\.13"),
     ],
 )
 def test_a_bundle_that_says_what_no_training_writes_is_corrupt(

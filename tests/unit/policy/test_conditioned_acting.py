@@ -31,10 +31,12 @@ from policy.flow.bundle import read_bundle, read_info
 from policy.flow.config import candidate_steps
 from policy.flow.learner import float_images
 from policy.models import Acting, candidates, load_policy, with_acting, with_condition
+from policy.models.gigabrain0.sizes import tiny as gigabrain_tiny
 from policy.models.pi05.config import Pi05Config, tiny_config
 from policy.models.pi05.network import Pi05Network
 from policy.models.pi05.prompt import PROMPT
 from policy.models.pi05.sizes import small
+from recap.config import to_json
 from recap.errors import ArtifactCorrupt, ConfigError, ResumeRefused
 from recap.training.config import FitConfig
 
@@ -50,6 +52,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def conditioned(trained: Path) -> Path:
     return last_candidate(trained)
+
+
+@pytest.mark.parametrize("inside", ["tokenizer/tokenizer.json", "model.safetensors"])
+def test_how_an_exported_folder_acts_is_not_changed(inside: str, bundle: Path, tmp_path: Path) -> None:
+    """A tokenizer in a folder is of LeRobot's own pi0.5; weights under LeRobot's name are of GigaBrain-0 there."""
+    source = tmp_path / "exported"
+    shutil.copytree(bundle, source)
+    if inside == "model.safetensors":
+        told = json.loads((source / "recap.json").read_text())
+        told |= {"family": "gigabrain0", "network": to_json(gigabrain_tiny())}
+        (source / "recap.json").write_text(json.dumps(told))
+    else:
+        (source / inside).parent.mkdir()
+        (source / inside).write_text("{}")
+    for change in (
+        lambda out: with_acting(source, out, Acting(noise_scale=0.5)),
+        lambda out: with_condition(source, out, ""),
+    ):
+        with pytest.raises(ConfigError, match="an exported folder"):
+            change(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def velocity(actor: FlowActor, condition: str, noisy: Tensor, time: float, seed: int) -> Tensor:
