@@ -26,7 +26,7 @@ from recap import faults
 from recap.champion import champions
 from recap.errors import ConfigError
 from recap.files import move, remove_tree
-from recap.provenance import read_run
+from recap.provenance import attempts_in, read_run
 from recap.store import Store, entry_name
 from recap.workspace import Workspace
 
@@ -230,10 +230,10 @@ def _keeps_itself(workspace: Workspace, entry: str, survey: _Survey) -> bool:
 
 
 def _last_use(workspace: Workspace, entry: str) -> str:
-    attempts = sorted((workspace.attempts / entry).glob("[0-9]*.json"))
+    attempts = attempts_in(workspace.attempts / entry)
     if not attempts:
         return "no run names it"
-    made = json.loads(attempts[-1].read_bytes())
+    made = attempts[-1]
     return f"no run names it; made for {made['node']} of run {made['run']}"
 
 

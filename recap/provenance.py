@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,8 +77,16 @@ class StepAttempt:
 
 def attempts_at(workspace: Workspace, step: str, key: str) -> list[dict[str, Any]]:
     """Every attempt at a key, oldest first."""
-    folder = workspace.attempts / entry_name(step, key)
-    return [json.loads(path.read_bytes()) for path in sorted(folder.glob("[0-9]*.json"))]
+    return attempts_in(workspace.attempts / entry_name(step, key))
+
+
+def attempts_in(folder: Path) -> list[dict[str, Any]]:
+    """The attempts that a folder tells of; one whose file a power cut tore tells of nothing any more."""
+    found = []
+    for path in sorted(folder.glob("[0-9]*.json")):
+        with suppress(ValueError):
+            found.append(json.loads(path.read_bytes()))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

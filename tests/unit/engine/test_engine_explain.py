@@ -178,3 +178,13 @@ def test_what_the_world_says_is_part_of_the_key(workspace: Workspace, tmp_path: 
     changed = pointing(tmp_path / "a", limit=6)
     assert plans(workspace, changed)["n"].why == "task.limit: 5 -> 6"
     assert runner(workspace).run(changed, "r").executed == ["n"]
+
+
+def test_an_attempt_whose_file_a_power_cut_tore_tells_of_nothing(workspace: Workspace) -> None:
+    runner(workspace).run(toy_graph(), "r")
+    torn = [path for path in workspace.attempts.glob("*/*.json") if path.parent.name.startswith("scale")]
+    assert torn
+    for path in torn:
+        path.write_bytes(b"")
+    assert plans(workspace, toy_graph())["0/scale"].state == "cached"
+    assert plans(workspace, toy_graph(factor=3.0))["0/scale"].state == "run"
